@@ -1,0 +1,74 @@
+"""SeLIP: language-image pretraining for head MRI.
+
+`import selip` costs nothing: the public names below are loaded when they are first used. The first use of a model or
+processor class also registers the Auto classes of Transformers, so that `AutoModel.from_pretrained` takes the code of
+this package instead of the copy that ships with a checkpoint.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# public name -> module that defines it; the order is that of the documentation
+_PUBLIC = {
+    "SelipConfig": "selip.modeling_selip.configuration_selip",
+    "SelipVisionConfig": "selip.modeling_selip.configuration_selip",
+    "SelipModel": "selip.modeling_selip.modeling_selip",
+    "SelipImageProcessor": "selip.processing.image_processing_selip",
+    "SelipProcessor": "selip.processing.processing_selip",
+    "StructuredReport": "selip.processing.findings",
+    "structure_report": "selip.processing.structurer",
+    "load_studies": "selip.processing.sources.studies",
+}
+_REGISTERS = {"SelipConfig", "SelipVisionConfig", "SelipModel", "SelipImageProcessor", "SelipProcessor"}
+
+__all__ = ["__version__", "register", *_PUBLIC]  # noqa: PLE0604 - the names are the keys of the table above
+
+if TYPE_CHECKING:
+    from selip.modeling_selip.configuration_selip import SelipConfig, SelipVisionConfig
+    from selip.modeling_selip.modeling_selip import SelipModel
+    from selip.processing.findings import StructuredReport
+    from selip.processing.image_processing_selip import SelipImageProcessor
+    from selip.processing.processing_selip import SelipProcessor
+    from selip.processing.sources.studies import load_studies
+    from selip.processing.structurer import structure_report
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'selip' has no attribute {name!r}; it has {', '.join(__all__)}")
+    if name in _REGISTERS:
+        register()
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def register() -> None:
+    """Make the Auto classes of Transformers know SeLIP, and mark our classes as code that ships with a checkpoint.
+
+    Calling it again changes nothing. It is called by the first use of a public model or processor class.
+    """
+    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
+
+    from selip.modeling_selip.configuration_selip import SelipConfig, SelipVisionConfig
+    from selip.modeling_selip.modeling_selip import SelipModel
+    from selip.processing.image_processing_selip import SelipImageProcessor
+    from selip.processing.processing_selip import SelipProcessor
+
+    AutoConfig.register(SelipConfig.model_type, SelipConfig, exist_ok=True)
+    AutoConfig.register(SelipVisionConfig.model_type, SelipVisionConfig, exist_ok=True)
+    AutoModel.register(SelipConfig, SelipModel, exist_ok=True)
+    AutoImageProcessor.register(SelipConfig, image_processor_classes={"pil": SelipImageProcessor}, exist_ok=True)
+    AutoProcessor.register(SelipConfig, SelipProcessor, exist_ok=True)
+
+    SelipConfig.register_for_auto_class()
+    SelipModel.register_for_auto_class("AutoModel")
+    SelipImageProcessor.register_for_auto_class()
+    SelipProcessor.register_for_auto_class()
