@@ -1,0 +1,6 @@
+"""The network: configuration, series tower, fusion, text tower, losses. Knows nothing of files, reports or training."""
+
+from .configuration_selip import SelipConfig, SelipVisionConfig
+from .modeling_selip import SelipModel, SelipOutput, SelipVisionModel
+
+__all__ = ["SelipConfig", "SelipModel", "SelipOutput", "SelipVisionConfig", "SelipVisionModel"]

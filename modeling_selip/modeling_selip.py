@@ -1,0 +1,336 @@
+"""SeLIP: a dual encoder of head MRI studies and report texts (arXiv 2503.19801).
+
+Letters: B studies, S series slots of a study, P texts, V views of studies, L text tokens, X Y Z voxels (RAS+), E embedding,
+H width of a series token. Masks are bool, True = real.
+
+A view is what a text speaks of: one series, some, or the whole study. The embedding of a view comes from exactly its
+series, each encoded alone by the series tower and then fused, so a view never sees any other series of the study.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import ModelOutput
+
+from .configuration_selip import SelipConfig, SelipVisionConfig
+from .fusion_selip import SelipFusion
+from .loss_selip import clip_loss, compared_pairs, scale_of, selip_recommended_loss
+from .resnet_selip import SelipAttentionPooling, SelipResNet
+
+
+@dataclass
+class SelipVisionOutput(ModelOutput):
+    """Output of [`SelipVisionModel`].
+
+    Args:
+        last_hidden_state: (N, T, H), positions of the last feature map as a sequence.
+        pooler_output: (N, H), one token a series.
+        feature_maps: four maps (N, C, X', Y', Z'), finest first; for segmentation and heatmaps.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    feature_maps: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class SelipOutput(ModelOutput):
+    """Output of [`SelipModel`]. All embeddings have unit length.
+
+    Args:
+        loss: scalar, with `return_loss=True`.
+        logits_per_image: (V, P), scaled cosines of views (rows) and texts.
+        logits_per_text: (P, V), its transpose.
+        image_embeds: (B, E), one a study, from all its series.
+        series_embeds: (B, S, E), each series as if it were a study of its own; zero where absent.
+        text_embeds: (P, E).
+        view_embeds: (V, E): the views that `text_study` and `text_series_mask` name (V = P), else `image_embeds` (V = B).
+        series_features: (B, S, H), series tokens before fusion: keep them to fuse other subsets later.
+        affines: (B, S, 4, 4) as given: from box voxels to scanner mm, to place what is computed on the box.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits_per_image: torch.FloatTensor | None = None
+    logits_per_text: torch.FloatTensor | None = None
+    image_embeds: torch.FloatTensor | None = None
+    series_embeds: torch.FloatTensor | None = None
+    text_embeds: torch.FloatTensor | None = None
+    view_embeds: torch.FloatTensor | None = None
+    series_features: torch.FloatTensor | None = None
+    affines: torch.FloatTensor | None = None
+
+
+class SelipPreTrainedModel(PreTrainedModel):
+    """What all SeLIP models share: how weights start and what Transformers may do with the model."""
+
+    config: SelipConfig
+    base_model_prefix = "selip"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+    _no_split_modules = ["SelipResNetBlock", "SelipFusionLayer", "SelipAttentionPooling"]  # noqa: RUF012
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Kaiming for 3D convolutions (the base class would draw N(0, 0.02)); every bare parameter has its own start."""
+        if isinstance(module, nn.Conv3d):
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        else:
+            super()._init_weights(module)
+        if isinstance(module, SelipAttentionPooling):
+            init.normal_(module.queries, std=self.config.initializer_range)
+        if isinstance(module, SelipModel):
+            init.constant_(module.logit_scale, self.config.logit_scale_init)
+
+
+class SelipVisionModel(SelipPreTrainedModel):
+    """The series tower: one volume to one token, and to the feature maps of four stages."""
+
+    config: SelipVisionConfig
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+
+    def __init__(self, config: SelipVisionConfig):
+        super().__init__(config)
+        self.backbone = SelipResNet(config)
+        self.pooling = SelipAttentionPooling(config) if config.pooling == "attention" else None
+        self.post_init()
+
+    def forward(self, pixel_values: torch.Tensor, sequence_ids: torch.Tensor | None = None) -> SelipVisionOutput:
+        """
+        Args:
+            pixel_values: (N, X, Y, Z), one channel, intensities in [0, 1].
+            sequence_ids: int64 (N,), 0 = unknown; None: all unknown.
+        """
+        if pixel_values.ndim != 4:
+            raise ValueError(f"expected pixel_values of shape (N, X, Y, Z), got {tuple(pixel_values.shape)}")
+        feature_maps = self.backbone(pixel_values[:, None])  # (N, X, Y, Z) -> (N, 1, X, Y, Z)
+        last = feature_maps[-1]
+        if self.pooling is None:
+            pooled = last.mean(dim=(2, 3, 4))
+        else:
+            if sequence_ids is None:
+                sequence_ids = pixel_values.new_zeros(len(pixel_values), dtype=torch.long)
+            # spacing of the map: the box's own, stretched by how much the tower shrank each axis
+            spacing_mm = [
+                step * before / after
+                for step, before, after in zip(
+                    self.config.spacing_mm, pixel_values.shape[1:], last.shape[2:], strict=True
+                )
+            ]
+            pooled = self.pooling(last, spacing_mm, sequence_ids)
+        tokens = last.flatten(2).transpose(1, 2)  # (N, H, X', Y', Z') -> (N, T, H)
+        return SelipVisionOutput(last_hidden_state=tokens, pooler_output=pooled, feature_maps=feature_maps)
+
+
+class SelipModel(SelipPreTrainedModel):
+    """Series tower, fusion, text tower, and their projections into one space."""
+
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: SelipConfig):
+        super().__init__(config)
+        vision_width = config.vision_config.hidden_size
+        self.vision_model = SelipVisionModel._from_config(config.vision_config)
+        self.fusion = SelipFusion(config, vision_width, config.vision_config.num_sequences)
+        self.text_model = AutoModel.from_config(config.text_config)
+        if getattr(self.text_model, "pooler", None) is not None:
+            # BERT-like towers bring a pooler that no loss reaches: DDP refuses such parameters
+            self.text_model.pooler = None
+        self.visual_projection = nn.Linear(vision_width, config.projection_dim, bias=False)
+        self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
+        self.logit_scale = nn.Parameter(torch.empty(1))  # 1-D: sharding refuses scalars
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.text_model.set_input_embeddings(value)
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        input_ids: torch.Tensor,
+        series_mask: torch.Tensor | None = None,
+        sequence_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        text_study: torch.Tensor | None = None,
+        text_series_mask: torch.Tensor | None = None,
+        text_mask: torch.Tensor | None = None,
+        similarity: torch.Tensor | None = None,
+        affines: torch.Tensor | None = None,
+        return_loss: bool = False,
+        return_dict: bool | None = None,
+    ) -> SelipOutput | tuple:
+        """
+        Args:
+            pixel_values: (B, S, X, Y, Z), RAS+, intensities in [0, 1].
+            input_ids: int64 (P, L).
+            series_mask: bool (B, S); None: every slot holds a series.
+            sequence_ids: int64 (B, S), the MRI sequence of each series, 0 = unknown; None: all unknown.
+            attention_mask: (P, L), 1 = a real token; None: all are real.
+            text_study: int64 (P,), the study of each text. Given, every text is compared with its own view of its study;
+                without it, texts are free queries and the views are the studies.
+            text_series_mask: bool (P, S), the series each text speaks of; None: all series of its study.
+            text_mask: bool (P,), True = a real text; False rows pad P to a fixed length.
+            similarity: (P, P), S between the texts; with it the loss is SeLIP's recommended form, without it CLIP's.
+            affines: (B, S, 4, 4), box voxels to scanner mm; handed on to the output.
+            return_loss: compute the loss within this batch. Texts and views must pair up: give `text_study`, or one text
+                a study in order.
+            return_dict: False gives a tuple.
+        """
+        series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
+        series_features = self._encode_series(pixel_values, series_mask, sequence_ids)
+        text_embeds = self._embed_text(input_ids, attention_mask)
+        image_embeds = self._embed_views(series_features, series_mask, sequence_ids)
+        series_embeds = self._embed_each_series(series_features, series_mask, sequence_ids)
+        if text_study is None:
+            view_embeds = image_embeds
+        else:
+            view_mask = series_mask[text_study]  # (B, S) -> (P, S)
+            if text_series_mask is not None:
+                view_mask = view_mask & text_series_mask
+            view_embeds = self._embed_views(series_features[text_study], view_mask, sequence_ids[text_study])
+
+        logits_per_image = scale_of(self.logit_scale) * view_embeds.float() @ text_embeds.float().T
+        loss = None
+        if return_loss:
+            loss = self._loss(view_embeds, text_embeds, text_study, text_mask, similarity)
+        output = SelipOutput(
+            loss=loss,
+            logits_per_image=logits_per_image,
+            logits_per_text=logits_per_image.T,
+            image_embeds=image_embeds,
+            series_embeds=series_embeds,
+            text_embeds=text_embeds,
+            view_embeds=view_embeds,
+            series_features=series_features,
+            affines=affines,
+        )
+        return output.to_tuple() if return_dict is False else output
+
+    def get_image_features(
+        self,
+        pixel_values: torch.Tensor,
+        series_mask: torch.Tensor | None = None,
+        sequence_ids: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutputWithPooling | tuple:
+        """Embeds studies. A batch of single series is a batch of studies with S = 1.
+
+        Returns:
+            `pooler_output` (B, E), unit length; `last_hidden_state` (B, S, H), the series tokens before fusion.
+        """
+        series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
+        series_features = self._encode_series(pixel_values, series_mask, sequence_ids)
+        embeds = self._embed_views(series_features, series_mask, sequence_ids)
+        output = BaseModelOutputWithPooling(last_hidden_state=series_features, pooler_output=embeds)
+        return output.to_tuple() if return_dict is False else output
+
+    def get_text_features(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutputWithPooling | tuple:
+        """Embeds texts.
+
+        Returns:
+            `pooler_output` (P, E), unit length; `last_hidden_state` (P, L, width of the text tower).
+        """
+        hidden = self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True).last_hidden_state
+        embeds = self._project_text(hidden, attention_mask)
+        output = BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=embeds)
+        return output.to_tuple() if return_dict is False else output
+
+    @staticmethod
+    def _series_defaults(
+        pixel_values: torch.Tensor, series_mask: torch.Tensor | None, sequence_ids: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if pixel_values.ndim != 5:
+            raise ValueError(f"expected pixel_values of shape (B, S, X, Y, Z), got {tuple(pixel_values.shape)}")
+        shape = pixel_values.shape[:2]
+        if series_mask is None:
+            series_mask = pixel_values.new_ones(shape, dtype=torch.bool)
+        if sequence_ids is None:
+            sequence_ids = pixel_values.new_zeros(shape, dtype=torch.long)
+        for name, given in (("series_mask", series_mask), ("sequence_ids", sequence_ids)):
+            if given.shape != shape:
+                raise ValueError(f"expected {name} of shape {tuple(shape)}, got {tuple(given.shape)}")
+        return series_mask.bool(), sequence_ids
+
+    def _encode_series(
+        self, pixel_values: torch.Tensor, series_mask: torch.Tensor, sequence_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """Tower over the series that exist; absent ones cost nothing and leave a zero token. Returns (B, S, H)."""
+        pixel_values = pixel_values.to(self.visual_projection.weight.dtype)
+        tokens = self.vision_model(pixel_values[series_mask], sequence_ids[series_mask]).pooler_output
+        features = tokens.new_zeros(*series_mask.shape, tokens.shape[-1])
+        features[series_mask] = tokens  # (N, H) -> (B, S, H)
+        return features
+
+    def _embed_views(
+        self, series_features: torch.Tensor, view_mask: torch.Tensor, sequence_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """(V, S, H) tokens and the series of each view to (V, E)."""
+        fused = self.fusion(series_features, view_mask, sequence_ids)
+        return F.normalize(self.visual_projection(fused), dim=-1)
+
+    def _embed_each_series(
+        self, series_features: torch.Tensor, series_mask: torch.Tensor, sequence_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """(B, S, H) tokens to (B, S, E), each as a study of one series."""
+        alone = self._embed_views(
+            series_features.flatten(0, 1)[:, None],  # (B, S, H) -> (B*S, 1, H)
+            series_mask.flatten()[:, None],
+            sequence_ids.flatten()[:, None],
+        )
+        return alone.unflatten(0, series_mask.shape) * series_mask[..., None].to(alone.dtype)
+
+    def _embed_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        hidden = self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True).last_hidden_state
+        return self._project_text(hidden, attention_mask)
+
+    def _project_text(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """Mean over real tokens, projected: (P, L, W) to (P, E)."""
+        weights = torch.ones_like(hidden[..., :1])
+        if attention_mask is not None:
+            weights = attention_mask[..., None].to(hidden.dtype)  # (P, L) -> (P, L, 1)
+        pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+        return F.normalize(self.text_projection(pooled), dim=-1)
+
+    def _loss(
+        self,
+        view_embeds: torch.Tensor,
+        text_embeds: torch.Tensor,
+        text_study: torch.Tensor | None,
+        text_mask: torch.Tensor | None,
+        similarity: torch.Tensor | None,
+    ) -> torch.Tensor:
+        if len(view_embeds) != len(text_embeds):
+            raise ValueError(
+                f"expected one text a study to compute the loss, got {len(view_embeds)} studies and {len(text_embeds)} "
+                "texts; give text_study to say which study each text speaks of"
+            )
+        if text_study is None:
+            text_study = torch.arange(len(text_embeds), device=text_embeds.device)
+        compared = compared_pairs(text_study, text_mask)
+        if similarity is None:
+            return clip_loss(view_embeds, text_embeds, self.logit_scale, compared)
+        return selip_recommended_loss(view_embeds, text_embeds, self.logit_scale, compared, similarity)
+
+
+SelipVisionConfig.register_for_auto_class()
+SelipConfig.register_for_auto_class()
+SelipVisionModel.register_for_auto_class("AutoModel")
+SelipModel.register_for_auto_class("AutoModel")

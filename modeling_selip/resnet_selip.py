@@ -1,0 +1,181 @@
+"""The series tower: a 3D ResNet over one volume (arXiv 2503.19801; He et al. 2016 for the residual blocks).
+
+Letters: N series, C channels, X Y Z voxels (RAS+), T positions of the last feature map, H its width.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from .attention_selip import SelipAttention
+
+
+class FrozenBatchNorm3d(nn.BatchNorm3d):
+    """BatchNorm that never updates its statistics nor its scale: for tuning where batches are small or replayed."""
+
+    def __init__(self, num_features: int):
+        super().__init__(num_features)
+        self.weight.requires_grad_(False)
+        self.bias.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> nn.Module:
+        return super().train(False)
+
+
+def build_norm(config, channels: int) -> nn.Module:
+    """The normalisation that `config.norm` names, over `channels` channels."""
+    if config.norm == "group":
+        return nn.GroupNorm(config.norm_groups, channels)
+    return nn.BatchNorm3d(channels) if config.norm == "batch" else FrozenBatchNorm3d(channels)
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution without bias and its normalisation; the padding keeps the size at stride 1."""
+
+    def __init__(self, config, in_channels: int, out_channels: int, kernel_size, stride=1):
+        sizes = (kernel_size,) * 3 if isinstance(kernel_size, int) else tuple(kernel_size)
+        strides = (stride,) * 3 if isinstance(stride, int) else tuple(stride)
+        # a patch stem (kernel = stride) has nothing to overlap; its input is padded to whole patches instead
+        padding = (0, 0, 0) if sizes == strides and max(sizes) > 1 else tuple((size - 1) // 2 for size in sizes)
+        super().__init__(
+            nn.Conv3d(in_channels, out_channels, sizes, stride=strides, padding=padding, bias=False),
+            build_norm(config, out_channels),
+        )
+
+
+class SelipResNetBlock(GradientCheckpointingLayer):
+    """Residual block: two 3x3x3 convolutions, or the 1-3-1 bottleneck at depth 50 (shortcut "B": 1x1x1 where shapes differ)."""
+
+    def __init__(self, config, in_channels: int, width: int, stride):
+        super().__init__()
+        out_channels = width * config.expansion
+        if config.expansion == 1:
+            convolutions = [ConvNorm(config, in_channels, width, 3, stride), ConvNorm(config, width, width, 3)]
+        else:
+            convolutions = [
+                ConvNorm(config, in_channels, width, 1),
+                ConvNorm(config, width, width, 3, stride),
+                ConvNorm(config, width, out_channels, 1),
+            ]
+        self.convolutions = nn.ModuleList(convolutions)
+        is_same_shape = in_channels == out_channels and all(step == 1 for step in stride)
+        self.shortcut = nn.Identity() if is_same_shape else ConvNorm(config, in_channels, out_channels, 1, stride)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        residual = self.shortcut(hidden_states)
+        for convolution in self.convolutions[:-1]:
+            hidden_states = F.relu(convolution(hidden_states), inplace=True)
+        return F.relu(self.convolutions[-1](hidden_states) + residual, inplace=True)
+
+
+class SelipResNet(nn.Module):
+    """Stem and four stages; gives the feature map of every stage, finest first."""
+
+    def __init__(self, config):
+        super().__init__()
+        is_patch_stem = tuple(config.stem_kernel_size) == tuple(config.stem_stride)
+        self.patch = tuple(config.stem_stride) if is_patch_stem else (1, 1, 1)
+        self.stem = ConvNorm(config, 1, config.hidden_sizes[0], config.stem_kernel_size, config.stem_stride)
+        self.stem_pool = nn.MaxPool3d((3, 3, 1), stride=(2, 2, 1), padding=(1, 1, 0)) if config.stem_pool else None
+        stages, in_channels = [], config.hidden_sizes[0]
+        for depth, width, stride in zip(config.stage_depths, config.hidden_sizes, config.stage_strides, strict=True):
+            blocks = []
+            for index in range(depth):
+                blocks.append(SelipResNetBlock(config, in_channels, width, tuple(stride) if index == 0 else (1, 1, 1)))
+                in_channels = width * config.expansion
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, volumes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """
+        Args:
+            volumes: (N, 1, X, Y, Z), intensities in [0, 1], air 0. Z may be 1 (a 2D image).
+
+        Returns:
+            Four feature maps (N, C, X', Y', Z'), finest first.
+        """
+        hidden = volumes.to(memory_format=torch.channels_last_3d)
+        hidden = F.relu(self.stem(_pad_to_multiple(hidden, self.patch)), inplace=True)
+        if self.stem_pool is not None:
+            hidden = self.stem_pool(hidden)
+        features = []
+        for stage in self.stages:
+            hidden = stage(hidden)
+            features.append(hidden)
+        return tuple(features)
+
+
+class SelipAttentionPooling(nn.Module):
+    """Learned queries, one set per MRI sequence, read a feature map whose positions are known in mm.
+
+    The positions are sines and cosines of the distance from the centre of the study box, so that a token means the same
+    place whatever the size of the map.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.queries = nn.Parameter(torch.empty(config.pooling_queries, config.hidden_size))
+        self.sequence_queries = nn.Embedding(config.num_sequences, config.hidden_size)
+        self.position_projection = nn.Linear(6 * len(_WAVELENGTHS_MM), config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.attention = SelipAttention(config, config.hidden_size, config.num_attention_heads)
+        self.projection = nn.Linear(config.pooling_queries * config.hidden_size, config.hidden_size)
+
+    def forward(self, features: torch.Tensor, spacing_mm, sequence_ids: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            features: (N, H, X', Y', Z').
+            spacing_mm: distance of neighbouring positions of the map along x, y, z.
+            sequence_ids: int64 (N,).
+
+        Returns:
+            (N, H).
+        """
+        positions = position_features(features.shape[2:], spacing_mm, features.device).to(features.dtype)
+        tokens = self.norm(features.flatten(2).transpose(1, 2))  # (N, H, X', Y', Z') -> (N, T, H)
+        tokens = tokens + self.position_projection(positions)
+        queries = self.queries + self.sequence_queries(sequence_ids)[:, None]  # (Q, H), (N, 1, H) -> (N, Q, H)
+        read, _ = self.attention(queries, tokens)
+        return self.projection(read.flatten(1))  # (N, Q, H) -> (N, Q*H) -> (N, H)
+
+
+# from the size of the head down to a small gyrus
+_WAVELENGTHS_MM = (400.0, 200.0, 100.0, 50.0, 25.0)
+
+
+def position_features(shape, spacing_mm, device=None) -> torch.Tensor:
+    """Sines and cosines of the distance to the box centre, per axis.
+
+    Args:
+        shape: positions along x, y, z.
+        spacing_mm: distance of neighbouring positions along x, y, z in mm.
+
+    Returns:
+        float32 (X'*Y'*Z', 30), in the order of `Tensor.flatten` over (X', Y', Z').
+    """
+    axes = []
+    for size, step in zip(shape, spacing_mm, strict=True):
+        distance = (torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2) * step
+        phase = distance[:, None] * (2 * math.pi / torch.tensor(_WAVELENGTHS_MM, device=device))
+        axes.append(torch.cat([phase.sin(), phase.cos()], dim=-1))
+    x, y, z = axes
+    grid = torch.cat(
+        [
+            x[:, None, None].expand(*shape, -1),
+            y[None, :, None].expand(*shape, -1),
+            z[None, None, :].expand(*shape, -1),
+        ],
+        dim=-1,
+    )
+    return grid.flatten(0, 2)
+
+
+def _pad_to_multiple(volumes: torch.Tensor, multiple: tuple[int, ...]) -> torch.Tensor:
+    padding: list[int] = []
+    for size, step in zip(reversed(volumes.shape[2:]), reversed(multiple), strict=True):
+        padding += [0, -size % step]
+    return F.pad(volumes, padding) if any(padding) else volumes
