@@ -1,5 +1,201 @@
-"""The `selip` command."""
+"""The `selip` command: one subcommand per stage, each importing its part when it is called."""
+
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from selip import __version__
+from selip.arguments import parse_config
+from selip.training.configuration import nearest
 
 
-def main() -> int:
-    raise SystemExit("selip: being written")
+@dataclass(frozen=True)
+class Command:
+    """A subcommand.
+
+    Attributes:
+        words: What is typed after `selip`.
+        summary: One line of what it does.
+        config: `module:class` of its arguments.
+        run: `module:function` that takes them.
+        example: A command that works.
+        config_first: The first argument is a YAML file.
+    """
+
+    words: tuple[str, ...]
+    summary: str
+    config: str
+    run: str
+    example: str
+    config_first: bool = False
+
+
+COMMANDS = (
+    Command(
+        ("demo",),
+        "run every stage below on simulated studies and write one HTML page",
+        "selip.demo:DemoConfig",
+        "selip.demo:run_demo",
+        "selip demo demo",
+    ),
+    Command(
+        ("simulate",),
+        "write simulated head MRI studies with reports and their truth, in BIDS layout",
+        "selip.processing.sources.simulated.config:SimulationConfig",
+        "selip.processing.sources.simulated:simulate_studies",
+        "selip simulate data/bids --studies 600 --seed 0 --preview",
+    ),
+    Command(
+        ("ingest", "bids"),
+        "read a BIDS folder into a studies table (files are referred to, never copied)",
+        "selip.processing.sources.config:IngestConfig",
+        "selip.processing.sources.bids:ingest_bids",
+        "selip ingest bids data/bids data/studies",
+    ),
+    Command(
+        ("export-parquet",),
+        "write a studies table as Parquet with embedded NIfTI, for the Hub",
+        "selip.processing.sources.config:ExportConfig",
+        "selip.processing.sources.parquet:export_parquet",
+        "selip export-parquet data/studies data/parquet",
+    ),
+    Command(
+        ("structure",),
+        "turn the free-text reports into structured findings",
+        "selip.processing.sources.config:StructureConfig",
+        "selip.processing.structurer:structure_studies",
+        "selip structure data/studies data/findings.parquet",
+    ),
+    Command(
+        ("prepare",),
+        "put every series on the model's grid, once, into a memory-mapped volumes table",
+        "selip.training.config:PrepareConfig",
+        "selip.training.volumes:prepare_volumes",
+        "selip prepare data/studies data/volumes --size tiny",
+    ),
+    Command(
+        ("pretrain",),
+        "pretrain the volume and text encoders together",
+        "selip.training.config:PretrainConfig",
+        "selip.training.pretrain:pretrain",
+        "selip pretrain CONFIG.yaml --optimization.steps 100",
+        config_first=True,
+    ),
+    Command(
+        ("evaluate",),
+        "evaluate a checkpoint and write a result file with intervals",
+        "selip.training.config:EvaluateConfig",
+        "selip.training.evaluate:evaluate",
+        "selip evaluate runs/selip-tiny data/studies --task retrieval",
+    ),
+)
+
+# Callers' mistakes, and files that are not there or in the way. Anything else is a defect and keeps its traceback.
+EXPECTED_ERRORS = (ValueError, KeyError, OSError, ModuleNotFoundError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the `selip` command.
+
+    Args:
+        arguments: Words after `selip`; those of the process by default.
+
+    Returns:
+        Exit code: 0 done, 2 the request cannot be carried out, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    show_traceback = "--traceback" in words
+    words = [word for word in words if word != "--traceback"]
+    if not words or words[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        print(f"selip {__version__}")
+        return 0
+    try:
+        command = find_command(words)
+        result = run(command, words[len(command.words) :])
+    except EXPECTED_ERRORS as error:
+        if show_traceback:
+            raise
+        print(f"selip: error: {describe(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("selip: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    if result is not None:
+        print(result)
+    return 0
+
+
+def overview() -> str:
+    """The text of `selip --help`."""
+    width = max(len(" ".join(command.words)) for command in COMMANDS)
+    lines = [
+        "usage: selip COMMAND ...",
+        "",
+        "Language-image pretraining for head MRI: from studies on disk to a checkpoint of the Hub.",
+        "Not a medical device.",
+        "",
+        "commands, in the order in which they are used:",
+        *(f"  {' '.join(command.words):<{width}}  {command.summary}" for command in COMMANDS),
+        "",
+        "an example of each:",
+        *(f"  {command.example}" for command in COMMANDS),
+        "",
+        "`selip COMMAND --help` lists the options; each can also stand in a YAML file (--config FILE.yaml).",
+        "options of selip: --version, --help, and --traceback with any command to see the whole error.",
+    ]
+    return "\n".join(lines)
+
+
+def find_command(words: Sequence[str]) -> Command:
+    """The subcommand that a command line starts with.
+
+    Raises:
+        ValueError: There is none; the message names the nearest one.
+    """
+    for command in COMMANDS:
+        if tuple(words[: len(command.words)]) == command.words:
+            return command
+    below = [command.words[1] for command in COMMANDS if command.words[0] == words[0]]
+    if below:
+        given = words[1] if len(words) > 1 else ""
+        raise ValueError(f"expected `selip {words[0]} KIND ...`, got {given!r}{nearest(given, below)}")
+    raise ValueError(f"unknown command {words[0]!r}{nearest(words[0], [' '.join(item.words) for item in COMMANDS])}")
+
+
+def run(command: Command, arguments: Sequence[str]) -> Any:
+    """Read the arguments of a subcommand and run it."""
+    config = parse_config(
+        load(command.config),
+        arguments,
+        prog=" ".join(("selip", *command.words)),
+        description=command.summary[0].upper() + command.summary[1:] + ".",
+        epilog=f"example: {command.example}",
+        config_first=command.config_first,
+    )
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    return load(command.run)(config)
+
+
+def load(target: str) -> Any:
+    """Import what `module:name` names."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line."""
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])  # str() of a KeyError is the repr of its message
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.strerror}: {error.filename}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())
