@@ -1,0 +1,322 @@
+"""The studies table: one row a study, with references to its NIfTI files; voxels are never copied.
+
+Local form: `studies.arrow` (Arrow IPC stream), `studies.json` (where the files are, counts, fingerprint) and
+`skipped.tsv` (what was left out, and why). Hub form: the Parquet folder that `parquet.export_parquet` writes.
+`load_studies` reads both.
+"""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset, DatasetDict, DatasetInfo, NamedSplit, load_dataset
+
+from selip.processing.sequences_selip import SEQUENCE_NAMES
+
+from .schema import SKIPPED_NAME, SkipLog, StudiesInfo, StudyRow, study_features
+from .splits import SPLITS
+
+ARROW_NAME = "studies.arrow"
+INFO_NAME = "studies.json"
+EXPORT_INFO_NAME = "export.json"
+FORMAT_VERSION = 1
+HUB_PREFIX = "hf://datasets/"
+_ROWS_PER_BATCH = 512
+
+
+class _Tally:
+    """Validates rows one by one and keeps the counts and the fingerprint of the table."""
+
+    def __init__(self) -> None:
+        self.study_ids: set[str] = set()
+        self.patient_splits: dict[str, str] = {}
+        self.splits = Counter({name: 0 for name in SPLITS})
+        self.sequences: Counter[str] = Counter()
+        self.digest = hashlib.sha256()
+
+    def add(self, row: StudyRow) -> None:
+        """Check one row and count it; ValueError says what is wrong in which study."""
+        study = row["study_id"]
+        if not study or study in self.study_ids:
+            raise ValueError(f"expected unique non-empty study ids, got {study!r} again; study ids identify rows")
+        if row["split"] not in SPLITS:
+            raise ValueError(f"study {study}: expected a split of {SPLITS}, got {row['split']!r}")
+        if self.patient_splits.setdefault(row["patient_id"], row["split"]) != row["split"]:
+            raise ValueError(f"study {study}: its patient is in two splits; assign splits by patient id")
+        if not row["series"]:
+            raise ValueError(f"study {study}: expected at least one series, got none; leave the study out")
+        series_ids = [series["series_id"] for series in row["series"]]
+        if len(set(series_ids)) != len(series_ids):
+            raise ValueError(f"study {study}: expected unique series ids, got {series_ids}")
+        for series in row["series"]:
+            if series["sequence"] not in SEQUENCE_NAMES:
+                raise ValueError(
+                    f"series {series['series_id']} of study {study}: expected a sequence of {SEQUENCE_NAMES}, "
+                    f"got {series['sequence']!r}"
+                )
+        self.study_ids.add(study)
+        self.splits[row["split"]] += 1
+        self.sequences.update(series["sequence"] for series in row["series"])
+
+    def info(self, out: Path, root: Path, skips: SkipLog) -> StudiesInfo:
+        """Return the contents of studies.json for a table in `out` whose files lie under `root`."""
+        return StudiesInfo(
+            format_version=FORMAT_VERSION,
+            root=Path(os.path.relpath(root, out)).as_posix(),
+            root_absolute=str(root),
+            studies=len(self.study_ids),
+            patients=len(self.patient_splits),
+            series=sum(self.sequences.values()),
+            splits=dict(self.splits),
+            sequences={name: self.sequences[name] for name in SEQUENCE_NAMES if self.sequences[name]},
+            skipped_studies=skips.counts("study"),
+            skipped_series=skips.counts("series"),
+            fingerprint=self.digest.hexdigest(),
+        )
+
+
+def _reference(volume: str | Path, root: Path, digest: "hashlib._Hash") -> dict[str, str | None]:
+    """Return the stored cell of a file, relative to root where it lies inside; adds its size to the digest."""
+    path = Path(volume)
+    if not path.is_absolute():
+        path = root / path
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise FileNotFoundError(f"expected a readable volume file, got {path} ({error.strerror})") from error
+    stored = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    digest.update(f"{stored}\0{size}\n".encode())
+    return {"path": stored, "bytes": None}
+
+
+def _stored_rows(rows: Iterable[StudyRow], root: Path, tally: _Tally) -> Iterator[dict[str, Any]]:
+    """Validate rows and turn their volume paths into stored cells."""
+    for row in rows:
+        tally.add(row)
+        series = [{**item, "volume": _reference(item["volume"], root, tally.digest)} for item in row["series"]]
+        masks = [{**item, "volume": _reference(item["volume"], root, tally.digest)} for item in row["masks"]]
+        yield {**row, "series": series, "masks": masks}
+
+
+def _write_stream(path: Path, rows: Iterable[dict[str, Any]], digest: "hashlib._Hash") -> None:
+    """Write rows as an Arrow IPC stream in small record batches; the text of each row goes into the digest."""
+    schema = study_features().arrow_schema
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        batch: list[dict[str, Any]] = []
+        for row in rows:
+            digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode())
+            batch.append(row)
+            if len(batch) == _ROWS_PER_BATCH:
+                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+                batch = []
+        if batch:
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically: a reader sees the old file or the whole new one."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def write_studies(
+    rows: Iterable[StudyRow],
+    out: str | Path,
+    root: str | Path,
+    *,
+    skips: SkipLog | None = None,
+    overwrite: bool = False,
+) -> StudiesInfo:
+    """Write a studies table of references to NIfTI files.
+
+    `studies.json` is written last and removed first, so a folder that has it has a whole table.
+
+    Args:
+        rows: Studies; `volume` of series and masks is a path, absolute or relative to `root`. Read once.
+        out: Folder of the table; made where it does not exist.
+        root: Folder under which the files lie. Paths inside it are stored relative to it.
+        skips: What the source left out, filled while `rows` is read.
+        overwrite: Replace a table that is already in `out`.
+
+    Returns:
+        What `studies.json` holds.
+
+    Raises:
+        FileExistsError: `out` has a table and `overwrite` is False.
+        FileNotFoundError: A volume or mask file does not exist.
+        ValueError: Duplicate study or series id, unknown sequence or split, a patient in two splits, a study with no
+            series, or no study at all.
+    """
+    out, root = Path(out).absolute(), Path(root).absolute()
+    info_path = out / INFO_NAME
+    if info_path.exists() and not overwrite:
+        raise FileExistsError(f"{out} already has a studies table; give another folder, or say overwrite")
+    out.mkdir(parents=True, exist_ok=True)
+    skips = SkipLog() if skips is None else skips
+    tally = _Tally()
+    partial = out / f".{ARROW_NAME}.partial"
+    try:
+        _write_stream(partial, _stored_rows(rows, root, tally), tally.digest)
+        if not tally.study_ids:
+            raise ValueError(
+                f"no usable study under {root}; skipped studies: {skips.counts('study') or 'none'}, "
+                f"skipped series: {skips.counts('series') or 'none'}"
+            )
+        info = tally.info(out, root, skips)
+        info_path.unlink(missing_ok=True)
+        os.replace(partial, out / ARROW_NAME)
+    finally:
+        partial.unlink(missing_ok=True)
+    skipped = "".join(f"{kind}\t{where}\t{reason}\n" for kind, where, reason in skips.items)
+    (out / SKIPPED_NAME).write_text("kind\twhere\treason\n" + skipped, encoding="utf-8")
+    write_json(info_path, info.__dict__)
+    return info
+
+
+def read_studies_info(path: str | Path) -> StudiesInfo:
+    """Read `studies.json` of a local studies table.
+
+    Raises:
+        FileNotFoundError: The folder has no table, or one that was not written to its end.
+        ValueError: The table was written in another format version.
+    """
+    info_path = Path(path) / INFO_NAME
+    if not info_path.exists():
+        raise FileNotFoundError(f"{path} has no {INFO_NAME}; write the table with `selip ingest`")
+    content = json.loads(info_path.read_text(encoding="utf-8"))
+    if content.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{info_path}: expected format_version {FORMAT_VERSION}, got {content.get('format_version')}; ingest again"
+        )
+    return StudiesInfo(**content)
+
+
+def studies_fingerprint(path: str | Path) -> str:
+    """Return the fingerprint of a studies table or of an export of it, for records of what data was used."""
+    export_info = Path(path) / EXPORT_INFO_NAME
+    if export_info.exists():
+        return str(json.loads(export_info.read_text(encoding="utf-8"))["fingerprint"])
+    return read_studies_info(path).fingerprint
+
+
+def _find_root(folder: Path, info: StudiesInfo, first_file: str, root: str | Path | None) -> Path:
+    """Return the folder of the files: as asked, else as it lies from the table, else where it was at writing."""
+    tried = [Path(root).absolute()] if root is not None else [folder / info.root, Path(info.root_absolute)]
+    for candidate in tried:
+        if (candidate / first_file).is_file():  # an absolute first_file stands for itself
+            return Path(os.path.normpath(candidate))
+    places = " nor ".join(str(candidate) for candidate in tried)
+    raise FileNotFoundError(
+        f"the studies table in {folder} refers to files that are not there: {first_file} is neither under {places}; "
+        f"move the files back, or say where they are: load_studies({str(folder)!r}, root=...)"
+    )
+
+
+def _with_absolute_paths(column: pa.ChunkedArray, root: Path) -> pa.Array:
+    """Return a list<struct<..., volume>> column whose relative volume paths are joined to root."""
+    lists = column.combine_chunks()
+    items = lists.values
+    volumes = items.field("volume")
+    paths = volumes.field("path")
+    joined = pc.binary_join_element_wise(pa.scalar(str(root)), paths, "/")
+    is_absolute = pc.match_substring_regex(paths, r"^(/|\\\\|[A-Za-z]:[\\/])")
+    volumes = pa.StructArray.from_arrays(
+        [volumes.field("bytes"), pc.if_else(is_absolute, paths, joined)], fields=list(volumes.type)
+    )
+    fields = list(items.type)
+    arrays = [volumes if item.name == "volume" else items.field(item.name) for item in fields]
+    return pa.ListArray.from_arrays(lists.offsets, pa.StructArray.from_arrays(arrays, fields=fields))
+
+
+def _load_local(folder: Path, root: str | Path | None) -> DatasetDict:
+    """Load the Arrow form; the table (text and paths) is in memory, the volumes stay in their files."""
+    info = read_studies_info(folder)
+    with pa.memory_map(str(folder / ARROW_NAME)) as source:
+        table = pa.ipc.open_stream(source).read_all()
+    first_file = table.column("series")[0].as_py()[0]["volume"]["path"]
+    found = _find_root(folder, info, first_file, root)
+    for name in ("series", "masks"):
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, table.schema.field(name), _with_absolute_paths(table.column(name), found))
+    parts = {}
+    for name in SPLITS:
+        rows = table.filter(pc.equal(table.column("split"), name))
+        fingerprint = hashlib.sha256(f"{info.fingerprint}\0{found}\0{name}".encode()).hexdigest()[:16]
+        parts[name] = Dataset(
+            rows, info=DatasetInfo(features=study_features()), split=NamedSplit(name), fingerprint=fingerprint
+        )
+    return DatasetDict(parts)
+
+
+def _with_all_splits(loaded: DatasetDict) -> DatasetDict:
+    """Return the splits in their order; a Parquet export has no shard for a split without studies."""
+    empty = study_features().arrow_schema.empty_table()
+    parts = {}
+    for name in SPLITS:
+        parts[name] = loaded[name] if name in loaded else Dataset(empty, split=NamedSplit(name))
+    return DatasetDict(parts)
+
+
+def load_studies(path: str | Path, *, root: str | Path | None = None) -> DatasetDict:
+    """Load a studies table: one line, no network unless asked.
+
+    Args:
+        path: Folder of a local studies table, folder of an `export-parquet`, or `hf://datasets/OWNER/NAME` to fetch
+            one from the Hub (the only form that uses the network).
+        root: Where the NIfTI files of a local table are now, if they were moved without the table.
+
+    Returns:
+        Datasets "train", "validation" and "test" (one may be empty). `volume` cells decode lazily to nibabel images on
+        access; `iter_studies` gives them undecoded.
+
+    Raises:
+        FileNotFoundError: No table at `path`, or its files are gone (the message says where they were looked for).
+        ValueError: Another format version, or `root` given for a form that embeds its volumes.
+    """
+    if str(path).startswith(HUB_PREFIX):
+        if root is not None:
+            raise ValueError("root: a table on the Hub embeds its volumes; leave root out")
+        return _with_all_splits(load_dataset(str(path).removeprefix(HUB_PREFIX)))
+    folder = Path(path).absolute()
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} is not a folder; write a table with `selip ingest`, or write {HUB_PREFIX}OWNER/NAME for the Hub"
+        )
+    if (folder / EXPORT_INFO_NAME).exists():
+        if root is not None:
+            raise ValueError(f"root: the export in {folder} embeds its volumes; leave root out")
+        return _with_all_splits(load_dataset(str(folder)))
+    return _load_local(folder, root)
+
+
+def iter_studies(studies: str | Path | Dataset | DatasetDict, split: str | None = None) -> Iterator[StudyRow]:
+    """Yield studies as plain dicts with undecoded volume cells {"path", "bytes"}: no NIfTI file is opened.
+
+    Args:
+        studies: A path as `load_studies` takes it, its result, or one split of it.
+        split: Only this split; None = all, in the order train, validation, test.
+
+    Raises:
+        ValueError: `split` is not a split, or `studies` is one split already.
+    """
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"split: expected one of {SPLITS}, got {split!r}")
+    if isinstance(studies, str | Path):
+        studies = load_studies(studies)
+    if isinstance(studies, Dataset):
+        if split is not None:
+            raise ValueError("split: the dataset given is one split already; leave split out")
+        parts = [studies]
+    else:
+        parts = [studies[name] for name in SPLITS if split in (None, name)]
+    for part in parts:
+        # One row at a time: with embedded volumes a row can be 100 MB.
+        for table in part.with_format("arrow").iter(batch_size=1):
+            yield from table.to_pylist()
