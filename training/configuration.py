@@ -1,7 +1,7 @@
 """Typed configuration: YAML file -> frozen dataclass, with overrides and errors that name the nearest key.
 
-The dataclasses themselves stand beside the code that uses them. A field may be a `bool`, `int`, `float`, `str`, `Path`,
-`Literal`, `tuple[...]`, `dict`, an optional of these, or another dataclass (a group). The flow is always
+The dataclasses themselves stand beside the code that uses them. A field may be a `bool`, `int`, `float`, `str`,
+`Path`, `Literal`, `tuple[...]`, `dict`, an optional of these, or another dataclass (a group). The flow is always
 YAML -> dataclass -> explicit arguments; nothing reads a raw dictionary.
 
 This module imports the standard library only (and PyYAML when a file is read), so that `selip --help` stays quick.
@@ -182,14 +182,16 @@ def _build(cls: type[ConfigT], values: Mapping[str, Any], *, base: ConfigT | Non
         key = prefix + name
         group = _group_of(annotations[name])
         if name not in values:
-            if base is None and field.default is MISSING and field.default_factory is MISSING:
+            if base is not None or field.default is not MISSING or field.default_factory is not MISSING:
+                continue
+            if group is None:
                 raise ValueError(f"expected a value for {key!r} ({_name(annotations[name])}) in {where}, got none")
-            continue
-        if group is not None and isinstance(values[name], Mapping):
+        value = values.get(name, {})  # a required group that is not there: the error names its first required key
+        if group is not None and isinstance(value, Mapping):
             start = getattr(base, name) if base is not None else _default(field)
-            arguments[name] = _build(group, values[name], base=start, prefix=f"{key}.", where=where)
+            arguments[name] = _build(group, value, base=start, prefix=f"{key}.", where=where)
         else:
-            arguments[name] = convert(values[name], annotations[name], where=f"{key!r} in {where}")
+            arguments[name] = convert(value, annotations[name], where=f"{key!r} in {where}")
     try:
         return dataclasses.replace(base, **arguments) if base is not None else cls(**arguments)  # type: ignore[type-var]
     except ValueError as error:

@@ -23,16 +23,17 @@ _PUBLIC = {
 }
 _REGISTERS = {"SelipConfig", "SelipVisionConfig", "SelipModel", "SelipImageProcessor", "SelipProcessor"}
 
-__all__ = ["__version__", "register", *_PUBLIC]  # noqa: PLE0604 - the names are the keys of the table above
+__all__ = ["__version__", "register", *_PUBLIC]
 
 if TYPE_CHECKING:
-    from selip.modeling_selip.configuration_selip import SelipConfig, SelipVisionConfig
-    from selip.modeling_selip.modeling_selip import SelipModel
-    from selip.processing.findings import StructuredReport
-    from selip.processing.image_processing_selip import SelipImageProcessor
-    from selip.processing.processing_selip import SelipProcessor
-    from selip.processing.sources.studies import load_studies
-    from selip.processing.structurer import structure_report
+    from selip.modeling_selip.configuration_selip import SelipConfig as SelipConfig
+    from selip.modeling_selip.configuration_selip import SelipVisionConfig as SelipVisionConfig
+    from selip.modeling_selip.modeling_selip import SelipModel as SelipModel
+    from selip.processing.findings import StructuredReport as StructuredReport
+    from selip.processing.image_processing_selip import SelipImageProcessor as SelipImageProcessor
+    from selip.processing.processing_selip import SelipProcessor as SelipProcessor
+    from selip.processing.sources.studies import load_studies as load_studies
+    from selip.processing.structurer import structure_report as structure_report
 
 
 def __getattr__(name: str) -> Any:

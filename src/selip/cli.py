@@ -1,5 +1,6 @@
 """The `selip` command: one subcommand per stage, each importing its part when it is called."""
 
+import dataclasses
 import importlib
 import logging
 import sys
@@ -23,6 +24,7 @@ class Command:
         run: `module:function` that takes them.
         example: A command that works.
         config_first: The first argument is a YAML file.
+        unpacked: `run` takes the fields as arguments, not the configuration as a whole.
     """
 
     words: tuple[str, ...]
@@ -31,6 +33,7 @@ class Command:
     run: str
     example: str
     config_first: bool = False
+    unpacked: bool = False
 
 
 COMMANDS = (
@@ -54,6 +57,7 @@ COMMANDS = (
         "selip.processing.sources.config:IngestConfig",
         "selip.processing.sources.bids:ingest_bids",
         "selip ingest bids data/bids data/studies",
+        unpacked=True,
     ),
     Command(
         ("export-parquet",),
@@ -61,6 +65,7 @@ COMMANDS = (
         "selip.processing.sources.config:ExportConfig",
         "selip.processing.sources.parquet:export_parquet",
         "selip export-parquet data/studies data/parquet",
+        unpacked=True,
     ),
     Command(
         ("structure",),
@@ -68,6 +73,7 @@ COMMANDS = (
         "selip.processing.sources.config:StructureConfig",
         "selip.processing.structurer:structure_studies",
         "selip structure data/studies data/findings.parquet",
+        unpacked=True,
     ),
     Command(
         ("prepare",),
@@ -127,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("selip: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
     if result is not None:
-        print(result)
+        print(shown(result))
     return 0
 
 
@@ -179,13 +185,27 @@ def run(command: Command, arguments: Sequence[str]) -> Any:
         config_first=command.config_first,
     )
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    return load(command.run)(config)
+    function = load(command.run)
+    if command.unpacked:
+        return function(**{field.name: getattr(config, field.name) for field in dataclasses.fields(config)})
+    return function(config)
 
 
 def load(target: str) -> Any:
     """Import what `module:name` names."""
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def shown(result: Any) -> str:
+    """What a stage returned, as lines for a person; its own text if it has one."""
+    if dataclasses.is_dataclass(result) and type(result).__str__ is object.__str__:
+        result = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    if not isinstance(result, dict):
+        return str(result)
+    return "\n".join(
+        f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}" for name, value in result.items()
+    )
 
 
 def describe(error: BaseException) -> str:
