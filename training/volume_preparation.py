@@ -1,0 +1,144 @@
+"""From one study to rows of the volumes table, and many studies over several processes in order."""
+
+import multiprocessing
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from selip.processing.sources.schema import StudyRow
+
+from .volume_shards import CODEC
+
+Prepared = tuple[list[dict[str, Any]], list[dict[str, str]]]
+"""Rows of a study, and its quarantined series as {"study_id", "series_id", "reason"}."""
+
+SIZES: dict[str, dict[str, tuple[float, ...]]] = {
+    "tiny": {"spatial_size": (72, 88, 24), "spacing_mm": (2.5, 2.5, 6.0), "patch_size": (8, 8, 4)},
+    "base": {"spatial_size": (224, 224, 48), "spacing_mm": (1.0, 1.0, 3.5), "patch_size": (16, 16, 8)},
+}
+
+
+@cache
+def image_processor_of(size: str) -> Any:
+    """Return the image processor of a size; made once in each process."""
+    from selip.processing.image_processing_selip import SelipImageProcessor  # imports torch, which readers do not need
+
+    return SelipImageProcessor(**SIZES[size])
+
+
+def prepare_study(study: StudyRow, size: str) -> Prepared:
+    """Put the series of one study on the model's grid.
+
+    A series that cannot be used is left out and the others are processed without it. No error leaves this function.
+
+    Args:
+        study: Row of the studies table with undecoded volumes.
+        size: Key of `SIZES`.
+
+    Returns:
+        Rows of the volumes table, and the quarantined series with the reason of each.
+    """
+    from selip.processing.image_processing_selip import SeriesInput
+
+    processor = image_processor_of(size)
+    inputs = [SeriesInput(item["volume"], item["sequence"], item["series_id"]) for item in study["series"]]
+    bad: dict[str, str] = {}
+    processed = _attempt(processor, inputs, study["study_id"])
+    if isinstance(processed, str):
+        for item in inputs:  # which ones are bad? Each is tried alone
+            alone = _attempt(processor, [item], study["study_id"])
+            if isinstance(alone, str):
+                bad[item.series_id] = alone
+        inputs = [item for item in inputs if item.series_id not in bad]
+        if inputs and bad:
+            processed = _attempt(processor, inputs, study["study_id"])
+        if isinstance(processed, str):  # good alone and bad together: nobody can tell which one is wrong
+            bad.update({item.series_id: processed for item in inputs})
+            inputs = []
+    quarantined = [
+        {"study_id": study["study_id"], "series_id": item["series_id"], "reason": bad[item["series_id"]]}
+        for item in study["series"]
+        if item["series_id"] in bad
+    ]
+    return (stored_rows(study, inputs, processed) if inputs else []), quarantined
+
+
+def _attempt(processor: Any, inputs: list[Any], study_id: str) -> Any:
+    """Process series of a study; the reason as text where they cannot be used."""
+    from selip.processing.nifti_selip import VolumeError
+
+    try:
+        return processor.process_study(inputs, study_id=study_id)
+    except VolumeError as error:
+        return error.reason
+    except (
+        Exception
+    ) as error:  # one odd file must not end a run of days; the kind is counted and shown like any reason
+        return f"unexpected-{type(error).__name__}"
+
+
+def stored_rows(study: StudyRow, inputs: list[Any], processed: Any) -> list[dict[str, Any]]:
+    """Return the rows of a processed study in stored form."""
+    from selip.processing.intensity_selip import quantise
+
+    affine = np.asarray(processed.affine, dtype=np.float64)
+    counts = np.ascontiguousarray(processed.patch_counts, dtype=np.uint16)
+    rows = []
+    for index, item in enumerate(inputs):
+        volume = np.ascontiguousarray(quantise(np.asarray(processed.volumes[index])))
+        rows.append(
+            {
+                "study_id": study["study_id"],
+                "series_id": item.series_id,
+                "sequence": item.sequence,
+                "sequence_id": int(processed.sequence_ids[index]),
+                "split": study["split"],
+                "data": pa.compress(volume, codec=CODEC, asbytes=True),
+                "shape": list(volume.shape),
+                "affine": affine.ravel().tolist(),
+                "patch_counts": counts.tobytes(),
+                "patch_shape": list(counts.shape),
+            }
+        )
+    return rows
+
+
+def _limit_threads() -> None:
+    """One thread a worker: the processes share the cores already."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def map_studies(studies: Iterable[StudyRow], size: str, num_proc: int) -> Iterator[Prepared]:
+    """Yield `prepare_study` of each study, in their order, with at most a few studies per process under way.
+
+    Raises:
+        RuntimeError: A worker was killed from outside, most often for memory.
+    """
+    if num_proc == 1:
+        yield from (prepare_study(study, size) for study in studies)
+        return
+    context = multiprocessing.get_context("spawn")  # torch and Arrow threads do not survive a fork
+    pool = ProcessPoolExecutor(num_proc, mp_context=context, initializer=_limit_threads)
+    try:
+        waiting: deque[Future[Prepared]] = deque()
+        for study in studies:
+            waiting.append(pool.submit(prepare_study, study, size))
+            if len(waiting) >= 4 * num_proc:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a preparation process was killed, most often for lack of memory; what is finished is kept: "
+            "run the same command again, with a smaller --num-proc"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
