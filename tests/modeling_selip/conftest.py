@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from selip.modeling_selip import SelipConfig, SelipModel
+
+VISION = {
+    "depth": 10,
+    "hidden_sizes": (8, 8, 16, 16),
+    "stem_kernel_size": (4, 4, 2),
+    "stem_stride": (4, 4, 2),
+    "stem_pool": False,
+    "stage_strides": ((1, 1, 1), (2, 2, 2), (1, 1, 1), (1, 1, 1)),
+    "norm_groups": 4,
+    "spacing_mm": (8.0, 8.0, 12.0),
+}
+TEXT = {
+    "model_type": "bert",
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 32,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+
+
+def build(pooling="attention", **changes) -> SelipModel:
+    """A model of a few thousand parameters with random weights, its logit scale included."""
+    torch.manual_seed(7)
+    vision = {**VISION, "pooling": pooling, **changes}
+    model = SelipModel(SelipConfig(vision_config=vision, text_config=TEXT, projection_dim=12)).eval()
+    with torch.no_grad():
+        # weights as after training: nothing is zero, so nothing that should not matter can hide behind a zero
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture
+def build_tiny():
+    return build
+
+
+@pytest.fixture
+def tiny_model() -> SelipModel:
+    return build()
+
+
+@pytest.fixture
+def studies() -> dict[str, torch.Tensor]:
+    """Two studies of three and two series (the last slot of the second is padding), and four texts."""
+    generator = torch.Generator().manual_seed(11)
+    pixel_values = torch.rand(2, 3, 16, 20, 8, generator=generator)
+    pixel_values[1, 2] = 0
+    return {
+        "pixel_values": pixel_values,
+        "series_mask": torch.tensor([[True, True, True], [True, True, False]]),
+        "sequence_ids": torch.tensor([[1, 4, 5], [3, 6, 0]]),
+        "input_ids": torch.randint(3, 60, (4, 9), generator=generator),
+        "attention_mask": torch.tensor([[1] * 9, [1] * 5 + [0] * 4, [1] * 7 + [0] * 2, [1] * 9]),
+    }

@@ -1,0 +1,63 @@
+"""Random changes of one prepared volume. What is drawn comes from a generator; nothing here keeps state."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .config import AugmentationConfig
+
+
+@dataclass(frozen=True)
+class VolumeChange:
+    """What happens to one volume.
+
+    Attributes:
+        is_flipped: mirrored left to right. Text that goes with it must have its sides exchanged.
+        shift: voxels along x, y, z.
+        gamma: exponent of the intensity.
+        gain: factor of the intensity.
+    """
+
+    is_flipped: bool = False
+    shift: tuple[int, int, int] = (0, 0, 0)
+    gamma: float = 1.0
+    gain: float = 1.0
+
+
+def draw_change(
+    config: AugmentationConfig, generator: np.random.Generator, *, spacing_mm, sequence: str, is_flipped: bool
+) -> VolumeChange:
+    """Draws a change. The flip belongs to the study, so it is given. ADC is a physical quantity: its scale stays."""
+    limits = [int(config.max_shift_mm // step) for step in spacing_mm]
+    shift = tuple(int(generator.integers(-limit, limit + 1)) for limit in limits)
+    log_gamma, gain = generator.uniform(-1, 1), generator.uniform(-1, 1)
+    is_physical = sequence == "ADC"
+    return VolumeChange(
+        is_flipped=is_flipped,
+        shift=shift,  # type: ignore[arg-type]
+        gamma=1.0 if is_physical else float(np.exp(log_gamma * config.max_gamma)),
+        gain=1.0 if is_physical else 1 + gain * config.max_gain,
+    )
+
+
+def apply_change(volume: np.ndarray, change: VolumeChange) -> np.ndarray:
+    """
+    Args:
+        volume: uint8 (X, Y, Z) in RAS+, 255 = intensity 1, air 0.
+
+    Returns:
+        float32 (X, Y, Z) in [0, 1]; what is shifted in is air.
+    """
+    # 256 possible intensities: a table of them is far cheaper than a power per voxel
+    table = np.clip(change.gain * (np.arange(256, dtype=np.float32) / 255) ** change.gamma, 0, 1).astype(np.float32)
+    changed = np.zeros(volume.shape, dtype=np.float32)
+    source, target = _overlap(volume.shape, change.shift)
+    seen = volume[::-1] if change.is_flipped else volume
+    changed[target] = table[seen[source]]
+    return changed
+
+
+def _overlap(shape, shift) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    source = tuple(slice(max(0, -step), size - max(0, step)) for size, step in zip(shape, shift, strict=True))
+    target = tuple(slice(max(0, step), size - max(0, -step)) for size, step in zip(shape, shift, strict=True))
+    return source, target

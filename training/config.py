@@ -1,0 +1,205 @@
+"""What the commands of training take: typed, frozen, checked. Standard library only, so that `--help` stays quick.
+
+The text of a field's `help` is its documentation, in the command line and here.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class PretrainData:
+    """What pretraining reads, and what one batch holds."""
+
+    studies: Path = field(metadata={"help": "Studies table, as `selip ingest` writes it."})
+    findings: Path = field(metadata={"help": "Findings table, as `selip structure` writes it."})
+    volumes: Path = field(metadata={"help": "Volumes table, as `selip prepare` writes it."})
+    language: Literal["en", "zh"] = field(default="en", metadata={"help": "Language of the texts made from findings."})
+    text_items: tuple[Literal["series", "finding", "impression", "report"], ...] = field(
+        default=("series",),
+        metadata={
+            "help": "Texts a study brings to a batch: what is seen in each sampled series, one finding of each sampled "
+            "series, the conclusion of the study, or its findings section as written."
+        },
+    )
+    unnamed: Literal["visibility", "copy-all", "drop"] = field(
+        default="visibility",
+        metadata={"help": "Where a finding goes whose sentence names no sequence: to those that can show it, to all, to none."},
+    )
+    batch_studies: int = field(default=64, metadata={"help": "Studies in a batch, over all processes."})
+    series_per_study: int = field(default=1, metadata={"help": "Series drawn from each study of a batch."})
+    normal_rate: float = field(
+        default=0.05,
+        metadata={"help": "Share of normal studies in a batch. Texts are unique in a batch, which limits normal ones too."},
+    )
+    max_text_tokens: int = field(default=160, metadata={"help": "Tokens a text is cut to."})
+    num_workers: int = field(default=0, metadata={"help": "Processes that make batches; 0: one thread beside the training."})
+
+    def __post_init__(self) -> None:
+        if not self.text_items:
+            raise ValueError("expected at least one kind of text in text_items, got none")
+        if self.batch_studies < 2:
+            raise ValueError(f"expected batch_studies of at least 2 (a contrast needs two), got {self.batch_studies}")
+        if self.series_per_study < 1:
+            raise ValueError(f"expected series_per_study of at least 1, got {self.series_per_study}")
+        if not 0 <= self.normal_rate < 1:
+            raise ValueError(f"expected normal_rate in [0, 1), got {self.normal_rate}")
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Random changes of a volume, drawn per study from (seed, epoch, study id)."""
+
+    flip_probability: float = field(
+        default=0.5, metadata={"help": "Chance of a mirror image, left and right exchanged in the texts as well."}
+    )
+    max_shift_mm: float = field(default=8.0, metadata={"help": "Largest shift along each axis, in mm."})
+    max_gamma: float = field(default=0.15, metadata={"help": "Gamma is drawn in exp(+-this); never for ADC."})
+    max_gain: float = field(default=0.1, metadata={"help": "Gain is drawn in 1 +- this; never for ADC."})
+    drop_sequence_id: float = field(
+        default=0.1, metadata={"help": "Chance that a series is shown without telling which sequence it is."}
+    )
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The network that is trained."""
+
+    vision: dict = field(default_factory=dict, metadata={"help": "Fields of SelipVisionConfig, as a mapping."})
+    projection_dim: int = field(default=128, metadata={"help": "Dimension of the shared space."})
+    fusion_layers: int = field(default=1, metadata={"help": "Transformer layers over the series of a study."})
+    text_tower: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder or Hub id of an encoder with its tokenizer; without one, a small tower starts from scratch "
+            "with a tokenizer trained on the training texts."
+        },
+    )
+    text: dict = field(
+        default_factory=dict, metadata={"help": "Fields of the configuration of a text tower that starts from scratch."}
+    )
+    vocabulary_size: int = field(default=2000, metadata={"help": "Vocabulary of a tokenizer trained on the corpus."})
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """Objective, optimiser and schedule."""
+
+    objective: str = field(
+        default="selip_recommended",
+        metadata={"help": "clip, selip (as released), selip_recommended, or your own as package.module:function."},
+    )
+    steps: int = field(default=1000, metadata={"help": "Optimiser steps."})
+    learning_rate_vision: float = field(default=1e-3, metadata={"help": "Peak learning rate of series tower and fusion."})
+    learning_rate_text: float = field(default=5e-4, metadata={"help": "Peak learning rate of the text tower."})
+    weight_decay: float = field(default=0.05, metadata={"help": "AdamW decay of matrices and kernels; never of other weights."})
+    adam_epsilon: float = field(default=1e-8, metadata={"help": "Epsilon of Adam; the released SeLIP has 1e-3."})
+    warmup_steps: int = field(default=50, metadata={"help": "Steps of linear warm-up."})
+    decay: Literal["cosine", "poly", "none"] = field(
+        default="cosine", metadata={"help": "Decay after warm-up; poly is (1 - t)^0.9, as released."}
+    )
+    max_grad_norm: float = field(default=1.0, metadata={"help": "Gradients are clipped to this norm."})
+    learn_logit_scale: bool = field(
+        default=True, metadata={"help": "Whether the temperature is trained; the released SeLIP keeps it at 1/14.29."}
+    )
+    precision: Literal["auto", "fp32", "bf16"] = field(
+        default="auto", metadata={"help": "auto: bf16 on a GPU, and on a CPU if a short measurement says it is faster."}
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of weights, batches and augmentation."})
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 <= self.warmup_steps <= self.steps:
+            raise ValueError(f"expected steps >= 1 and 0 <= warmup_steps <= steps, got {self.steps} and {self.warmup_steps}")
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Validation, checkpoints and logs."""
+
+    validate_every: int = field(default=100, metadata={"help": "Steps between validations by retrieval; each saves `last`."})
+    log_every: int = field(default=10, metadata={"help": "Steps between lines of metrics.jsonl."})
+    tracker: Literal["none", "tensorboard", "trackio"] = field(
+        default="none", metadata={"help": "Also log to this tracker, offline."}
+    )
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """`selip pretrain`: contrastive pretraining on volumes and the texts of their findings."""
+
+    output: Path = field(metadata={"help": "Folder of the run: `best`, `last`, metrics.jsonl, config.yaml."})
+    data: PretrainData
+    model: NetworkConfig = field(default_factory=NetworkConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    resume: bool = field(default=True, metadata={"help": "Continue the run in `output` if it has the same configuration."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace a run in `output`."})
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """`selip evaluate`: what a checkpoint is worth on a studies table."""
+
+    checkpoint: Path = field(metadata={"help": "Folder of a checkpoint: model.safetensors, configuration, processor."})
+    studies: Path = field(metadata={"help": "Studies table, as `selip ingest` writes it."})
+    task: Literal["retrieval"] = field(default="retrieval", metadata={"help": "What is evaluated."})
+    volumes: Path | None = field(
+        default=None,
+        metadata={"help": "Volumes table of these studies; without one the NIfTI files are read by the checkpoint's processor."},
+    )
+    findings: Path | None = field(
+        default=None,
+        metadata={"help": "Findings table, used as reference only for studies whose true findings are not known."},
+    )
+    split: Literal["train", "validation", "test"] = field(default="test", metadata={"help": "Studies that are evaluated."})
+    out: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Result file (.json); scores by case and pictures are put beside it. Without one: "
+            "evaluation/CHECKPOINT-TASK-SPLIT.json beside the checkpoint's folder."
+        },
+    )
+    batch_size: int = field(default=16, metadata={"help": "Series embedded at once."})
+    bootstrap_samples: int = field(default=1000, metadata={"help": "Draws of patients behind each interval; 0: no intervals."})
+    seed: int = field(default=0, metadata={"help": "Seed of the bootstrap and of which cases are pictured."})
+    num_figure_cases: int = field(
+        default=6, metadata={"help": "Cases in the picture of examples; 0: no pictures (they need the extra `plots`)."}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "Replace a result of the same name."})
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"expected batch_size of at least 1, got {self.batch_size}")
+        if self.bootstrap_samples < 0 or self.num_figure_cases < 0:
+            raise ValueError(
+                "expected bootstrap_samples and num_figure_cases of at least 0, got "
+                f"{self.bootstrap_samples} and {self.num_figure_cases}"
+            )
+        if self.out is not None and self.out.suffix != ".json":
+            raise ValueError(f"expected out to end in .json, got {self.out.name}")
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Options of `selip prepare`. The help text of each field is its documentation."""
+
+    studies: Path = field(metadata={"help": "folder of a studies table, or of an export of one"})
+    out: Path = field(metadata={"help": "folder for the volumes table (volumes-*.arrow, volumes.json)"})
+    size: Literal["tiny", "base"] = field(
+        default="tiny", metadata={"help": "study box: tiny = 72x88x24 at 2.5x2.5x6 mm, base = 224x224x48 at 1x1x3.5 mm"}
+    )
+    num_proc: int | None = field(default=None, metadata={"help": "processes; none = one a core"})
+    overwrite: bool = field(
+        default=False, metadata={"help": "replace a table in out, also an unfinished one of other settings"}
+    )
+    max_bad_fraction: float = field(
+        default=0.2, metadata={"help": "stop with an error above this share of unusable series, 0 to 1"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.num_proc is not None and self.num_proc < 1:
+            raise ValueError(f"num_proc: expected at least 1, got {self.num_proc}")
+        if not 0.0 <= self.max_bad_fraction <= 1.0:
+            raise ValueError(f"max_bad_fraction: expected a number in [0, 1], got {self.max_bad_fraction}")

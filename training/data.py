@@ -1,0 +1,328 @@
+"""From the volumes table and the findings table to batches.
+
+A batch is B studies with S series slots and P texts (architecture: the batch contract). What a study shows and says in an
+epoch is drawn from (seed, epoch, study id) alone, so it does not depend on the number of processes, on workers, or on
+where training was interrupted. Texts are unique in the global batch; a study whose text is taken waits for the next one.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from selip.processing.findings import StructuredReport
+from selip.processing.rendering import TextItem, finding_texts, impression_text, series_text, study_text, swap_laterality
+from selip.processing.similarity import released_similarity
+from selip.processing.text_selip import normalize_text
+
+from .augmentation import VolumeChange, apply_change, draw_change
+from .config import AugmentationConfig, PretrainData
+from .volumes import SeriesRow, VolumesTable
+
+
+@dataclass(frozen=True)
+class DrawnText:
+    """A text item and the series slots of its study that it speaks of; item None pads the batch."""
+
+    item: TextItem | None
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DrawnStudy:
+    """What one study brings to a batch: some of its series, how they are changed, and its texts."""
+
+    study_id: str
+    series: tuple[SeriesRow, ...]
+    changes: tuple[VolumeChange, ...]
+    shown_sequence_ids: tuple[int, ...]
+    texts: tuple[DrawnText, ...]
+
+    @property
+    def strings(self) -> set[str]:
+        """The texts as strings, to keep a batch free of repetitions."""
+        return {text.item.text for text in self.texts if text.item is not None}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as pretraining sees it: its prepared series, its findings, and its findings section as written."""
+
+    study_id: str
+    series: tuple[SeriesRow, ...]
+    report: StructuredReport
+    written: str
+
+
+class StudyTexts:
+    """The text items of studies, rendered once."""
+
+    def __init__(self, config: PretrainData):
+        self.config = config
+        self._series: dict[tuple[str, str], TextItem | None] = {}
+
+    def of_series(self, study: Study, sequence: str) -> TextItem | None:
+        """What is seen in one sequence; None where the report says nothing of it."""
+        key = (study.study_id, sequence)
+        if key not in self._series:
+            self._series[key] = series_text(
+                study.report, sequence, self.config.language, unnamed=self.config.unnamed
+            )
+        return self._series[key]
+
+    def of_findings(self, study: Study, sequence: str) -> list[TextItem]:
+        """One text for each finding seen in the sequence."""
+        return finding_texts(study.report, sequence, self.config.language, unnamed=self.config.unnamed)
+
+    def of_impression(self, study: Study) -> TextItem | None:
+        """The conclusion of the study."""
+        return impression_text(study.report, self.config.language)
+
+    def of_report(self, study: Study) -> TextItem | None:
+        """The findings section as written, compared with others by its structured findings."""
+        structured = study_text(study.report, self.config.language)
+        written = normalize_text(study.written)
+        return TextItem(text=written, clauses=structured.clauses, normal=structured.normal) if written else None
+
+    def corpus(self, studies: Sequence[Study]) -> Iterator[str]:
+        """Every text that training on these studies can meet, sides exchanged as well."""
+        for study in studies:
+            items = [self.of_impression(study), self.of_report(study)]
+            for row in study.series:
+                items.append(self.of_series(study, row.sequence))
+                items.extend(self.of_findings(study, row.sequence))
+            for item in items:
+                if item is not None:
+                    yield item.text
+                    yield swap_laterality(item).text
+
+
+class BatchSource:
+    """Batch number `step` of a run, for one process of `num_processes`."""
+
+    def __init__(
+        self,
+        studies: Sequence[Study],
+        table: VolumesTable,
+        tokenizer,
+        data: PretrainData,
+        augmentation: AugmentationConfig,
+        *,
+        seed: int,
+        process_index: int = 0,
+        num_processes: int = 1,
+    ):
+        """
+        Args:
+            studies: training studies; those without any text are left out (`num_without_text`).
+            tokenizer: tokenizer of the text tower.
+
+        Raises:
+            ValueError: the batch does not divide among the processes, or a batch cannot be filled with unique texts.
+        """
+        if data.batch_studies % num_processes:
+            raise ValueError(
+                f"expected batch_studies to be a multiple of the {num_processes} processes, got {data.batch_studies}"
+            )
+        self.table, self.tokenizer, self.data, self.augmentation = table, tokenizer, data, augmentation
+        self.seed, self.process_index, self.num_processes = seed, process_index, num_processes
+        self.texts = StudyTexts(data)
+        self.spacing_mm = table.processor_config["spacing_mm"]
+        speaking = [study for study in studies if self._speaking_series(study)]
+        self.num_without_text = len(studies) - len(speaking)
+        self.studies = {study.study_id: study for study in speaking}
+        self._normal = sorted(study.study_id for study in speaking if study.report.normal)
+        self._abnormal = sorted(study.study_id for study in speaking if not study.report.normal)
+        self._plans: dict[int, list[list[DrawnStudy]]] = {}
+        if not self.plan(0):
+            raise ValueError(
+                f"expected enough studies for one batch of {data.batch_studies} with unique texts, got {len(speaking)} "
+                "studies with text; lower data.batch_studies or bring more studies"
+            )
+
+    def plan(self, epoch: int) -> list[list[DrawnStudy]]:
+        """The batches of an epoch: every abnormal study at most once, normal ones at the stated rate."""
+        if epoch not in self._plans:
+            # two epochs are enough: the one in work and the next
+            self._plans = {known: plan for known, plan in self._plans.items() if known >= epoch - 1}
+            self._plans[epoch] = list(self._fill(epoch))
+        return self._plans[epoch]
+
+    def locate(self, step: int) -> tuple[int, int]:
+        """Epoch and batch within it of a step of the run."""
+        epoch = 0
+        while step >= len(self.plan(epoch)):
+            step -= len(self.plan(epoch))
+            epoch += 1
+        return epoch, step
+
+    def batch(self, step: int) -> dict[str, torch.Tensor | dict[str, torch.Tensor]]:
+        """
+        Returns:
+            `inputs`: arguments of the model for this process's studies; `text_study` (P,), `text_mask` (P,) and
+            `similarity` (P, P) over the texts of all processes, in rank order.
+        """
+        epoch, index = self.locate(step)
+        drawn = self.plan(epoch)[index]
+        share = len(drawn) // self.num_processes
+        own = drawn[self.process_index * share : (self.process_index + 1) * share]
+        texts = [text.item for study in drawn for text in study.texts]
+        return {
+            "inputs": {**self._images(own), **self._texts(own)},
+            "text_study": torch.tensor([number for number, study in enumerate(drawn) for _ in study.texts]),
+            "text_mask": torch.tensor([item is not None for item in texts]),
+            "similarity": torch.from_numpy(_similarity(texts, self.data.language)),
+        }
+
+    def _fill(self, epoch: int) -> Iterator[list[DrawnStudy]]:
+        generator = np.random.default_rng([self.seed, epoch])
+        abnormal = deque(generator.permutation(self._abnormal).tolist())
+        normal = deque(generator.permutation(self._normal).tolist())
+        num_normal = round(self.data.normal_rate * self.data.batch_studies) if abnormal else self.data.batch_studies
+        while True:
+            batch: list[DrawnStudy] = []
+            self._take(batch, normal, num_normal, epoch)
+            self._take(batch, abnormal, self.data.batch_studies, epoch)
+            if len(batch) < self.data.batch_studies:
+                return
+            yield [batch[position] for position in generator.permutation(len(batch))]
+
+    def _take(self, batch: list[DrawnStudy], waiting: deque[str], until: int, epoch: int) -> None:
+        """Moves studies with texts new to the batch from the queue to it, until it has `until`; others keep their turn."""
+        used = set().union(*(study.strings for study in batch)) if batch else set()
+        passed_over = []
+        while waiting and len(batch) < until:
+            study_id = waiting.popleft()
+            drawn = self._draw(self.studies[study_id], epoch)
+            if drawn.strings & used:
+                passed_over.append(study_id)
+                continue
+            used |= drawn.strings
+            batch.append(drawn)
+        waiting.extendleft(reversed(passed_over))
+
+    def _draw(self, study: Study, epoch: int) -> DrawnStudy:
+        digest = hashlib.sha256(study.study_id.encode()).digest()
+        generator = np.random.default_rng([self.seed, epoch, int.from_bytes(digest[:8], "little")])
+        is_flipped = bool(generator.random() < self.augmentation.flip_probability)
+        speaking = self._speaking_series(study)
+        chosen = generator.permutation(len(speaking))[: self.data.series_per_study]
+        series = tuple(speaking[position] for position in sorted(chosen))
+        changes = tuple(
+            draw_change(
+                self.augmentation, generator, spacing_mm=self.spacing_mm, sequence=row.sequence, is_flipped=is_flipped
+            )
+            for row in series
+        )
+        shown = tuple(
+            0 if generator.random() < self.augmentation.drop_sequence_id else row.sequence_id for row in series
+        )
+        texts = self._draw_texts(study, series, generator)
+        if is_flipped:
+            texts = [
+                DrawnText(None if text.item is None else swap_laterality(text.item), text.slots) for text in texts
+            ]
+        return DrawnStudy(study.study_id, series, changes, shown, tuple(texts))
+
+    def _draw_texts(
+        self, study: Study, series: tuple[SeriesRow, ...], generator: np.random.Generator
+    ) -> list[DrawnText]:
+        """The texts of a study in a fixed number: `series_per_study` of each series kind, one of each study kind."""
+        everything = tuple(range(len(series)))
+        texts = []
+        for kind in self.data.text_items:
+            if kind == "impression":
+                texts.append(DrawnText(self.texts.of_impression(study), everything))
+            elif kind == "report":
+                texts.append(DrawnText(self.texts.of_report(study), everything))
+            else:
+                for slot in range(self.data.series_per_study):
+                    item = None
+                    if slot < len(series) and kind == "series":
+                        item = self.texts.of_series(study, series[slot].sequence)
+                    elif slot < len(series):
+                        choices = self.texts.of_findings(study, series[slot].sequence)
+                        item = choices[generator.integers(len(choices))] if choices else None
+                    texts.append(DrawnText(item, (slot,)))
+        return texts
+
+    def _speaking_series(self, study: Study) -> list[SeriesRow]:
+        """Series that a text of the wanted kinds speaks of; study texts speak of all."""
+        kinds = set(self.data.text_items)
+        if ("impression" in kinds and self.texts.of_impression(study)) or ("report" in kinds and study.written):
+            return list(study.series)
+        return [row for row in study.series if self.texts.of_series(study, row.sequence) is not None]
+
+    def _images(self, drawn: list[DrawnStudy]) -> dict[str, torch.Tensor]:
+        slots = self.data.series_per_study
+        shape = self.table.processor_config["spatial_size"]
+        pixel_values = np.zeros((len(drawn), slots, *shape), dtype=np.float32)
+        series_mask = np.zeros((len(drawn), slots), dtype=bool)
+        sequence_ids = np.zeros((len(drawn), slots), dtype=np.int64)
+        for number, study in enumerate(drawn):
+            for slot, (row, change) in enumerate(zip(study.series, study.changes, strict=True)):
+                pixel_values[number, slot] = apply_change(self.table.read(row.row), change)
+                series_mask[number, slot] = True
+                sequence_ids[number, slot] = study.shown_sequence_ids[slot]
+        return {
+            "pixel_values": torch.from_numpy(pixel_values),
+            "series_mask": torch.from_numpy(series_mask),
+            "sequence_ids": torch.from_numpy(sequence_ids),
+        }
+
+    def _texts(self, drawn: list[DrawnStudy]) -> dict[str, torch.Tensor]:
+        texts = [(number, text) for number, study in enumerate(drawn) for text in study.texts]
+        encoded = self.tokenizer(
+            ["" if text.item is None else text.item.text for _, text in texts],
+            padding=True,
+            truncation=True,
+            max_length=self.data.max_text_tokens,
+            return_tensors="pt",
+        )
+        spoken_of = torch.zeros(len(texts), self.data.series_per_study, dtype=torch.bool)
+        for position, (_, text) in enumerate(texts):
+            spoken_of[position, list(text.slots)] = True
+        return {
+            "input_ids": encoded["input_ids"],
+            "attention_mask": encoded["attention_mask"],
+            "text_study": torch.tensor([number for number, _ in texts]),
+            "text_series_mask": spoken_of,
+        }
+
+
+def read_studies(
+    table: VolumesTable, findings: Mapping[str, StructuredReport], written: Mapping[str, str], split: str
+) -> list[Study]:
+    """Joins the prepared series of a split with findings and written report sections by study id.
+
+    Args:
+        table: the volumes table.
+        findings: structured report of each study.
+        written: findings section of each study as written.
+        split: train, validation or test.
+
+    Raises:
+        ValueError: no study of the split has both volumes and findings.
+    """
+    studies = [
+        Study(study_id, tuple(table.series_of(study_id)), findings[study_id], written.get(study_id, ""))
+        for study_id in table.study_ids(split)
+        if study_id in findings
+    ]
+    if not studies:
+        raise ValueError(
+            f"expected studies of split {split!r} with both volumes and findings, got none; do the two tables come from "
+            "the same studies table?"
+        )
+    return studies
+
+
+def _similarity(items: Sequence[TextItem | None], language: str) -> np.ndarray:
+    """Similarity of the texts; rows and columns of padding are 0. float32 (P, P)."""
+    real = [position for position, item in enumerate(items) if item is not None]
+    full = np.zeros((len(items), len(items)), dtype=np.float32)
+    full[np.ix_(real, real)] = released_similarity([item for item in items if item is not None], language)
+    return full

@@ -1,0 +1,39 @@
+"""Gathering embeddings across processes with exact gradients."""
+
+import torch
+import torch.distributed as dist
+
+
+class _AllGather(torch.autograd.Function):
+    """Concatenates a tensor over ranks. Backward: the sum over ranks of each rank's gradient for this rank's slice.
+
+    Every rank computes the same loss on the gathered tensor, so that sum is world size times the gradient; DDP divides
+    by the world size when it averages. `Accelerator.gather` would cut the gradient off.
+    """
+
+    @staticmethod
+    def forward(ctx, local: torch.Tensor) -> torch.Tensor:
+        gathered = [torch.empty_like(local) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, local.contiguous())
+        ctx.rows = len(local)
+        return torch.cat(gathered)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient[dist.get_rank() * ctx.rows : (dist.get_rank() + 1) * ctx.rows]
+
+
+def gather_rows(local: torch.Tensor) -> torch.Tensor:
+    """Rows of all processes in rank order, with gradient; the tensor itself in a single process.
+
+    Args:
+        local: (n, ...), the same shape on every rank.
+
+    Returns:
+        (world size * n, ...).
+    """
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return local
+    return _AllGather.apply(local)

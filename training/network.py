@@ -1,0 +1,73 @@
+"""Builds the model and its processor for a pretraining run."""
+
+from collections.abc import Iterable
+
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from selip.modeling_selip import SelipConfig, SelipModel
+from selip.processing.image_processing_selip import SelipImageProcessor
+from selip.processing.processing_selip import SelipProcessor
+
+from .config import NetworkConfig
+from .tokenizer import train_tokenizer
+
+# a text tower for a corpus of short clauses on a laptop; no dropout, so that a replayed step is the same step
+_SMALL_TEXT_TOWER = {
+    "model_type": "bert",
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+
+
+def build_processor(
+    config: NetworkConfig, image_settings: dict, texts: Iterable[str], max_text_tokens: int
+) -> SelipProcessor:
+    """The processor of a run: image settings of the volumes table, tokenizer of the text tower.
+
+    Args:
+        config: network section of the run.
+        image_settings: processor configuration the volumes were prepared with.
+        texts: corpus, read only if the tokenizer is trained on it.
+        max_text_tokens: length that texts are cut to.
+    """
+    if config.text_tower is not None:
+        tokenizer = AutoTokenizer.from_pretrained(config.text_tower)
+    else:
+        tokenizer = train_tokenizer(texts, vocabulary_size=config.vocabulary_size, max_tokens=max_text_tokens)
+    return SelipProcessor(image_processor=SelipImageProcessor(**image_settings), tokenizer=tokenizer)
+
+
+def build_model(config: NetworkConfig, processor: SelipProcessor, max_text_tokens: int) -> SelipModel:
+    """The model of a run, from scratch but for a text tower that is named by folder or Hub id."""
+    pretrained = None if config.text_tower is None else AutoModel.from_pretrained(config.text_tower)
+    if pretrained is not None:
+        text_config = pretrained.config.to_dict()
+    else:
+        text_config = {
+            **_SMALL_TEXT_TOWER,
+            "vocab_size": len(processor.tokenizer),
+            "max_position_embeddings": max_text_tokens,
+            "pad_token_id": processor.tokenizer.pad_token_id,
+            **config.text,
+        }
+    vision = {**config.vision, "spacing_mm": tuple(processor.image_processor.spacing_mm)}
+    model = SelipModel(
+        SelipConfig(
+            vision_config=vision,
+            text_config=AutoConfig.for_model(**text_config),
+            projection_dim=config.projection_dim,
+            fusion_layers=config.fusion_layers,
+        )
+    )
+    if pretrained is not None:
+        wanted = model.text_model.state_dict()
+        # the only part of a pretrained tower that SelipModel leaves out is its pooler; all else must match
+        weights = {name: value for name, value in pretrained.state_dict().items() if not name.startswith("pooler.")}
+        if wanted.keys() != weights.keys():
+            raise ValueError(f"the weights of {config.text_tower} do not match its configuration: {wanted.keys() ^ weights.keys()}")
+        model.text_model.load_state_dict(weights)
+    return model

@@ -1,0 +1,84 @@
+"""Optimiser, schedule and precision of pretraining."""
+
+import math
+import time
+
+import torch
+from torch import nn
+
+from .config import OptimizationConfig
+
+
+def build_optimizer(model, config: OptimizationConfig) -> torch.optim.AdamW:
+    """AdamW with a learning rate for each tower, and decay on matrices and kernels only.
+
+    The text tower is `text_model` and `text_projection`; everything else learns at the rate of the vision tower.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    model.logit_scale.requires_grad_(config.learn_logit_scale)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_text = name.startswith(("text_model.", "text_projection."))
+            groups.setdefault((is_text, parameter.ndim > 1), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "peak": config.learning_rate_text if is_text else config.learning_rate_vision,
+                "weight_decay": config.weight_decay if is_matrix else 0.0,
+            }
+            for (is_text, is_matrix), parameters in sorted(groups.items(), key=lambda group: group[0])
+        ],
+        eps=config.adam_epsilon,
+    )
+
+
+def learning_rate_factor(step: int, config: OptimizationConfig) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then cosine, (1 - t)^0.9 (as released), or constant."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    if config.decay == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * progress))
+    return (1 - progress) ** 0.9 if config.decay == "poly" else 1.0
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: OptimizationConfig) -> float:
+    """Sets the rate of every group for this step and returns the vision tower's."""
+    factor = learning_rate_factor(step, config)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+    return config.learning_rate_vision * factor
+
+
+def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:
+    """Which of fp32 and bf16 to compute in, and why.
+
+    On a CPU, bf16 pays only with matrix instructions for it, so `auto` times one convolution in both.
+
+    Returns:
+        ("fp32" | "bf16", reason for the log).
+    """
+    if wanted != "auto":
+        return wanted, "as configured"
+    if device.type == "cuda":
+        return ("bf16", "the GPU computes in it") if torch.cuda.is_bf16_supported() else ("fp32", "the GPU lacks bf16")
+    if device.type != "cpu":
+        return "fp32", f"bf16 is not tested on {device.type}"
+    seconds = {dtype: _time_convolution(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    ratio = seconds[torch.float32] / seconds[torch.bfloat16]
+    # below this the casts of autocast eat the gain
+    chosen = "bf16" if ratio > 1.3 else "fp32"
+    return chosen, f"a convolution in bf16 took {1 / ratio:.2f} of its time in fp32"
+
+
+def _time_convolution(dtype: torch.dtype) -> float:
+    layer = nn.Conv3d(32, 32, 3, padding=1).to(dtype=dtype, memory_format=torch.channels_last_3d)
+    volume = torch.rand(4, 32, 16, 16, 12).to(dtype=dtype, memory_format=torch.channels_last_3d)
+    times = []
+    with torch.inference_mode():
+        for _ in range(7):
+            start = time.perf_counter()
+            layer(volume)
+            times.append(time.perf_counter() - start)
+    return sorted(times)[len(times) // 2]

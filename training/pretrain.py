@@ -1,0 +1,369 @@
+"""Contrastive pretraining: the explicit loop.
+
+One process        selip pretrain CONFIG.yaml
+Several            accelerate launch -m selip.training.pretrain CONFIG.yaml
+A try on a laptop  selip demo
+
+What is gathered, masked and counted as a negative is the method, so it stands here in full: every process embeds its
+share of the global batch, embeddings are gathered with exact gradients, and all compute the same global loss.
+"""
+
+import json
+import logging
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import yaml
+from accelerate import Accelerator, PartialState
+from accelerate.utils import set_seed
+from tqdm import tqdm
+
+from selip.modeling_selip.loss_selip import compared_pairs, scale_of
+from selip.processing.sources.studies import load_studies
+from selip.processing.structurer import load_findings
+
+from .checkpoint import TrainingState, load_checkpoint, recover_folder, save_checkpoint
+from .config import PretrainConfig
+from .configuration import as_dict, find_config, load_config, overrides_from_arguments
+from .data import BatchSource, StudyTexts, read_studies
+from .distributed import gather_rows
+from .network import build_model, build_processor
+from .objectives import load_objective, target_statistics
+from .optimization import build_optimizer, choose_precision, set_learning_rate
+from .prefetch import WaitClock, prefetch
+from .validation import PRIMARY_METRIC, ValidationSet
+from .volumes import VolumesTable
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PretrainSummary:
+    """Outcome of a run.
+
+    Attributes:
+        best: checkpoint folder of the best validation.
+        best_metric: its validation metric.
+        best_step: the step it was reached at.
+        steps: steps taken in all.
+        volumes_per_second: series embedded per second of training, over this session of the run.
+        data_wait_share: share of the time spent waiting for batches.
+    """
+
+    best: Path
+    best_metric: float
+    best_step: int
+    steps: int
+    volumes_per_second: float
+    data_wait_share: float
+
+
+class PretrainRun:
+    """Everything a run is made of, built from its configuration, resumed where `last` stands."""
+
+    def __init__(self, config: PretrainConfig):
+        self.config = config
+        self.objective = load_objective(config.optimization.objective)
+        device = PartialState(cpu=not torch.cuda.is_available()).device
+        self.precision, reason = choose_precision(config.optimization.precision, device)
+        self.accelerator = Accelerator(
+            mixed_precision="no" if self.precision == "fp32" else "bf16",
+            cpu=device.type == "cpu",
+            log_with=None if config.tracking.tracker == "none" else config.tracking.tracker,
+            project_dir=str(config.output),
+        )
+        if self.is_main:
+            prepare_output(config)
+            logger.info("device %s, precision %s (%s)", device, self.precision, reason)
+        self.accelerator.wait_for_everyone()
+        set_seed(config.optimization.seed)
+        self._load_data()
+        self._build()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and talks."""
+        return self.accelerator.is_main_process
+
+    def _load_data(self) -> None:
+        data = self.config.data
+        self.table = VolumesTable(data.volumes)
+        findings = load_findings(data.findings)
+        written = _written_findings(data.studies) if "report" in data.text_items else {}
+        self.train_studies = read_studies(self.table, findings, written, "train")
+        self.validation_studies = read_studies(self.table, findings, written, "validation")
+
+    def _build(self) -> None:
+        config, accelerator = self.config, self.accelerator
+        last = config.output / "last"
+        recover_folder(last)
+        is_resumed = last.exists()
+        source_texts = StudyTexts(config.data).corpus(self.train_studies)
+        max_tokens = config.data.max_text_tokens
+        self.processor = build_processor(config.model, self.table.processor_config, source_texts, max_tokens)
+        model = build_model(config.model, self.processor, max_tokens)
+        optimizer = build_optimizer(model, config.optimization)
+        self.source = BatchSource(
+            self.train_studies,
+            self.table,
+            self.processor.tokenizer,
+            config.data,
+            config.augmentation,
+            seed=config.optimization.seed,
+            process_index=accelerator.process_index,
+            num_processes=accelerator.num_processes,
+        )
+        self.validation = ValidationSet(
+            self.validation_studies, self.source.texts, self.table, self.processor.tokenizer, max_tokens
+        )
+        self.state = load_checkpoint(last, model, optimizer) if is_resumed else TrainingState()
+        if self.is_main:
+            drop_lines_after(config.output / "metrics.jsonl", self.state.step)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.state = replace(self.state, environment=describe_environment(accelerator, self.precision, config))
+
+    def step(self, batch: dict) -> dict[str, float]:
+        """One optimiser step on one global batch."""
+        config, device = self.config.optimization, self.accelerator.device
+        inputs = {name: value.to(device, non_blocking=True) for name, value in batch["inputs"].items()}
+        similarity = batch["similarity"].to(device)
+        compared = compared_pairs(batch["text_study"], batch["text_mask"]).to(device)
+        # whatever a text tower of the user's draws (dropout) depends on the step alone, so that a resumed run is the same
+        torch.manual_seed(hash((config.seed, self.state.step, self.accelerator.process_index)) % 2**63)
+        with self.accelerator.autocast():
+            output = self.model(**inputs)
+        views, texts = gather_rows(output.view_embeds), gather_rows(output.text_embeds)
+        logit_scale = self.bare_model.logit_scale
+        loss = self.objective(views, texts, logit_scale, compared, similarity)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
+        learning_rate = set_learning_rate(self.optimizer.optimizer, self.state.step, config)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.state = replace(self.state, step=self.state.step + 1)
+        if not torch.isfinite(loss):
+            raise RuntimeError(
+                f"the loss is {loss.item()} at step {self.state.step}; resume from `last` with a lower learning rate"
+            )
+        return {
+            "loss": loss.item(),
+            "grad_norm": float(norm),
+            "learning_rate": learning_rate,
+            "logit_scale": scale_of(logit_scale.detach()).item(),
+            **target_statistics(similarity, compared),
+        }
+
+    @property
+    def bare_model(self) -> torch.nn.Module:
+        """The model without the wrapper of distributed training."""
+        return self.accelerator.unwrap_model(self.model)
+
+    def validate(self) -> dict[str, float]:
+        """Validation metrics; writes `last`, and `best` where it is."""
+        with self.accelerator.autocast():
+            metrics = self.validation(self.bare_model)
+        metric = metrics[PRIMARY_METRIC]
+        is_best = self.state.best_metric is None or metric > self.state.best_metric
+        self.state = replace(self.state, metrics=metrics)
+        if is_best:
+            self.state = replace(self.state, best_metric=metric, best_step=self.state.step)
+        if self.is_main:
+            model = self.bare_model
+            if is_best:
+                save_checkpoint(self.config.output / "best", model, self.processor, self.state)
+            save_checkpoint(self.config.output / "last", model, self.processor, self.state, self.optimizer.optimizer)
+        self.accelerator.wait_for_everyone()
+        return metrics
+
+
+def pretrain(config: PretrainConfig) -> PretrainSummary:
+    """Runs or resumes a pretraining and returns where its best checkpoint is.
+
+    Raises:
+        FileExistsError: `config.output` holds another run.
+        ValueError: the tables do not fit together, or the configuration is wrong.
+    """
+    run = PretrainRun(config)
+    tracking, optimization, data = config.tracking, config.optimization, config.data
+    if run.is_main:
+        _tell_start(run)
+        if tracking.tracker != "none":
+            run.accelerator.init_trackers("selip", config=_flat(as_dict(config)))
+    clock, shown_waits, first_step = WaitClock(), [], run.state.step
+    batches = prefetch(run.source.batch, first_step, optimization.steps, num_workers=data.num_workers)
+    bar = tqdm(
+        total=optimization.steps,
+        initial=first_step,
+        desc="pretrain",
+        unit="step",
+        disable=None if run.is_main else True,
+    )
+    volumes = data.batch_studies * data.series_per_study
+    started, training_seconds = time.perf_counter(), 0.0
+    for batch in clock.watch(batches):
+        line = run.step(batch)
+        step = run.state.step
+        if step % tracking.log_every == 0 or step == optimization.steps:
+            seconds, wait_share = clock.read()
+            training_seconds += seconds
+            shown_waits.append(seconds * wait_share)
+            done_since = (step - first_step) % tracking.log_every or tracking.log_every
+            line |= {
+                "step": step,
+                "studies_per_second": done_since * data.batch_studies / seconds,
+                "data_wait_share": wait_share,
+            }
+            bar.set_postfix(
+                loss=f"{line['loss']:.3f}",
+                studies_s=f"{line['studies_per_second']:.0f}",
+                wait=f"{wait_share:.1%}",
+            )
+            _log(run, line)
+        bar.update()
+        if step % tracking.validate_every == 0 or step == optimization.steps:
+            run.state = replace(run.state, seconds=run.state.seconds + time.perf_counter() - started)
+            metrics = run.validate()
+            _log(run, {"step": step, **{f"validation/{name}": value for name, value in metrics.items()}})
+            started = time.perf_counter()
+            clock.read()
+    bar.close()
+    if run.is_main and tracking.tracker != "none":
+        run.accelerator.end_training()
+    taken = run.state.step - first_step
+    return PretrainSummary(
+        best=config.output / "best",
+        best_metric=float(run.state.best_metric or 0.0),
+        best_step=run.state.best_step,
+        steps=run.state.step,
+        volumes_per_second=taken * volumes / training_seconds if training_seconds else 0.0,
+        data_wait_share=sum(shown_waits) / training_seconds if training_seconds else 0.0,
+    )
+
+
+def prepare_output(config: PretrainConfig) -> None:
+    """Makes the folder of a run, or checks that the run in it is this one.
+
+    Raises:
+        FileExistsError: another configuration, or a run that may not be resumed.
+    """
+    output, wanted = config.output, as_dict(config)
+    written = output / "config.yaml"
+    for key in ("resume", "overwrite"):
+        wanted.pop(key)
+    if output.exists() and config.overwrite:
+        shutil.rmtree(output)
+    if written.exists():
+        is_same = yaml.safe_load(written.read_text()) == wanted
+        if not is_same or not config.resume:
+            why = "with another configuration" if not is_same else "and resume is off"
+            raise FileExistsError(f"{output} holds a run {why}; choose another output or pass --overwrite")
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    written.write_text(yaml.safe_dump(wanted, sort_keys=False))
+
+
+def drop_lines_after(log: Path, step: int) -> None:
+    """Removes from a metrics log what an interrupted run wrote after its last checkpoint; it will be written again."""
+    if log.exists():
+        lines = log.read_text().splitlines(keepends=True)
+        log.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
+
+
+def describe_environment(accelerator: Accelerator, precision: str, config: PretrainConfig) -> dict:
+    """Versions, device, batch and commit of a run, for its state file and the model card."""
+    import transformers
+
+    import selip
+
+    data = config.data
+    return {
+        "selip": selip.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "device": str(accelerator.device),
+        "processes": accelerator.num_processes,
+        "precision": precision,
+        "git_commit": _git_commit(),
+        "objective": config.optimization.objective,
+        "steps": config.optimization.steps,
+        "batch_studies": data.batch_studies,
+        "series_per_study": data.series_per_study,
+        "text_items": list(data.text_items),
+        "seed": config.optimization.seed,
+    }
+
+
+def _git_commit() -> str | None:
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
+
+
+def _written_findings(studies_path: Path) -> dict[str, str]:
+    return {
+        row["study_id"]: row["report"]["findings"]
+        for split in load_studies(studies_path).values()
+        for row in split.select_columns(["study_id", "report"])
+    }
+
+
+def _tell_start(run: PretrainRun) -> None:
+    source, model = run.source, run.bare_model
+    normal = round(run.config.data.normal_rate * run.config.data.batch_studies)
+    logger.info(
+        "%d training studies (%d without any text left out), %d batches in the first epoch, at most %d of %d studies of a "
+        "batch normal, %.2f M parameters, from step %d",
+        len(source.studies),
+        source.num_without_text,
+        len(source.plan(0)),
+        normal,
+        run.config.data.batch_studies,
+        sum(parameter.numel() for parameter in model.parameters()) / 1e6,
+        run.state.step,
+    )
+
+
+def _log(run: PretrainRun, line: dict[str, float]) -> None:
+    if not run.is_main:
+        return
+    with (run.config.output / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    if run.config.tracking.tracker != "none":
+        run.accelerator.log({key: value for key, value in line.items() if key != "step"}, step=int(line["step"]))
+
+
+def _flat(values: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, int | float | str | bool) else str(value)
+    return flat
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`accelerate launch -m selip.training.pretrain CONFIG.yaml [--group.field value ...]`"""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments[0].startswith("-"):
+        raise SystemExit(f"usage: {main.__doc__}\nthe options are those of `selip pretrain --help`")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = load_config(PretrainConfig, find_config(arguments[0]), overrides_from_arguments(arguments[1:]))
+    summary = pretrain(config)
+    logger.info("best checkpoint %s: %s %.3f at step %d", summary.best, PRIMARY_METRIC, summary.best_metric, summary.best_step)
+
+
+if __name__ == "__main__":
+    main()
