@@ -18,18 +18,13 @@ from .volume_shards import CODEC
 Prepared = tuple[list[dict[str, Any]], list[dict[str, str]]]
 """Rows of a study, and its quarantined series as {"study_id", "series_id", "reason"}."""
 
-SIZES: dict[str, dict[str, tuple[float, ...]]] = {
-    "tiny": {"spatial_size": (72, 88, 24), "spacing_mm": (2.5, 2.5, 6.0), "patch_size": (8, 8, 4)},
-    "base": {"spatial_size": (224, 224, 48), "spacing_mm": (1.0, 1.0, 3.5), "patch_size": (16, 16, 8)},
-}
-
 
 @cache
 def image_processor_of(size: str) -> Any:
-    """Return the image processor of a size; made once in each process."""
-    from selip.processing.image_processing_selip import SelipImageProcessor  # imports torch, which readers do not need
+    """Return the image processor of a size (a key of its `PRESETS`); made once in each process."""
+    from selip.processing.image_processing_selip import PRESETS, SelipImageProcessor  # torch: readers do not need it
 
-    return SelipImageProcessor(**SIZES[size])
+    return SelipImageProcessor(**PRESETS[size])
 
 
 def prepare_study(study: StudyRow, size: str) -> Prepared:
@@ -39,48 +34,46 @@ def prepare_study(study: StudyRow, size: str) -> Prepared:
 
     Args:
         study: Row of the studies table with undecoded volumes.
-        size: Key of `SIZES`.
+        size: Name of the study box.
 
     Returns:
         Rows of the volumes table, and the quarantined series with the reason of each.
     """
     from selip.processing.image_processing_selip import SeriesInput
 
-    processor = image_processor_of(size)
     inputs = [SeriesInput(item["volume"], item["sequence"], item["series_id"]) for item in study["series"]]
-    bad: dict[str, str] = {}
-    processed = _attempt(processor, inputs, study["study_id"])
-    if isinstance(processed, str):
-        for item in inputs:  # which ones are bad? Each is tried alone
-            alone = _attempt(processor, [item], study["study_id"])
-            if isinstance(alone, str):
-                bad[item.series_id] = alone
-        inputs = [item for item in inputs if item.series_id not in bad]
-        if inputs and bad:
-            processed = _attempt(processor, inputs, study["study_id"])
-        if isinstance(processed, str):  # good alone and bad together: nobody can tell which one is wrong
-            bad.update({item.series_id: processed for item in inputs})
-            inputs = []
+    rows, bad = _attempt(study, inputs, size)
+    if not rows:  # either all are bad, or one spoils the study: each is tried alone to find out which
+        reason_together = next(iter(bad.values()))
+        bad = {}
+        for item in inputs:
+            bad.update(_attempt(study, [item], size)[1])
+        good = [item for item in inputs if item.series_id not in bad]
+        if good and bad:
+            rows, bad_together = _attempt(study, good, size)
+            bad.update(bad_together)
+        elif good:  # good alone and bad together: nobody can tell which one is wrong
+            bad = {item.series_id: reason_together for item in inputs}
     quarantined = [
-        {"study_id": study["study_id"], "series_id": item["series_id"], "reason": bad[item["series_id"]]}
-        for item in study["series"]
-        if item["series_id"] in bad
+        {"study_id": study["study_id"], "series_id": item.series_id, "reason": bad[item.series_id]}
+        for item in inputs
+        if item.series_id in bad
     ]
-    return (stored_rows(study, inputs, processed) if inputs else []), quarantined
+    return rows, quarantined
 
 
-def _attempt(processor: Any, inputs: list[Any], study_id: str) -> Any:
-    """Process series of a study; the reason as text where they cannot be used."""
+def _attempt(study: StudyRow, inputs: list[Any], size: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Process some series of a study: rows of the table, and the reason by series id of those without a row."""
     from selip.processing.nifti_selip import VolumeError
 
     try:
-        return processor.process_study(inputs, study_id=study_id)
+        processed = image_processor_of(size).process_study(inputs, study["study_id"], skip_invalid=True)
     except VolumeError as error:
-        return error.reason
-    except (
-        Exception
-    ) as error:  # one odd file must not end a run of days; the kind is counted and shown like any reason
-        return f"unexpected-{type(error).__name__}"
+        return [], {item.series_id: error.reason for item in inputs}
+    except Exception as error:  # one odd file must not end a run of days; it is counted and shown like any reason
+        return [], {item.series_id: f"unexpected-{type(error).__name__}" for item in inputs}
+    bad = {inputs[place].series_id: error.reason for place, error in processed.errors}
+    return stored_rows(study, [inputs[place] for place in processed.kept], processed), bad
 
 
 def stored_rows(study: StudyRow, inputs: list[Any], processed: Any) -> list[dict[str, Any]]:

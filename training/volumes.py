@@ -150,7 +150,7 @@ def prepare_volumes(config: PrepareConfig) -> VolumesInfo:
     studies = load_studies(config.studies)
     header = {
         "format_version": FORMAT_VERSION,
-        "processor_config": json.loads(image_processor_of(config.size).to_json_string()),
+        "processor_config": image_processor_of(config.size).settings(),
         "studies_fingerprint": studies_fingerprint(config.studies),
         "chunk": [CHUNK_STUDIES, CHUNK_BYTES],
     }
@@ -250,7 +250,7 @@ class VolumesTable:
 
     @property
     def processor_config(self) -> dict[str, Any]:
-        """Settings of the image processor that made the volumes."""
+        """Settings of the image processor that made the volumes: `SelipImageProcessor(**table.processor_config)`."""
         return self.info.processor_config
 
     def _open(self) -> None:

@@ -99,11 +99,13 @@ def split_report(text: str) -> dict[str, str]:
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     headings = list(_HEADING.finditer(text))
+    if not headings:
+        return {"findings": text.strip(), "impression": ""}
     parts: dict[str, list[str]] = {"findings": [], "impression": [], "": []}
-    ends = [match.start() for match in headings[1:]] + [len(text)]
+    ends = [*(match.start() for match in headings[1:]), len(text)]
     for match, end in zip(headings, ends, strict=True):
         parts[_HEADINGS[match["name"].lower()]].append(text[match.end() : end].strip())
-    preamble = text[: headings[0].start()].strip() if headings else text.strip()
+    preamble = text[: headings[0].start()].strip()
     if preamble and not any(parts["findings"]):
         parts["findings"] = [preamble]
     return {name: "\n".join(part for part in parts[name] if part) for name in ("findings", "impression")}
