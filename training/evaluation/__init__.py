@@ -1,0 +1,1 @@
+"""Evaluation of checkpoints: pure metrics, and evaluators that return a flat dict."""

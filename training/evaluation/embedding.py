@@ -1,0 +1,210 @@
+"""Embeddings of a gallery's series and texts by a checkpoint.
+
+A series is embedded alone, as a study of one series, on the box of its whole study: the same voxels whether they come
+from the volumes table or from the NIfTI files.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from datasets import Dataset
+from tqdm import tqdm
+
+from selip.processing.image_processing_selip import SeriesInput
+
+from .gallery import RetrievalGallery
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BoxedSeries:
+    """One series on the box of its study: `volume` float32 (X, Y, Z) in [0, 1], and its sequence id."""
+
+    volume: npt.NDArray[np.float32]
+    sequence_id: int
+
+
+class SeriesSource(Protocol):
+    """Where boxed series come from."""
+
+    def study(self, study_id: str, series_ids: Sequence[str]) -> dict[str, BoxedSeries | str]:
+        """The named series of one study by id; a series that cannot be had is the reason why, as text."""
+        ...
+
+
+class PreparedSeries:
+    """Series from a volumes table.
+
+    Args:
+        table: `VolumesTable`.
+        image_processor: The checkpoint's own; the table must have been prepared for the same box.
+
+    Raises:
+        ValueError: Table and checkpoint differ in box or sequence names.
+    """
+
+    def __init__(self, table: Any, image_processor: Any) -> None:
+        for key in ("spatial_size", "spacing_mm", "sequence_names"):
+            ours, theirs = getattr(image_processor, key), table.processor_config[key]
+            if list(ours) != list(theirs):
+                raise ValueError(
+                    f"expected volumes prepared with {key} {list(ours)} as the checkpoint's processor has, got "
+                    f"{list(theirs)}; prepare them again, or leave volumes out to read the NIfTI files"
+                )
+        self.table = table
+        self.known = frozenset(table.study_ids())
+
+    def study(self, study_id: str, series_ids: Sequence[str]) -> dict[str, BoxedSeries | str]:
+        """See `SeriesSource`."""
+        rows = {row.series_id: row for row in self.table.series_of(study_id)} if study_id in self.known else {}
+        found: dict[str, BoxedSeries | str] = {}
+        for series_id in series_ids:
+            if series_id not in rows:
+                found[series_id] = "series that the volumes table does not hold"
+                continue
+            volume = self.table.read(rows[series_id].row).astype(np.float32) / 255.0
+            found[series_id] = BoxedSeries(volume, int(rows[series_id].sequence_id))
+        return found
+
+
+class NiftiSeries:
+    """Series from the NIfTI files of a studies table, through the checkpoint's own processor.
+
+    Args:
+        studies: One split of `load_studies`.
+        image_processor: The checkpoint's own.
+    """
+
+    def __init__(self, studies: Dataset, image_processor: Any) -> None:
+        self.image_processor = image_processor
+        self.rows = studies.with_format("arrow")
+        self.position = {study_id: place for place, study_id in enumerate(studies["study_id"])}
+
+    def study(self, study_id: str, series_ids: Sequence[str]) -> dict[str, BoxedSeries | str]:
+        """See `SeriesSource`. A study with one unreadable series is left out whole: its box would be another."""
+        cells = self.rows[self.position[study_id]].to_pylist()[0]["series"]
+        inputs = [SeriesInput(cell["volume"], cell["sequence"], cell["series_id"]) for cell in cells]
+        try:
+            boxed = self.image_processor.process_study(inputs, study_id=study_id)
+        except ValueError as error:
+            reason = getattr(error, "reason", None)
+            if reason is None:
+                raise
+            logger.warning("study %s left out: %s", study_id, error)
+            return {series_id: f"series of a study with an unusable volume ({reason})" for series_id in series_ids}
+        found = {
+            cell["series_id"]: BoxedSeries(np.asarray(volume, dtype=np.float32), int(sequence_id))
+            for cell, volume, sequence_id in zip(cells, boxed.volumes, boxed.sequence_ids, strict=True)
+        }
+        return {series_id: found[series_id] for series_id in series_ids}
+
+
+@dataclass(frozen=True)
+class SeriesEmbeddings:
+    """Embeddings of the series that could be had.
+
+    Attributes:
+        embeds: (K, E) float32.
+        kept: (N,) which series of the gallery these are, in order.
+        reasons: Number of the others by reason.
+    """
+
+    embeds: npt.NDArray[np.float32]
+    kept: npt.NDArray[np.bool_]
+    reasons: dict[str, int]
+
+
+@torch.inference_mode()
+def embed_series(
+    model: Any, source: SeriesSource, gallery: RetrievalGallery, *, batch_size: int, progress: bool = True
+) -> SeriesEmbeddings:
+    """Embed every series of a gallery, each alone.
+
+    Args:
+        model: `SelipModel` in evaluation mode; decides the device.
+        source: Where the volumes come from.
+        gallery: Names the series.
+        batch_size: Series at once.
+        progress: Show a progress bar on a terminal.
+
+    Raises:
+        ValueError: Not one series could be had.
+    """
+    embeds: list[npt.NDArray[np.float32]] = []
+    kept = np.zeros(len(gallery.images), dtype=bool)
+    reasons: Counter[str] = Counter()
+    waiting: list[BoxedSeries] = []
+    bar = tqdm(total=len(gallery.images), desc="series", unit="volume", disable=None if progress else True)
+    for image, series in _boxed(source, gallery):
+        bar.update()
+        if isinstance(series, str):
+            reasons[series] += 1
+            continue
+        kept[image] = True
+        waiting.append(series)
+        if len(waiting) == batch_size:
+            embeds.append(_image_features(model, waiting))
+            waiting = []
+    if waiting:
+        embeds.append(_image_features(model, waiting))
+    bar.close()
+    if not embeds:
+        raise ValueError(f"expected at least one usable series, got none ({dict(reasons)})")
+    return SeriesEmbeddings(np.concatenate(embeds), kept, dict(reasons))
+
+
+@torch.inference_mode()
+def embed_texts(model: Any, processor: Any, texts: Sequence[str], *, batch_size: int) -> npt.NDArray[np.float32]:
+    """Embed texts.
+
+    Args:
+        model: `SelipModel` in evaluation mode.
+        processor: Its processor, called with `text=` only.
+        texts: M texts.
+        batch_size: Texts at once.
+
+    Returns:
+        (M, E) float32.
+    """
+    embeds = []
+    for start in range(0, len(texts), batch_size):
+        inputs = processor(text=list(texts[start : start + batch_size]), return_tensors="pt")
+        output = model.get_text_features(
+            input_ids=inputs["input_ids"].to(model.device), attention_mask=inputs["attention_mask"].to(model.device)
+        )
+        embeds.append(output.pooler_output.float().cpu().numpy())
+    return np.concatenate(embeds)
+
+
+def _boxed(source: SeriesSource, gallery: RetrievalGallery) -> Iterator[tuple[int, BoxedSeries | str]]:
+    """Index and series (or why it is missing) in gallery order, one study at a time."""
+    start = 0
+    while start < len(gallery.images):
+        study_id, stop = gallery.images[start].study_id, start
+        while stop < len(gallery.images) and gallery.images[stop].study_id == study_id:
+            stop += 1
+        series_ids = [image.series_id for image in gallery.images[start:stop]]
+        found = source.study(study_id, series_ids)
+        for offset, series_id in enumerate(series_ids):
+            yield start + offset, found[series_id]
+        start = stop
+
+
+def _image_features(model: Any, series: Sequence[BoxedSeries]) -> npt.NDArray[np.float32]:
+    """(len(series), E) embeddings of single series."""
+    pixel_values = torch.from_numpy(np.stack([each.volume for each in series]))[:, None]  # (B, X, Y, Z) -> (B, 1, ...)
+    sequence_ids = torch.tensor([[each.sequence_id] for each in series])
+    output = model.get_image_features(
+        pixel_values=pixel_values.to(model.device),
+        series_mask=torch.ones_like(sequence_ids, dtype=torch.bool, device=model.device),
+        sequence_ids=sequence_ids.to(model.device),
+    )
+    features: npt.NDArray[np.float32] = output.pooler_output.float().cpu().numpy()
+    return features

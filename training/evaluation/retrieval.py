@@ -1,0 +1,328 @@
+"""Retrieval of reports by series and of series by report: `RetrievalEvaluator`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .bootstrap import PatientBootstrap, percentile_interval, weighted_median
+from .gallery import RetrievalGallery
+from .metrics import (
+    NDCG_AT,
+    RECALL_AT,
+    best_hit_ranks,
+    blind_ranks,
+    chance_ndcg_at_k,
+    chance_recall_at_k,
+    ndcg_at_k,
+    recall_at_k,
+    reciprocal_ranks,
+    unit_rows,
+)
+from .relevance import SAME_FINDINGS
+
+Direction = Literal["image_to_text", "text_to_image"]
+DIRECTIONS: tuple[Direction, ...] = ("image_to_text", "text_to_image")
+
+# Queries that are scored at once against the whole gallery.
+_QUERY_BLOCK = 1024
+
+_RELEVANCE = (
+    "grades 0-3 from sets of (finding, site, laterality) that the sequence can show, see "
+    "selip.training.evaluation.relevance; hit = same text or same set"
+)
+
+
+@dataclass(frozen=True)
+class RetrievalResult:
+    """Outcome of one evaluation.
+
+    Attributes:
+        metrics: Value by name, `{scope}/{direction}/{metric}`.
+        intervals: Lower and upper end by the same name; empty without bootstrap, none for counts.
+        cases: Columns of the per-case table; one row is one share of one query (see `RetrievalEvaluator`).
+    """
+
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    cases: dict[str, npt.NDArray[Any]]
+
+
+class RetrievalEvaluator:
+    """Scores a checkpoint's embeddings on a fixed gallery.
+
+    Names of metrics are `{scope}/{direction}/{metric}`.
+
+    Scopes: `within_sequence` (headline: candidates are those of the query's own sequence; mean over all queries),
+    `within_sequence_abnormal` (the same, queries with findings only, so that the many normal studies cannot carry it),
+    each sequence by its name, and `overall` (all series against all texts; a text of another sequence is wrong).
+
+    Directions: `image_to_text` (a query is a series) and `text_to_image` (a query is a unique text, one that no
+    embedded series answers is left out).
+
+    Metrics: `recall@k`, `mean_reciprocal_rank`, `median_rank`, `ndcg@10`, and three yardsticks that see no embedding:
+    `chance_recall@k` and `chance_ndcg@10` are exact expectations of a random order *given the sequence* (also in
+    the scope `overall`, where it is the harder yardstick), `blind_recall@k` is the best that one fixed order can
+    reach, for instance the normal sentence first. `above_chance_recall@k` and `above_blind_recall@k` are the
+    differences, with intervals of their own. `n_queries`, `n_candidates` (mean over queries).
+
+    Intervals resample patients. A text that is right for several series is shared out among them in equal weights
+    that sum to one: one row of `RetrievalResult.cases` for each, with study, series and patient id. The points and
+    intervals can be recomputed from that table.
+
+    Args:
+        gallery: What to retrieve from what.
+        bootstrap_samples: Replicates for the intervals; 0 = points only.
+        confidence: Share of replicates inside the interval.
+        seed: Seed of the patient draws.
+
+    Example:
+        >>> evaluator = RetrievalEvaluator(gallery)  # doctest: +SKIP
+        >>> evaluator(image_embeds, text_embeds)[evaluator.primary_metric]  # doctest: +SKIP
+    """
+
+    primary_metric = "within_sequence/image_to_text/recall@5"
+    greater_is_better = True
+
+    def __init__(
+        self, gallery: RetrievalGallery, *, bootstrap_samples: int = 0, confidence: float = 0.95, seed: int = 0
+    ) -> None:
+        self.gallery = gallery
+        self.bootstrap_samples = bootstrap_samples
+        self.confidence = confidence
+        self.seed = seed
+        self._grades = {sequence: gallery.grades(sequence) for sequence in gallery.sequences}
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Settings for the result file and the model card."""
+        return {
+            "task": "retrieval",
+            "recall_at": list(RECALL_AT),
+            "ndcg_at": NDCG_AT,
+            "ndcg_gain": "2^grade - 1",
+            "relevance": _RELEVANCE,
+            "ties": "against the model",
+            "interval": "patient-clustered percentile bootstrap",
+            "bootstrap_samples": self.bootstrap_samples,
+            "confidence": self.confidence,
+            "seed": self.seed,
+            "n_images": len(self.gallery.images),
+            "n_texts": len(self.gallery.texts),
+            "gallery_fingerprint": self.gallery.fingerprint(),
+        }
+
+    def __call__(self, image_embeds: npt.ArrayLike, text_embeds: npt.ArrayLike) -> dict[str, float]:
+        """Metrics by name; arguments as for `evaluate`."""
+        return self.evaluate(image_embeds, text_embeds).metrics
+
+    def evaluate(self, image_embeds: npt.ArrayLike, text_embeds: npt.ArrayLike) -> RetrievalResult:
+        """Metrics, intervals and per-case scores.
+
+        Args:
+            image_embeds: (N, E) in the order of `gallery.images`; scaled to unit length here.
+            text_embeds: (M, E) in the order of `gallery.texts`.
+
+        Raises:
+            ValueError: Counts do not fit the gallery, or embeddings are not finite.
+        """
+        images, texts = self._checked(image_embeds, text_embeds)
+        tables = [self._score(direction, images, texts) for direction in DIRECTIONS]
+        cases = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+        resampling = None
+        if self.bootstrap_samples:
+            resampling = PatientBootstrap(
+                cases["patient_id"].astype(str), num_samples=self.bootstrap_samples, seed=self.seed
+            )
+        metrics: dict[str, float] = {}
+        intervals: dict[str, tuple[float, float]] = {}
+        for name, rows, kind in self._groups(cases):
+            points, ends = _summary(cases, rows, kind, resampling, self.confidence)
+            metrics.update({f"{name}/{metric}": value for metric, value in points.items()})
+            intervals.update({f"{name}/{metric}": pair for metric, pair in ends.items()})
+        return RetrievalResult(metrics, intervals, cases)
+
+    def ranked_texts(
+        self, image_embeds: npt.ArrayLike, text_embeds: npt.ArrayLike, image: int, count: int
+    ) -> list[tuple[int, float, int]]:
+        """The first `count` texts of its own sequence for one series: (text index, cosine, grade), best first."""
+        images, texts = self._checked(image_embeds, text_embeds)
+        rows, columns = self.gallery.members(self.gallery.images[image].sequence)
+        grades = self._grades[self.gallery.images[image].sequence][int(np.flatnonzero(rows == image)[0])]
+        scores = texts[columns] @ images[image]
+        order = np.lexsort((grades, -scores))[:count]
+        return [(int(columns[i]), float(scores[i]), int(grades[i])) for i in order]
+
+    def _checked(
+        self, image_embeds: npt.ArrayLike, text_embeds: npt.ArrayLike
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        images, texts = unit_rows(image_embeds), unit_rows(text_embeds)
+        expected = (len(self.gallery.images), len(self.gallery.texts))
+        if (len(images), len(texts)) != expected or images.shape[1] != texts.shape[1]:
+            raise ValueError(
+                f"expected {expected[0]} image and {expected[1]} text embeddings of one width, "
+                f"got {images.shape} and {texts.shape}"
+            )
+        return images, texts
+
+    def _score(
+        self, direction: Direction, images: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Per-case columns of one direction, all sequences."""
+        parts = [self._score_sequence(direction, sequence, images, texts) for sequence in self.gallery.sequences]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _score_sequence(
+        self, direction: Direction, sequence: str, images: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Per-case columns of the queries of one direction and sequence."""
+        queries, candidates = self.gallery.members(sequence)
+        grades = self._grades[sequence]
+        query_embeds, candidate_embeds = images, texts
+        if direction == "text_to_image":
+            queries, candidates, grades = candidates, queries, grades.T
+            query_embeds, candidate_embeds = texts, images
+        hits = grades == SAME_FINDINGS
+        answerable = hits.any(axis=1)
+        queries, grades, hits = queries[answerable], grades[answerable], hits[answerable]
+        columns: dict[str, npt.NDArray[Any]] = {
+            "query": queries,
+            "n_candidates": np.full(len(queries), len(candidates)),
+            "n_candidates_overall": np.full(len(queries), len(candidate_embeds)),
+            "n_hits": hits.sum(axis=1),
+            "chance_ndcg": chance_ndcg_at_k(grades, NDCG_AT),
+            "blind_rank": blind_ranks(hits, max(RECALL_AT)),
+            **_ranking(query_embeds[queries], candidate_embeds, candidates, grades),
+        }
+        return self._shares(direction, columns, hits, candidates)
+
+    def _shares(
+        self,
+        direction: Direction,
+        columns: Mapping[str, npt.NDArray[Any]],
+        hits: npt.NDArray[np.bool_],
+        candidates: npt.NDArray[np.int64],
+    ) -> dict[str, npt.NDArray[Any]]:
+        """One row for each share of a query, with ids: the series itself, or each series that a text is right for."""
+        gallery = self.gallery
+        if direction == "image_to_text":
+            row = np.arange(len(hits))
+            owners = [gallery.images[i] for i in columns["query"]]
+            normal = [not owner.findings for owner in owners]
+            texts = [gallery.texts[owner.text] for owner in owners]
+        else:
+            row, column = np.nonzero(hits)
+            owners = [gallery.images[i] for i in candidates[column]]
+            texts = [gallery.texts[i] for i in columns["query"][row]]
+            normal = [text.is_normal for text in texts]
+        shares = np.bincount(row, minlength=len(hits))
+        return {
+            "direction": np.array([direction] * len(row), dtype=object),
+            "sequence": np.array([owner.sequence for owner in owners], dtype=object),
+            "study_id": np.array([owner.study_id for owner in owners], dtype=object),
+            "patient_id": np.array([owner.patient_id for owner in owners], dtype=object),
+            "series_id": np.array([owner.series_id for owner in owners], dtype=object),
+            "text": np.array([text.text for text in texts], dtype=object),
+            "is_normal": np.array(normal, dtype=bool),
+            "weight": 1.0 / shares[row],
+            **{name: values[row] for name, values in columns.items()},
+        }
+
+    def _groups(
+        self, cases: Mapping[str, npt.NDArray[Any]]
+    ) -> list[tuple[str, npt.NDArray[np.int64], Literal["within", "overall"]]]:
+        """Name, rows and kind of every group of queries that is summarised."""
+        groups: list[tuple[str, npt.NDArray[np.int64], Literal["within", "overall"]]] = []
+        for direction in DIRECTIONS:
+            chosen = cases["direction"] == direction
+            everything = np.flatnonzero(chosen)
+            groups.append((f"within_sequence/{direction}", everything, "within"))
+            abnormal = np.flatnonzero(chosen & ~cases["is_normal"])
+            groups.append((f"within_sequence_abnormal/{direction}", abnormal, "within"))
+            for sequence in self.gallery.sequences:
+                rows = np.flatnonzero(chosen & (cases["sequence"] == sequence))
+                groups.append((f"{sequence}/{direction}", rows, "within"))
+            groups.append((f"overall/{direction}", everything, "overall"))
+        return [(name, rows, kind) for name, rows, kind in groups if len(rows)]
+
+
+def _ranking(
+    queries: npt.NDArray[np.float32],
+    candidates: npt.NDArray[np.float32],
+    own: npt.NDArray[np.int64],
+    grades: npt.NDArray[np.int8],
+) -> dict[str, npt.NDArray[Any]]:
+    """Ranks and nDCG among the candidates of the own sequence and among all.
+
+    Args:
+        queries: (Q, E) unit rows.
+        candidates: (C, E) unit rows of the whole gallery.
+        own: (m,) which candidates are of the queries' sequence.
+        grades: (Q, m).
+    """
+    ranks, ranks_overall, ndcg, ndcg_overall = [], [], [], []
+    for start in range(0, len(queries), _QUERY_BLOCK):
+        block = slice(start, start + _QUERY_BLOCK)
+        scores = queries[block] @ candidates.T  # (block, C)
+        everywhere = np.zeros(scores.shape, dtype=grades.dtype)
+        everywhere[:, own] = grades[block]
+        ranks.append(best_hit_ranks(scores[:, own], grades[block] == SAME_FINDINGS))
+        ndcg.append(ndcg_at_k(scores[:, own], grades[block], NDCG_AT))
+        ranks_overall.append(best_hit_ranks(scores, everywhere == SAME_FINDINGS))
+        ndcg_overall.append(ndcg_at_k(scores, everywhere, NDCG_AT))
+    return {
+        "rank": np.concatenate([np.zeros(0, dtype=np.int64), *ranks]),
+        "rank_overall": np.concatenate([np.zeros(0, dtype=np.int64), *ranks_overall]),
+        "ndcg": np.concatenate([np.zeros(0), *ndcg]),
+        "ndcg_overall": np.concatenate([np.zeros(0), *ndcg_overall]),
+    }
+
+
+def _case_values(cases: Mapping[str, npt.NDArray[Any]], kind: Literal["within", "overall"]) -> dict[str, Any]:
+    """Per-case value (R,) of every metric that is a mean over queries."""
+    suffix = "" if kind == "within" else "_overall"
+    values: dict[str, npt.NDArray[np.float64]] = {}
+    for k in RECALL_AT:
+        found = recall_at_k(cases[f"rank{suffix}"], k)
+        chance = chance_recall_at_k(cases["n_candidates"], cases["n_hits"], k)
+        blind = recall_at_k(cases["blind_rank"], k)
+        values[f"recall@{k}"] = found
+        values[f"chance_recall@{k}"] = chance
+        values[f"blind_recall@{k}"] = blind
+        values[f"above_chance_recall@{k}"] = found - chance
+        values[f"above_blind_recall@{k}"] = found - blind
+    values["mean_reciprocal_rank"] = reciprocal_ranks(cases[f"rank{suffix}"])
+    values[f"ndcg@{NDCG_AT}"] = cases[f"ndcg{suffix}"]
+    values[f"chance_ndcg@{NDCG_AT}"] = cases["chance_ndcg"]
+    return values
+
+
+def _summary(
+    cases: Mapping[str, npt.NDArray[Any]],
+    rows: npt.NDArray[np.int64],
+    kind: Literal["within", "overall"],
+    resampling: PatientBootstrap | None,
+    confidence: float,
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Points and intervals of one group of rows."""
+    suffix = "" if kind == "within" else "_overall"
+    weights = cases["weight"]
+    share = weights[rows]
+    named = _case_values(cases, kind)
+    points = {name: float(np.average(values[rows], weights=share)) for name, values in named.items()}
+    ranks = cases[f"rank{suffix}"].astype(np.float64)
+    points["median_rank"] = weighted_median(ranks[rows], share)
+    points["n_queries"] = float(round(share.sum()))
+    points["n_candidates"] = float(np.average(cases[f"n_candidates{suffix}"][rows], weights=share))
+    if resampling is None:
+        return points, {}
+    replicates = np.column_stack(
+        [
+            resampling.means(np.column_stack(list(named.values())), weights, rows),
+            resampling.medians(ranks, weights, rows),
+        ]
+    )
+    low, high = percentile_interval(replicates, confidence)
+    names = [*named, "median_rank"]
+    return points, {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
