@@ -2,8 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 # Before anything imports transformers: code of checkpoints is copied into HF_HOME when it is loaded, and a test must
 # neither see the copies of another run nor leave its own.
@@ -12,8 +13,6 @@ os.environ["HF_HOME"] = _HF_HOME.name
 if os.environ.get("SELIP_TEST_HUB") != "1":
     os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -38,9 +37,9 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
-def test_data() -> Iterator[Path]:
+def test_data() -> Path:
     """Folder of real head MRI and reports; the test is skipped where it is absent."""
     folder = Path(os.environ.get("SELIP_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"needs real test data, found none at {folder}; set SELIP_TEST_DATA to its folder")
-    yield folder
+    return folder

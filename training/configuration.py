@@ -31,12 +31,15 @@ class Option:
         annotation: Type of the value.
         default: Default value, `dataclasses.MISSING` where the value is required.
         help: What the value means, from `metadata["help"]` or the attributes in the docstring of its class.
+        is_positional: Whether a command line takes it without naming it: `metadata["positional"]`, and whatever is
+            required.
     """
 
     key: str
     annotation: Any
     default: Any
     help: str
+    is_positional: bool
 
 
 def load_config(
@@ -137,7 +140,7 @@ def find_config(name: str | Path) -> Path:
     if path.is_file():
         return path
     folder = Path(__file__).parent / "configs"
-    shipped = {file.stem: file for file in sorted(folder.rglob("*.yaml"))}
+    shipped = {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.rglob("*.yaml"))}
     if str(name) in shipped:
         return shipped[str(name)]
     raise FileNotFoundError(
@@ -160,7 +163,8 @@ def options_of(cls: type, prefix: str = "") -> list[Option]:
             continue
         default = field.default_factory() if field.default_factory is not MISSING else field.default
         text = field.metadata.get("help", described.get(field.name, ""))
-        options.append(Option(key, annotations[field.name], default, text))
+        is_positional = bool(field.metadata.get("positional", default is MISSING))
+        options.append(Option(key, annotations[field.name], default, text, is_positional))
     return options
 
 

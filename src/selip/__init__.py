@@ -59,17 +59,20 @@ def register() -> None:
     from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
 
     from selip.modeling_selip.configuration_selip import SelipConfig, SelipVisionConfig
-    from selip.modeling_selip.modeling_selip import SelipModel
+    from selip.modeling_selip.modeling_selip import SelipModel, SelipVisionModel
     from selip.processing.image_processing_selip import SelipImageProcessor
     from selip.processing.processing_selip import SelipProcessor
 
     AutoConfig.register(SelipConfig.model_type, SelipConfig, exist_ok=True)
     AutoConfig.register(SelipVisionConfig.model_type, SelipVisionConfig, exist_ok=True)
     AutoModel.register(SelipConfig, SelipModel, exist_ok=True)
+    AutoModel.register(SelipVisionConfig, SelipVisionModel, exist_ok=True)
     AutoImageProcessor.register(SelipConfig, image_processor_classes={"pil": SelipImageProcessor}, exist_ok=True)
     AutoProcessor.register(SelipConfig, SelipProcessor, exist_ok=True)
 
     SelipConfig.register_for_auto_class()
+    SelipVisionConfig.register_for_auto_class()
+    SelipVisionModel.register_for_auto_class("AutoModel")
     SelipModel.register_for_auto_class("AutoModel")
     SelipImageProcessor.register_for_auto_class()
     SelipProcessor.register_for_auto_class()

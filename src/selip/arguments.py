@@ -66,7 +66,7 @@ def parse_config(
     else:
         parser.add_argument("--config", metavar="FILE", help="YAML file with any of these values; options win")
     for option in options:
-        _add(parser, option, positional=option.default is MISSING and not config_first)
+        _add(parser, option, positional=option.is_positional and not config_first)
     values, unknown = parser.parse_known_args(list(arguments))
     _refuse_unknown(unknown, parser)
     given = {key: value for key, value in vars(values).items() if key != "config" and value is not None}

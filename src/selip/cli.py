@@ -24,7 +24,6 @@ class Command:
         run: `module:function` that takes them.
         example: A command that works.
         config_first: The first argument is a YAML file.
-        unpacked: `run` takes the fields as arguments, not the configuration as a whole.
     """
 
     words: tuple[str, ...]
@@ -33,7 +32,6 @@ class Command:
     run: str
     example: str
     config_first: bool = False
-    unpacked: bool = False
 
 
 COMMANDS = (
@@ -48,7 +46,7 @@ COMMANDS = (
         ("simulate",),
         "write simulated head MRI studies with reports and their truth, in BIDS layout",
         "selip.processing.sources.simulated.config:SimulationConfig",
-        "selip.processing.sources.simulated:simulate_studies",
+        "selip.processing.sources.simulated.writer:simulate_studies",
         "selip simulate data/bids --studies 600 --seed 0 --preview",
     ),
     Command(
@@ -57,7 +55,6 @@ COMMANDS = (
         "selip.processing.sources.config:IngestConfig",
         "selip.processing.sources.bids:ingest_bids",
         "selip ingest bids data/bids data/studies",
-        unpacked=True,
     ),
     Command(
         ("export-parquet",),
@@ -65,7 +62,6 @@ COMMANDS = (
         "selip.processing.sources.config:ExportConfig",
         "selip.processing.sources.parquet:export_parquet",
         "selip export-parquet data/studies data/parquet",
-        unpacked=True,
     ),
     Command(
         ("structure",),
@@ -73,7 +69,6 @@ COMMANDS = (
         "selip.processing.sources.config:StructureConfig",
         "selip.processing.structurer:structure_studies",
         "selip structure data/studies data/findings.parquet",
-        unpacked=True,
     ),
     Command(
         ("prepare",),
@@ -87,7 +82,7 @@ COMMANDS = (
         "pretrain the volume and text encoders together",
         "selip.training.config:PretrainConfig",
         "selip.training.pretrain:pretrain",
-        "selip pretrain CONFIG.yaml --optimization.steps 100",
+        "selip pretrain CONFIG.yaml --output runs/tiny --optimization.steps 100",
         config_first=True,
     ),
     Command(
@@ -95,7 +90,14 @@ COMMANDS = (
         "evaluate a checkpoint and write a result file with intervals",
         "selip.training.config:EvaluateConfig",
         "selip.training.evaluate:evaluate",
-        "selip evaluate runs/selip-tiny data/studies --task retrieval",
+        "selip evaluate runs/tiny/best data/studies --volumes data/volumes",
+    ),
+    Command(
+        ("card",),
+        "write the model card of a checkpoint from its files and results",
+        "selip.model_cards.card:CardConfig",
+        "selip.model_cards.card:write_card",
+        "selip card runs/tiny/best '600 simulated studies' --results result.json --simulated",
     ),
 )
 
@@ -185,10 +187,7 @@ def run(command: Command, arguments: Sequence[str]) -> Any:
         config_first=command.config_first,
     )
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    function = load(command.run)
-    if command.unpacked:
-        return function(**{field.name: getattr(config, field.name) for field in dataclasses.fields(config)})
-    return function(config)
+    return load(command.run)(config)
 
 
 def load(target: str) -> Any:

@@ -1,0 +1,50 @@
+"""Line charts as SVG text: no plotting package, no script, sharp at any size."""
+
+from collections.abc import Sequence
+from html import escape
+
+WIDTH, HEIGHT = 360, 200
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 26, 34
+
+
+def line_chart(xs: Sequence[float], ys: Sequence[float], *, title: str, x_label: str) -> str:
+    """An SVG line chart of one curve.
+
+    Args:
+        xs: Positions, ascending, N >= 1.
+        ys: Values, N.
+        title: Heading; says what the values are.
+        x_label: Name of the horizontal axis.
+
+    Raises:
+        ValueError: The lengths differ or there is no point.
+    """
+    if len(xs) != len(ys) or not xs:
+        raise ValueError(f"expected as many positions as values and at least one, got {len(xs)} and {len(ys)}")
+    x_low, x_high = min(xs), max(xs)
+    y_low, y_high = min(ys), max(ys)
+    points = " ".join(
+        f"{_scaled(x, x_low, x_high, LEFT, WIDTH - RIGHT):.1f},{_scaled(y, y_low, y_high, HEIGHT - BOTTOM, TOP):.1f}"
+        for x, y in zip(xs, ys, strict=True)
+    )
+    base = HEIGHT - BOTTOM
+    return "\n".join(
+        [
+            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">',
+            f'<text x="{LEFT}" y="15" class="chart-title">{escape(title)}</text>',
+            f'<path d="M{LEFT} {TOP}V{base}H{WIDTH - RIGHT}" class="chart-axis"/>',
+            f'<polyline points="{points}" class="chart-line"/>',
+            f'<text x="{LEFT - 5}" y="{TOP + 4}" text-anchor="end">{y_high:.3g}</text>',
+            f'<text x="{LEFT - 5}" y="{base}" text-anchor="end">{y_low:.3g}</text>',
+            f'<text x="{LEFT}" y="{base + 14}">{x_low:g}</text>',
+            f'<text x="{WIDTH - RIGHT}" y="{base + 14}" text-anchor="end">{x_high:g}</text>',
+            f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{base + 28}" text-anchor="middle">{escape(x_label)}</text>',
+            "</svg>",
+        ]
+    )
+
+
+def _scaled(value: float, low: float, high: float, start: float, end: float) -> float:
+    """Where a value lies on the way from `start` to `end`; in the middle if all values are one."""
+    share = 0.5 if high == low else (value - low) / (high - low)
+    return start + share * (end - start)

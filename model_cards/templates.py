@@ -1,0 +1,18 @@
+"""Rendering of the Jinja templates that stand beside this file."""
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+
+def render(name: str, context: Mapping[str, Any]) -> str:
+    """Fill a template; a name that the context lacks is an error. HTML templates are escaped, others are not."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        autoescape=name.endswith(".html.jinja"),
+        keep_trailing_newline=True,
+    )
+    source = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return environment.from_string(source).render(context)

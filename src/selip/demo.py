@@ -1,0 +1,290 @@
+"""`selip demo`: every stage from simulated studies to a page with results, each by the command a user would type."""
+
+import hashlib
+import json
+import os
+import platform
+import random
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selip import __version__
+
+RECORD_NAME = "demo.json"
+PAGE_NAME = "index.html"
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Options of `selip demo`."""
+
+    out: Path = field(default=Path("demo"), metadata={"help": "folder for everything it makes", "positional": True})
+    studies: int = field(default=600, metadata={"help": "studies to simulate"})
+    seed: int = field(default=0, metadata={"help": "seed of the studies, the weights and the batches"})
+    config: str = field(
+        default="selip_tiny", metadata={"help": "shipped configuration, or a YAML file, to pretrain by"}
+    )
+    steps: int | None = field(
+        default=None, metadata={"help": "training steps; as the configuration says if not given"}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "run stages anew whose settings have changed"})
+
+    def __post_init__(self) -> None:
+        if self.studies < 20:
+            raise ValueError(f"expected at least 20 studies, so that each split has some, got {self.studies}")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: Heading.
+        words: What follows `selip` on the command line; empty for a stage that is no command.
+        output: File or folder that exists if and only if the stage is finished; None where only the record tells.
+        action: What is done where there is no command.
+    """
+
+    name: str
+    words: tuple[str, ...] = ()
+    output: Path | None = None
+    action: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True)
+class DemoSummary:
+    """What a demo made; as text, where to look."""
+
+    page: Path
+    checkpoint: Path
+    seconds: float
+    skipped: int
+
+    def __str__(self) -> str:
+        again = f" ({self.skipped} stages had been done before)" if self.skipped else ""
+        return (
+            f"\ndone: {self.seconds / 60:.1f} minutes of work{again}\n"
+            f"  results and pictures  {self.page}\n"
+            f"  checkpoint            {self.checkpoint}"
+        )
+
+
+def run_demo(config: DemoConfig) -> DemoSummary:
+    """Simulate, ingest, structure, prepare, pretrain, evaluate, use the checkpoint without selip, write the page.
+
+    A stage that has been finished with the same settings is skipped, an interrupted one goes on.
+
+    Raises:
+        FileExistsError: The folder holds a demo with other settings, or something else, and `overwrite` is off.
+    """
+    stages = demo_stages(config)
+    record = _open_record(config, stages)
+    skipped = 0
+    for number, stage in enumerate(stages, start=1):
+        entry = record[stage.name]
+        spent = sum(other["seconds"] for other in record.values())
+        heading = f"[{number}/{len(stages)}] {stage.name}, {spent / 60:.1f} min so far"
+        if entry["is_finished"]:
+            print(f"{heading}: done before", flush=True)
+            skipped += 1
+            continue
+        print(f"\n{heading}", flush=True)
+        _run_stage(stage, entry, config, record)
+    checkpoint = config.out / "run" / "best"
+    seconds = sum(entry["seconds"] for entry in record.values())
+    page = _write_page(config, stages, record)
+    return DemoSummary(page, checkpoint, seconds, skipped)
+
+
+def demo_stages(config: DemoConfig) -> list[Stage]:
+    """The stages in their order."""
+    out = config.out
+    bids, studies, findings, volumes = (out / name for name in ("bids", "studies", "findings.parquet", "volumes"))
+    run, result = out / "run", out / "evaluation" / "retrieval.json"
+    pretrain = ["pretrain", config.config, "--output", run, "--data.studies", studies, "--data.findings", findings]
+    pretrain += ["--data.volumes", volumes, "--optimization.seed", config.seed]
+    if config.steps is not None:
+        pretrain += ["--optimization.steps", config.steps, "--optimization.warmup-steps", min(50, config.steps // 10)]
+    simulated = f"{config.studies} simulated head MRI studies (selip simulate, seed {config.seed})"
+    card = ["card", run / "best", simulated, "--results", result, "--name", "selip-tiny-simulated", "--simulated"]
+    commands: list[tuple[str, list[Any], Path | None]] = [
+        (
+            "simulate studies",
+            ["simulate", bids, "--studies", config.studies, "--seed", config.seed, "--preview"],
+            bids,
+        ),
+        ("read them into a table", ["ingest", "bids", bids, studies], studies / "studies.json"),
+        ("structure the reports", ["structure", studies, findings], findings),
+        ("prepare the volumes", ["prepare", studies, volumes, "--size", "tiny"], volumes / "volumes.json"),
+        ("pretrain", pretrain, None),
+        ("evaluate retrieval", ["evaluate", run / "best", studies, "--volumes", volumes, "--out", result], result),
+        ("write the model card", card, run / "best" / "README.md"),
+    ]
+    stages = [Stage(name, tuple(map(str, words)), output) for name, words, output in commands]
+    stages.append(
+        Stage(
+            "use the checkpoint without selip",
+            output=out / "ranking.json",
+            action=lambda: rank_held_out(run / "best", studies, out / "ranking.json", config.seed),
+        )
+    )
+    return stages
+
+
+def rank_held_out(checkpoint: Path, studies: Path, answer: Path, seed: int) -> None:
+    """Rank the test split's texts for one of its NIfTI files in a process that cannot import selip.
+
+    The file is drawn at random among those of abnormal test series. Candidates are the unique texts of its sequence.
+
+    Raises:
+        RuntimeError: The process failed.
+    """
+    from selip.processing.sources.studies import iter_studies
+    from selip.training.evaluation.gallery import build_gallery
+
+    rows = list(iter_studies(studies, "test"))
+    gallery = build_gallery(rows)
+    image = random.Random(seed).choice([image for image in gallery.images if image.findings])
+    study = next(row for row in rows if row["study_id"] == image.study_id)
+    series = next(entry for entry in study["series"] if entry["series_id"] == image.series_id)
+    request = {
+        "checkpoint": str(checkpoint.resolve()),
+        "volume": series["volume"]["path"],
+        "sequence": image.sequence,
+        "own_text": gallery.texts[image.text].text,
+        "texts": [text.text for text in gallery.texts if text.sequence == image.sequence],
+    }
+    print(f"  file      {request['volume']}")
+    print(f"  own text  {request['own_text']}", flush=True)
+    partial = answer.with_name(f".{answer.name}.partial")
+    ask_fresh_process(request, partial)
+    ranking = json.loads(partial.read_text(encoding="utf-8"))
+    order = sorted(range(len(ranking["texts"])), key=lambda index: -ranking["cosines"][index])
+    for rank, index in enumerate(order[:5], start=1):
+        mark = "*" if ranking["texts"][index] == ranking["own_text"] else " "
+        print(f"  {rank}. {mark} {ranking['cosines'][index]:.3f}  {ranking['texts'][index]}")
+    rank = [ranking["texts"][index] for index in order].index(ranking["own_text"]) + 1
+    print(f"  its own text: rank {rank} of {len(order)}", flush=True)
+    # Shown to the user and stored in the page, so paths as short as they were typed.
+    ranking["volume"] = os.path.relpath(ranking["volume"])
+    ranking["checkpoint"] = str(checkpoint)
+    partial.write_text(json.dumps(ranking, indent=1), encoding="utf-8")
+    os.replace(partial, answer)
+
+
+def ask_fresh_process(request: dict[str, Any], answer: Path) -> None:
+    """Run `fresh_process.py` on a request, isolated: no PYTHONPATH, no working folder, no cached code of checkpoints.
+
+    Raises:
+        RuntimeError: The process failed; the message holds the end of what it wrote.
+    """
+    script = Path(__file__).with_name("fresh_process.py")
+    with tempfile.TemporaryDirectory(prefix="selip-fresh-") as folder:
+        question = Path(folder) / "request.json"
+        question.write_text(json.dumps(request), encoding="utf-8")
+        environment = {**os.environ, "HF_HOME": folder, "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-I", str(script), str(question), str(answer.resolve())]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"the process without selip failed:\n{done.stderr[-3000:]}")
+
+
+def _run_stage(stage: Stage, entry: dict[str, Any], config: DemoConfig, record: dict[str, dict[str, Any]]) -> None:
+    """Run one stage and write down how long it took."""
+    start = time.perf_counter()
+    if entry["replaces"] or stage.output is None or not stage.output.exists():
+        _act(stage, overwrite=entry["replaces"])
+    entry |= {"seconds": time.perf_counter() - start, "is_finished": True, "replaces": False}
+    _write_record(config, record)
+
+
+def _act(stage: Stage, *, overwrite: bool) -> None:
+    from selip import cli
+
+    if stage.action is not None:
+        stage.action()
+        return
+    words = [*stage.words, "--overwrite"] if overwrite else list(stage.words)
+    print(f"$ {shlex.join(['selip', *words])}", flush=True)
+    command = cli.find_command(words)
+    result = cli.run(command, words[len(command.words) :])
+    if result is not None:
+        print(cli.shown(result), flush=True)
+
+
+def _open_record(config: DemoConfig, stages: list[Stage]) -> dict[str, dict[str, Any]]:
+    """State of each stage: whether it is finished, its seconds, and whether it replaces what other settings made."""
+    path = config.out / RECORD_NAME
+    if not path.exists() and config.out.exists() and any(config.out.iterdir()):
+        raise FileExistsError(f"{config.out} holds something else than a demo; choose another folder")
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    record = {}
+    fingerprint = __version__
+    for stage in stages:
+        fingerprint = hashlib.sha256("\0".join((fingerprint, stage.name, *stage.words)).encode()).hexdigest()
+        entry = known.get(
+            stage.name, {"fingerprint": fingerprint, "is_finished": False, "seconds": 0.0, "replaces": False}
+        )
+        if entry["fingerprint"] != fingerprint:
+            if not config.overwrite:
+                raise FileExistsError(
+                    f"{config.out} holds a demo with other settings (stage {stage.name!r}); choose another folder, or "
+                    "pass --overwrite to run the stages anew that differ"
+                )
+            entry |= {"fingerprint": fingerprint, "is_finished": False, "replaces": True}
+        elif stage.output is not None and not stage.output.exists():
+            entry["is_finished"] = False
+        record[stage.name] = entry
+    config.out.mkdir(parents=True, exist_ok=True)
+    _write_record(config, record)
+    return record
+
+
+def _write_record(config: DemoConfig, record: dict[str, dict[str, Any]]) -> None:
+    partial = config.out / f".{RECORD_NAME}.partial"
+    partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    os.replace(partial, config.out / RECORD_NAME)
+
+
+def _write_page(config: DemoConfig, stages: list[Stage], record: dict[str, dict[str, Any]]) -> Path:
+    from selip.model_cards.demo_page import DemoRecord, StageRecord, write_demo_page
+
+    out = config.out
+    shown = [
+        StageRecord(
+            stage.name,
+            shlex.join(("selip", *stage.words)) if stage.words else "python -I fresh_process.py",
+            record[stage.name]["seconds"],
+        )
+        for stage in stages
+    ]
+    page = DemoRecord(
+        result=out / "evaluation" / "retrieval.json",
+        ranking=out / "ranking.json",
+        curves=out / "run" / "metrics.jsonl",
+        preview=out / "bids" / "preview.png",
+        stages=shown,
+        settings=[f"{config.studies} simulated studies", f"seed {config.seed}", f"configuration {config.config}"],
+        machine=machine(),
+        checkpoint=out / "run" / "best",
+    )
+    return write_demo_page(page, out / PAGE_NAME)
+
+
+def machine() -> str:
+    """Machine and versions in one line."""
+    import torch
+    import transformers
+
+    gpu = f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ""
+    return (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{gpu}; Python {platform.python_version()}, "
+        f"torch {torch.__version__}, transformers {transformers.__version__}, selip {__version__}"
+    )
