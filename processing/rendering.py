@@ -1,0 +1,312 @@
+"""Findings to text: one text per series, finding, study or impression, in English or Chinese.
+
+Clause grammar of SeLIP (arXiv 2503.19801; method.md 1.1): Chinese `在<side+site>表现为<description>`, joined by `，`,
+after the sequence name and ended by `。`; English `<sequence>: <side> <site> shows <description>; <...>.`
+
+What enters a text
+- Only findings that are present (`is_abnormal`): never a denied, resolved or `normal` one. Words of change ("new",
+  "larger") never enter, because one study cannot show them.
+- The description has certainty (only probable or possible), count (few or several), severity, acuity (unless the term
+  says it), size class, morphology, signal, term. Size is a class, small below 10 mm and large from 30 mm on (a stated
+  "small" or "large" where there is no number), so that texts stay distinct without millimetres that nobody sees on a
+  coarse grid.
+- In a series text only the signal of that very sequence: a signal without a sequence ("hyperintense") is bright on one
+  sequence and dark on another, so it is told in study texts alone.
+- Clauses stand in canonical order (site, side, term), each once: the order of findings does not change the text.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar, overload
+
+from .findings import Finding, StructuredReport, is_abnormal
+from .vocabulary import load_lexicon, load_terms, load_visibility
+
+Language = Literal["en", "zh"]
+UnnamedPolicy = Literal["visibility", "copy-all", "drop"]
+
+SMALL_BELOW_MM = 10.0
+LARGE_FROM_MM = 30.0
+
+NORMAL_SENTENCE = {
+    "en": "the skull is normal, the brain parenchyma shows no abnormal signal, the ventricles and sulci are neither widened "
+    "nor narrowed, and the midline is not shifted",
+    "zh": "颅骨未见异常，脑实质未见异常信号，脑室及脑沟未见扩张或变窄，中线结构无移位",
+}
+# Series whose exact kind is unknown are read as the plain kind; a series of unknown sequence is spoken of as "MRI".
+_READ_AS = {"T1w-contrast-unknown": "T1w", "DWI-b-unknown": "DWI", "unknown": "unknown"}
+_LATERALITIES = ("left", "right", "bilateral", "midline", "none")
+_SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
+_NO_SIZE_CLASS = {"midline shift"}  # its size is a distance
+_AGE_IN_TERM = {
+    "acute abnormality": "acute",
+    "acute infarct": "acute",
+    "subacute infarct": "subacute",
+    "chronic infarct": "chronic",
+    "lacune": "chronic",
+    "encephalomalacia": "chronic",
+}
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One statement of a text: where and what. Similarity is computed on clauses."""
+
+    location: str
+    description: str
+
+
+@dataclass(frozen=True)
+class TextItem:
+    """One text to pair with an image view. `normal`: the fixed sentence of a normal study, which has no clauses."""
+
+    text: str
+    clauses: tuple[Clause, ...]
+    normal: bool
+
+
+def series_text(
+    report: StructuredReport, sequence: str, language: Language, unnamed: UnnamedPolicy = "visibility"
+) -> TextItem | None:
+    """The text of one series, or None where the report says nothing of that sequence (no pair).
+
+    Args:
+        sequence: name of the series' sequence (`SEQUENCE_NAMES`); "unknown" gets the normal sentence or nothing.
+        unnamed: what to do with a finding that names no sequence, or only other ones. "visibility" offers it where the
+            visibility table says yes (`maybe` counts as no), "copy-all" everywhere, "drop" nowhere. Findings that name
+            the sequence are always told.
+    """
+    _check_sequence(sequence)
+    if report.normal:
+        return _normal_item(sequence, language)
+    clauses = _clauses(_visible(report, sequence, unnamed), sequence, language)
+    return _item(clauses, sequence, language) if clauses else None
+
+
+def finding_texts(
+    report: StructuredReport, sequence: str, language: Language, unnamed: UnnamedPolicy = "visibility"
+) -> list[TextItem]:
+    """One text per finding that the sequence shows, each once, in canonical order; the normal sentence of a normal study."""
+    _check_sequence(sequence)
+    if report.normal:
+        return [_normal_item(sequence, language)]
+    clauses = _clauses(_visible(report, sequence, unnamed), sequence, language)
+    return [_item((clause,), sequence, language) for clause in clauses]
+
+
+def study_text(report: StructuredReport, language: Language) -> TextItem | None:
+    """All findings of a study with the signals of all sequences, or None where a report is neither normal nor has a finding."""
+    if report.normal:
+        return _normal_item(None, language)
+    clauses = _clauses(filter(is_abnormal, report.findings), None, language)
+    return _item(clauses, None, language) if clauses else None
+
+
+def impression_text(report: StructuredReport, language: Language) -> TextItem | None:
+    """The impression in the report's own words, without the sentences that compare with an earlier study.
+
+    None where nothing is left. `language` is that of the report. The clauses are those of the study text.
+    """
+    cues = _change_cues(language)
+    kept = [sentence.strip() for sentence in report.impression if not cues.search(sentence)]
+    text = (" " if language == "en" else "").join(_ended(s, language) for s in kept if s)
+    if not text:
+        return None
+    clauses = () if report.normal else _clauses(filter(is_abnormal, report.findings), None, language)
+    return TextItem(text=text, clauses=clauses, normal=report.normal)
+
+
+def is_visible(finding: Finding, sequence: str, unnamed: UnnamedPolicy = "visibility") -> bool:
+    """Whether a series of this sequence is told of the finding (policies as in `series_text`)."""
+    column = _READ_AS.get(sequence, sequence)
+    if column == "unknown":
+        return False
+    if any(signal.sequence == column for signal in finding.signals):
+        return True
+    if unnamed == "visibility":
+        return load_visibility()[finding.finding][column] == "yes"
+    if unnamed in ("copy-all", "drop"):
+        return unnamed == "copy-all"
+    raise ValueError(f"expected unnamed to be visibility, copy-all or drop, got {unnamed!r}")
+
+
+def _check_sequence(sequence: str) -> None:
+    known = (*next(iter(load_visibility().values())), *_READ_AS)
+    if sequence not in known:
+        raise ValueError(f"expected a sequence among {', '.join(known)}, got {sequence!r}")
+
+
+def _visible(report: StructuredReport, sequence: str, unnamed: UnnamedPolicy) -> list[Finding]:
+    return [f for f in report.findings if is_abnormal(f) and is_visible(f, sequence, unnamed)]
+
+
+def _clauses(findings: Iterable[Finding], sequence: str | None, language: Language) -> tuple[Clause, ...]:
+    """Clauses in canonical order, each once. `sequence` None: study text, all signals."""
+    terms = load_terms()
+    sites, kinds = list(terms.sites), list(terms.findings)
+    keyed = []
+    for finding in findings:
+        clause = Clause(_location(finding, language), _description(finding, sequence, language))
+        side = _LATERALITIES.index(finding.laterality)
+        keyed.append((sites.index(finding.site), kinds.index(finding.finding), clause.description, side, clause))
+    return tuple(dict.fromkeys(entry[-1] for entry in sorted(keyed, key=lambda entry: entry[:-1])))
+
+
+def _location(finding: Finding, language: Language) -> str:
+    names = load_lexicon(language).names
+    site = names["sites"][finding.site]
+    if finding.laterality == "none" or finding.finding == "midline shift" or finding.site == finding.laterality:
+        return site
+    side = names["laterality"][finding.laterality]
+    return f"{side} {site}" if language == "en" else side + site
+
+
+def _description(finding: Finding, sequence: str | None, language: Language) -> str:
+    names = load_lexicon(language).names
+    words = [
+        names["certainty"][finding.certainty] if finding.certainty in ("probable", "possible") else "",
+        _count_word(finding, names["count"]),
+        names["severity"][finding.severity] if finding.severity != "none" else "",
+        names["acuity"][finding.acuity] if finding.acuity not in ("none", _AGE_IN_TERM.get(finding.finding)) else "",
+        *(names["morphology"][term] for term in _shapes(finding)),
+    ]
+    term = names["findings"][finding.finding]
+    own, listed = _signal_words(finding, sequence, language)
+    describe = _describe_in_english if language == "en" else _describe_in_chinese
+    return describe(words, own, listed, finding, term)
+
+
+def _describe_in_chinese(words: list[str], own: list[str], listed: list[str], finding: Finding, term: str) -> str:
+    if own and finding.finding == "signal abnormality":
+        term = ""
+    if finding.finding == "midline shift":
+        listed = [*{"left": ["向左"], "right": ["向右"]}.get(finding.laterality, []), *listed]
+    return "".join((*words, *own, term)) + (f"（{'；'.join(listed)}）" if listed else "")
+
+
+def _describe_in_english(words: list[str], own: list[str], listed: list[str], finding: Finding, term: str) -> str:
+    """Adjectives, term, then what is no adjective: "small hyperintense acute infarct with restricted diffusion"."""
+    restricted = [w for w in own if w == "restricted diffusion"]
+    adjectives = " and ".join(w for w in own if w not in restricted)
+    if adjectives and finding.finding == "signal abnormality":
+        term = "signal"
+    text = " ".join(w for w in (*words, adjectives, term) if w)
+    if restricted and finding.finding != "restricted diffusion":
+        text += " with restricted diffusion"
+    if listed:
+        text += f" ({', '.join(listed)})"
+    direction = {"left": " to the left", "right": " to the right"}.get(finding.laterality, "")
+    return text + (direction if finding.finding == "midline shift" else "")
+
+
+def _count_word(finding: Finding, names: dict[str, str]) -> str:
+    several = isinstance(finding.count, int) and finding.count > 1
+    return names["multiple"] if several else names.get(str(finding.count), "")
+
+
+def _shapes(finding: Finding) -> list[str]:
+    """Morphology in canonical order, with the size class in place of stated size words where a size is known."""
+    shapes = {m for m in finding.morphology if m not in ("mild", "marked")}  # grades of enhancement, not shapes
+    if finding.size_mm is not None and finding.finding not in _NO_SIZE_CLASS:
+        shapes -= {"small", "large"}
+        if finding.size_mm < SMALL_BELOW_MM:
+            shapes.add("small")
+        elif finding.size_mm >= LARGE_FROM_MM:
+            shapes.add("large")
+    size = [word for word in ("small", "large") if word in shapes]
+    return size + [m for m in load_terms().morphology if m in shapes and m not in size]
+
+
+def _signal_words(finding: Finding, sequence: str | None, language: Language) -> tuple[list[str], list[str]]:
+    """Signal words of a series text (one sequence's), or of a study text (first those without a sequence, then a list)."""
+    names = load_lexicon(language).names["signals"]
+    redundant = {"restricted diffusion": "restricted", "abnormal enhancement": "enhancing", "meningeal enhancement": "enhancing"}
+    told = [s for s in finding.signals if s.signal != "none" and s.signal != redundant.get(finding.finding)]
+
+    def words_of(column: str) -> list[str]:
+        signals = {s.signal for s in told if s.sequence == column}
+        return [names[word] for word in _SIGNALS if word in signals]
+
+    if sequence is not None:
+        return words_of(_READ_AS.get(sequence, sequence)), []
+    by_words: dict[str, list[str]] = {}
+    join, on = (" and ", " on ") if language == "en" else ("、", "")
+    for column in next(iter(load_visibility().values())):
+        words = join.join(words_of(column))
+        if words:
+            by_words.setdefault(words, []).append(column)
+    if language == "en":
+        return words_of("any"), [f"{words}{on}{' and '.join(columns)}" for words, columns in by_words.items()]
+    return words_of("any"), [f"{'、'.join(columns)}{words}" for words, columns in by_words.items()]
+
+
+def _prefix(sequence: str) -> str:
+    return "MRI" if sequence == "unknown" else _READ_AS.get(sequence, sequence)
+
+
+def _item(clauses: tuple[Clause, ...], sequence: str | None, language: Language) -> TextItem:
+    if language == "en":
+        body = "; ".join(f"{c.location} shows {c.description}" for c in clauses)
+    else:
+        body = "，".join(f"在{c.location}表现为{c.description}" for c in clauses)
+    return TextItem(text=_with_prefix(body, sequence, language), clauses=clauses, normal=False)
+
+
+def _normal_item(sequence: str | None, language: Language) -> TextItem:
+    load_lexicon(language)  # names the languages there are in its error
+    return TextItem(text=_with_prefix(NORMAL_SENTENCE[language], sequence, language), clauses=(), normal=True)
+
+
+def _with_prefix(body: str, sequence: str | None, language: Language) -> str:
+    if language == "en":
+        return f"{_prefix(sequence)}: {body}." if sequence else f"{body[0].upper()}{body[1:]}."
+    return f"{_prefix(sequence)}，{body}。" if sequence else f"{body}。"
+
+
+def _change_cues(language: Language) -> re.Pattern[str]:
+    lexicon = load_lexicon(language)
+    words = sorted({w for term, more in lexicon.words["change"].items() for w in (term, *more)}, key=len, reverse=True)
+    if language == "en":
+        extra = ("interval", "previous", "prior", "compared", "comparison", "again seen", "known")
+        return re.compile(r"\b(?:" + "|".join(re.escape(w) for w in (*words, *extra)) + r")\b", re.IGNORECASE)
+    return re.compile("|".join(re.escape(w) for w in (*words, "较前", "对比")))
+
+
+def _ended(sentence: str, language: Language) -> str:
+    return sentence if sentence[-1:] in ".?!。？！" else sentence + ("." if language == "en" else "。")
+
+
+Swappable = TypeVar("Swappable", str, TextItem, StructuredReport)
+_SIDE = re.compile(
+    r"(?<![A-Za-z])(left|right|Left|Right|LEFT|RIGHT)(?=(?:-?sided|wards?|ward)?(?![A-Za-z]))|(?<![左右])([左右])(?![左右])"
+)
+_OTHER_SIDE = {"left": "right", "Left": "Right", "LEFT": "RIGHT", "左": "右", "bilateral": "bilateral"}
+_OTHER_SIDE |= {value: key for key, value in _OTHER_SIDE.items()}
+
+
+@overload
+def swap_laterality(item: str) -> str: ...
+@overload
+def swap_laterality(item: TextItem) -> TextItem: ...
+@overload
+def swap_laterality(item: StructuredReport) -> StructuredReport: ...
+def swap_laterality(item: str | TextItem | StructuredReport) -> str | TextItem | StructuredReport:
+    """Left becomes right and right becomes left, in English and Chinese; its own inverse on every text.
+
+    Whole words only (not "bright"), in lower, capitalised and upper case, also "left-sided" and "leftward"; other
+    cases are left alone, and so is 左右 ("about", "on both sides"). The swapped text of a report goes with the
+    mirrored volume.
+    """
+    if isinstance(item, str):
+        return _SIDE.sub(lambda match: _OTHER_SIDE[match.group()], item)
+    if isinstance(item, TextItem):
+        clauses = tuple(Clause(swap_laterality(c.location), swap_laterality(c.description)) for c in item.clauses)
+        return replace(item, text=swap_laterality(item.text), clauses=clauses)
+    findings = [
+        f.model_copy(
+            update={"laterality": _OTHER_SIDE.get(f.laterality, f.laterality), "quote": swap_laterality(f.quote)}
+        )
+        for f in item.findings
+    ]
+    return item.model_copy(update={"findings": findings, "impression": [swap_laterality(s) for s in item.impression]})

@@ -1,0 +1,111 @@
+"""Canonical terms of findings and sites, their words in each language, and the visibility table, read from `lexicon/*.yaml`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+LANGUAGES = ("en", "zh")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One anatomical site. `parent` is the next larger site (None: a root); `paired` says that a left and a right one exist."""
+
+    parent: str | None
+    paired: bool
+
+
+@dataclass(frozen=True)
+class FindingTerm:
+    """One finding term. `kind` is description (what is seen), diagnosis (names a cause) or status (not an abnormality)."""
+
+    default_site: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Canonical terms of every language; dictionary order is the canonical order of clauses in rendered texts."""
+
+    sites: Mapping[str, Site]
+    findings: Mapping[str, FindingTerm]
+    morphology: tuple[str, ...]
+
+    def is_within(self, site: str, ancestor: str) -> bool:
+        """Whether `site` is `ancestor` or lies below it in the site tree."""
+        current: str | None = site
+        while current is not None:
+            if current == ancestor:
+                return True
+            current = self.sites[current].parent
+        return False
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Words of one language: `names[group][term]` as rendered, `words[group][term]` as reports may say it (name not repeated).
+
+    Groups are sites, findings, morphology, signals, sequences, laterality, severity, acuity, change, count, certainty.
+    `extra` holds the language's own tables (spelling variants, compound sites, sentence-reader cues).
+    """
+
+    language: str
+    names: Mapping[str, Mapping[str, str]]
+    words: Mapping[str, Mapping[str, tuple[str, ...]]]
+    extra: Mapping[str, Any]
+
+
+def _read(file_name: str) -> dict[str, Any]:
+    text = resources.files("selip.processing.lexicon").joinpath(file_name).read_text(encoding="utf-8")
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+@cache
+def load_terms() -> Terms:
+    """The canonical terms (`lexicon/terms.yaml`), read once."""
+    data = _read("terms.yaml")
+    return Terms(
+        sites={name: Site(**row) for name, row in data["sites"].items()},
+        findings={name: FindingTerm(**row) for name, row in data["findings"].items()},
+        morphology=tuple(data["morphology"]),
+    )
+
+
+@cache
+def load_lexicon(language: str) -> Lexicon:
+    """The words of one language (`lexicon/<language>.yaml`), read once.
+
+    Raises:
+        ValueError: for a language without a lexicon.
+    """
+    if language not in LANGUAGES:
+        raise ValueError(f"expected a language among {', '.join(LANGUAGES)}, got {language!r}")
+    data = _read(f"{language}.yaml")
+    groups = {key: rows for key, rows in data.items() if _is_group(rows)}
+    return Lexicon(
+        language=language,
+        names={group: {t: row.get("name", t) for t, row in rows.items()} for group, rows in groups.items()},
+        words={group: {t: tuple(row.get("words", ())) for t, row in rows.items()} for group, rows in groups.items()},
+        extra={key: value for key, value in data.items() if key not in groups and key != "language"},
+    )
+
+
+def _is_group(rows: Any) -> bool:
+    return isinstance(rows, dict) and all(isinstance(row, dict) for row in rows.values())
+
+
+@cache
+def load_visibility() -> Mapping[str, Mapping[str, str]]:
+    """`table[finding][sequence]` is "yes", "maybe" or "no" (`lexicon/visibility.yaml`, where the sources are named)."""
+    data = _read("visibility.yaml")
+    table = {}
+    for finding, row in data["findings"].items():
+        value = dict.fromkeys(data["columns"], "no")
+        value.update(dict.fromkeys(row["maybe"], "maybe"))
+        value.update(dict.fromkeys(row["yes"], "yes"))
+        table[finding] = value
+    return table
