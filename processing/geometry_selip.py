@@ -13,6 +13,8 @@ import torch.nn.functional as F
 
 FWHM_TO_VARIANCE = 1.0 / (8.0 * math.log(2.0))
 """Variance of a Gaussian of full width at half maximum 1."""
+EDGE_TOLERANCE = 1e-3
+"""Voxels by which a target centre may lie beyond the source's edge: rounding must not drop a layer."""
 
 
 def canonical_axes(affine: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
@@ -63,8 +65,8 @@ def resample(
     """Resample a volume to another grid, oblique or not.
 
     Where a target voxel is wider than a source voxel along a source axis, the source is smoothed along that axis
-    first, so that the point spread grows from the source's to the target's width (Gaussians matched by their full width
-    at half maximum: Cardoso et al., "Scale Factor Point Spread Function Matching", MICCAI 2015). A thick-slice
+    first, so that the point spread grows from the source's to the target's width (Gaussians matched by their full
+    width at half maximum: Cardoso et al., "Scale Factor Point Spread Function Matching", MICCAI 2015). A thick-slice
     source is therefore not blurred through-plane. Work is confined to the part of the source that the target needs.
 
     Args:
@@ -79,27 +81,24 @@ def resample(
         covered: bool (X, Y, Z), True within the source's voxels (half a voxel around its outer centres).
     """
     source, source_affine = to_canonical(volume, affine)
-    full_size = source.shape
     to_index = np.linalg.inv(source_affine) @ target_affine
-    window = _needed_window(to_index, target_size, full_size, margin=_margins(source_affine, target_affine))
+    widths = _target_widths(source_affine, target_affine)
+    window = _needed_window(to_index, target_size, source.shape, margin=np.ceil(1.3 * widths).astype(int) + 2)
     if window is None:
         return np.zeros(target_size, np.float32), np.zeros(target_size, bool)
-    variances = np.zeros(3) if nearest else _smoothing_variances(source_affine, target_affine)
+    variances = np.zeros(3) if nearest else np.maximum(0.0, widths**2 - 1.0) * FWHM_TO_VARIANCE
     tensor, crop_to_full = _reduce(source, window, variances)
-    # crop index = (full index - offset) / factor, per axis
-    coordinates = [_grid_coordinates(to_index[k], target_size) for k in range(3)]
-    covered = _inside(coordinates, full_size)
-    grid = _normalised_grid(coordinates, crop_to_full, tensor.shape)
+    grid, covered = _sampling_grid(to_index, target_size, source.shape, tensor.shape, crop_to_full)
     mode = "nearest" if nearest else "bilinear"  # torch calls the trilinear case bilinear
     values = F.grid_sample(tensor[None, None], grid[None], mode=mode, padding_mode="border", align_corners=True)[0, 0]
-    return (values * covered).numpy(), covered.numpy()
+    return values.mul_(covered).numpy(), covered.numpy()
 
 
-def _margins(source_affine: np.ndarray, target_affine: np.ndarray) -> np.ndarray:
-    """Voxels beyond the target's outer centres that smoothing and interpolation read, per source axis."""
+def _target_widths(source_affine: np.ndarray, target_affine: np.ndarray) -> np.ndarray:
+    """Width of a target voxel along each source axis, in source voxels (3,)."""
     spacing = np.linalg.norm(source_affine[:3, :3], axis=0)
-    reach = np.linalg.norm(target_affine[:3, :3], axis=0).max()
-    return np.ceil(2.0 * reach / spacing).astype(int) + 2
+    directions = source_affine[:3, :3] / spacing
+    return np.linalg.norm(target_affine[:3, :3].T @ directions, axis=0) / spacing
 
 
 def _needed_window(
@@ -116,14 +115,6 @@ def _needed_window(
             return None
         window.append((low, high))
     return window
-
-
-def _smoothing_variances(source_affine: np.ndarray, target_affine: np.ndarray) -> np.ndarray:
-    """Variance in source voxels by which to smooth along each source axis (3,)."""
-    spacing = np.linalg.norm(source_affine[:3, :3], axis=0)
-    directions = source_affine[:3, :3] / spacing
-    target_widths_mm = np.linalg.norm(target_affine[:3, :3].T @ directions, axis=0)  # width of a target voxel there
-    return np.maximum(0.0, (target_widths_mm / spacing) ** 2 - 1.0) * FWHM_TO_VARIANCE
 
 
 def _reduce(
@@ -159,20 +150,21 @@ def block_mean(volume: np.ndarray, factors: list[int]) -> torch.Tensor:
     # torch knows no negative strides; "K" copies in the order the voxels lie in memory, which is several times faster
     # than a transposing copy
     tensor = torch.from_numpy(np.array(volume, dtype=np.float32, order="K"))
-    memory = sorted(range(3), key=lambda k: -tensor.stride(k))
-    tensor = tensor.permute(memory)
-    for k in range(3):
-        f = factors[memory[k]]
+    for k in sorted(range(3), key=lambda k: -tensor.stride(k)):  # outer axes first: long contiguous rows
+        f, n = factors[k], tensor.shape[k] // factors[k]
         if f > 1:
-            whole = tensor.narrow(k, 0, tensor.shape[k] // f * f)
-            tensor = whole.unflatten(k, (-1, f)).mean(k + 1)
-    return tensor.permute([memory.index(k) for k in range(3)])  # memory order -> (x, y, z)
+            rows = [tensor[(slice(None),) * k + (slice(i, n * f, f),)] for i in range(f)]
+            tensor = rows[0] + rows[1]
+            for row in rows[2:]:
+                tensor += row
+            tensor *= 1.0 / f
+    return tensor
 
 
 def _smooth(tensor: torch.Tensor, axis: int, variance: float) -> torch.Tensor:
     """Convolve one axis with a Gaussian of the given variance in voxels; edges repeat.
 
-    The band matrix product is several times faster on a CPU than a convolution of one channel.
+    The product with a band matrix is several times faster on a CPU than a convolution of one channel.
     """
     if variance < 0.04:  # a sigma under 0.2 voxels has no weight on the neighbours
         return tensor
@@ -182,31 +174,44 @@ def _smooth(tensor: torch.Tensor, axis: int, variance: float) -> torch.Tensor:
     n = tensor.shape[axis]
     columns = (torch.arange(n)[:, None] + offsets).clamp(0, n - 1)
     band = torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, columns, (weights / weights.sum()).expand(n, -1))
-    return torch.tensordot(tensor, band.float(), dims=([axis], [1])).movedim(-1, axis)
+    band = band.float()
+    memory = sorted(range(3), key=lambda k: -tensor.stride(k))
+    stored = tensor.permute(memory)  # (x, y, z) -> memory order, so that no product has to copy
+    place = memory.index(axis)
+    if place == 0:
+        smoothed = (band @ stored.reshape(n, -1)).view(stored.shape)
+    else:
+        smoothed = band @ stored if place == 1 else stored @ band.T
+    return smoothed.permute([memory.index(k) for k in range(3)])  # memory order -> (x, y, z)
 
 
-def _grid_coordinates(row: np.ndarray, size: tuple[int, int, int]) -> torch.Tensor:
-    """Source index along one axis at every target voxel, float64 (X, Y, Z)."""
-    x, y, z = (torch.arange(n, dtype=torch.float64) for n in size)
-    return (row[0] * x + row[3])[:, None, None] + (row[1] * y)[None, :, None] + (row[2] * z)[None, None, :]
+def _sampling_grid(
+    to_index: np.ndarray,
+    target_size: tuple[int, int, int],
+    full_size: tuple[int, ...],
+    crop_size: torch.Size,
+    crop_to_full: list[tuple[float, int]],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where to sample the reduced source for every target voxel, and whether the full source has a voxel there.
 
-
-def _inside(coordinates: list[torch.Tensor], size: tuple[int, ...]) -> torch.Tensor:
-    """True where a coordinate lies within the source's voxels, with a tolerance for rounding."""
-    tolerance = 1e-4
-    inside = torch.ones(coordinates[0].shape, dtype=torch.bool)
-    for coordinate, n in zip(coordinates, size, strict=True):
-        inside &= (coordinate >= -0.5 - tolerance) & (coordinate <= n - 0.5 + tolerance)
-    return inside
-
-
-def _normalised_grid(
-    coordinates: list[torch.Tensor], crop_to_full: list[tuple[float, int]], size: torch.Size
-) -> torch.Tensor:
-    """Grid for `grid_sample` with aligned corners, float32 (X, Y, Z, 3), its last axis in the order z, y, x."""
-    columns = []
-    for k in (2, 1, 0):
+    Returns:
+        grid: float32 (X, Y, Z, 3) for `grid_sample` with aligned corners, its last axis in the order z, y, x.
+        covered: bool (X, Y, Z).
+    """
+    grid = torch.empty((*target_size, 3))
+    covered = torch.ones(target_size, dtype=torch.bool)
+    steps = [torch.arange(n, dtype=torch.float64) for n in target_size]
+    for k, n in enumerate(full_size):
+        # relative to the middle of the source: small numbers lose nothing in float32
+        row, middle = to_index[k], (n - 1) / 2.0
+        x, y, z = (
+            (row[0] * steps[0] + (row[3] - middle)).float(),
+            (row[1] * steps[1]).float(),
+            (row[2] * steps[2]).float(),
+        )
+        index = (x[:, None, None] + y[None, :, None]) + z[None, None, :]
+        covered &= index.abs() <= n / 2.0 + EDGE_TOLERANCE
         offset, factor = crop_to_full[k]
-        index = (coordinates[k] - offset) / factor
-        columns.append((index * (2.0 / (size[k] - 1)) - 1.0 if size[k] > 1 else torch.zeros_like(index)).float())
-    return torch.stack(columns, dim=-1)
+        scale = 2.0 / (max(crop_size[k] - 1, 1) * factor)
+        grid[..., 2 - k] = index * scale + ((middle - offset) * scale - 1.0) if crop_size[k] > 1 else 0.0
+    return grid, covered

@@ -2,8 +2,8 @@
 
 The head is looked for on a coarse grid in scanner millimetres that all series of a study share, so that it needs no
 registration: a robust threshold per series, the union over the series, the largest connected part, holes filled. The
-study box hangs from the vertex and is centred on the head, so that neck or slab coverage does not shift it. Both depend
-on which series a study has; a series on its own may therefore get another box than within its study.
+study box hangs from the vertex and is centred on the head, so that neck or slab coverage does not shift it. Both
+depend on which series a study has; a series on its own may therefore get another box than within its study.
 """
 
 import math
@@ -22,8 +22,12 @@ FOREGROUND_FRACTION = 0.1
 """Foreground lies above this fraction of the robust intensity range (the 10 % rule of FSL BET, Smith 2002)."""
 ROBUST_PERCENTILES = (2.0, 98.0)
 """Percentiles that span the robust intensity range (Smith 2002)."""
+MAX_FOREGROUND = 0.9
+"""Largest foreground share of a field of view that still shows where the head ends; heads in a tight box fill 0.6."""
+CORE_DEPTH_MM = 16.0
+"""Depth below the head's outline, in the axial plane, at which scalp and skull (10 to 15 mm) are left behind."""
 MIN_VERTEX_AREA_MM2 = 600.0
-"""Smallest axial area that counts as the top of the head; a scalp exceeds it within 2 mm, noise and hair clips do not."""
+"""Smallest axial area that counts as the top of the head; a scalp exceeds it within 2 mm, noise does not."""
 EXTENT_TRIM = 0.01
 """Share of head voxels ignored at either end when the centre is measured, so that a nose does not move it."""
 MAX_STUDY_EXTENT_MM = 1500.0
@@ -42,11 +46,13 @@ def coarse_volume(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, n
     """
     source, source_affine = to_canonical(volume, affine)
     spacing = np.linalg.norm(source_affine[:3, :3], axis=0)
-    factors = [min(max(1, round(COARSE_MM / s)), n) for s, n in zip(spacing, source.shape, strict=True)]
+    blocks = np.array([min(max(1, round(COARSE_MM / s)), n) for s, n in zip(spacing, source.shape, strict=True)])
+    strides = np.maximum(1, blocks // 2)  # two voxels a block and axis tell as much as all of them, in less time
+    counts = blocks // strides
     out = source_affine.copy()
-    out[:3, 3] += source_affine[:3, :3] @ ((np.array(factors) - 1) / 2.0)
-    out[:3, :3] *= factors
-    return block_mean(source, factors).numpy(), out
+    out[:3, 3] += source_affine[:3, :3] @ (strides * (counts - 1) / 2.0)
+    out[:3, :3] *= strides * counts
+    return block_mean(source[tuple(slice(None, None, s) for s in strides)], counts.tolist()).numpy(), out
 
 
 def foreground(coarse: np.ndarray) -> np.ndarray:
@@ -73,19 +79,22 @@ def find_head(volumes: list[tuple[np.ndarray, np.ndarray]], *, where: str = "") 
     """
     coarse = [coarse_volume(volume, affine) for volume, affine in volumes]
     affine, size = _shared_grid(coarse, where)
+    masks = [(foreground(values), own) for values, own in coarse]
+    # phase maps and zoomed views have no air: they say nothing about where the head ends if another series does
+    bounded = [(mask, own) for mask, own in masks if mask.mean() <= MAX_FOREGROUND]
     union = np.zeros(size, bool)
-    for values, own in coarse:
-        union |= resample(foreground(values), own, affine, size)[0] >= 0.5
+    for mask, own in bounded or masks:
+        union |= resample(mask, own, affine, size)[0] >= 0.5
     if not union.any():
         raise VolumeError("constant", "expected a head, nothing stands out from the air", where)
     return fill_holes(largest_part(union)), affine
 
 
-def _shared_grid(
-    coarse: list[tuple[np.ndarray, np.ndarray]], where: str
-) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Axis-aligned grid over all series. Its nodes are multiples of the voxel size, so that another series or a rounding
-    error in an affine adds or drops margins and moves nothing."""
+def _shared_grid(coarse: list[tuple[np.ndarray, np.ndarray]], where: str) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Lay an axis-aligned grid over all series.
+
+    Its nodes are multiples of the voxel size, so that a rounding error in an affine changes margins and moves nothing.
+    """
     corners = [
         affine[:3] @ np.array([*(c * n - 0.5 for c, n in zip(corner, values.shape, strict=True)), 1.0])
         for values, affine in coarse
@@ -93,11 +102,11 @@ def _shared_grid(
     ]
     low = np.floor(np.min(corners, axis=0) / COARSE_MM).astype(int)
     high = np.ceil(np.max(corners, axis=0) / COARSE_MM).astype(int)
-    if (high - low).max() * COARSE_MM > MAX_STUDY_EXTENT_MM:
+    extent = (high - low).max() * COARSE_MM
+    if extent > MAX_STUDY_EXTENT_MM:
         raise VolumeError(
             "affine",
-            f"expected the series of a study in one scanner space, they spread over {(high - low).max() * COARSE_MM:g} mm; "
-            "check their origins",
+            f"expected the series of a study in one scanner space, they span {extent:g} mm; check their origins",
             where,
         )
     affine = np.diag([COARSE_MM, COARSE_MM, COARSE_MM, 1.0])
@@ -164,13 +173,33 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
     return mask | (votes >= 2)
 
 
+def core_of(head: np.ndarray) -> np.ndarray:
+    """Erode a head in the axial plane by `CORE_DEPTH_MM`: what is left is mostly brain, scalp fat is not in it.
+
+    Only in the plane, so that a slab of a few slices keeps its core.
+
+    Args:
+        head: bool (x', y', z') from `find_head`.
+
+    Returns:
+        bool (x', y', z'), a subset of the head; may be empty.
+    """
+    core = np.pad(head, ((1, 1), (1, 1), (0, 0)))
+    for _ in range(round(CORE_DEPTH_MM / COARSE_MM)):
+        inner = core.copy()
+        for axis in (0, 1):
+            inner &= np.roll(core, 1, axis) & np.roll(core, -1, axis)
+        core = inner
+    return core[1:-1, 1:-1]
+
+
 def study_box(
     head: np.ndarray, head_affine: np.ndarray, size: tuple[int, int, int], spacing_mm: tuple[float, float, float]
 ) -> np.ndarray:
-    """Place the study box: its top at the vertex plus `VERTEX_MARGIN_MM`, centred on the head left-right and front-back.
+    """Place the study box: its top just above the vertex, its middle on the head's left-right and front-back.
 
-    The centre is the middle of the head's extent within one box height below the vertex, `EXTENT_TRIM` of its voxels
-    left out at either end; a neck below or a slab does not move it.
+    The top is `VERTEX_MARGIN_MM` above the vertex. The centre is the middle of the head's extent within one box height
+    below the vertex, `EXTENT_TRIM` of its voxels left out at either end; a neck below or a slab does not move it.
 
     Args:
         head: bool (x', y', z') from `find_head`.
@@ -206,9 +235,23 @@ def _middle(profile: np.ndarray) -> float:
 
 def head_on_box(
     head: np.ndarray, head_affine: np.ndarray, box_affine: np.ndarray, size: tuple[int, int, int]
-) -> np.ndarray:
-    """Bring the head mask to the study box; bool (X, Y, Z)."""
-    return resample(head.astype(np.float32), head_affine, box_affine, size)[0] >= 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bring the head and its core to the study box.
+
+    Args:
+        head: bool (x', y', z') from `find_head`.
+        head_affine: float64 (4, 4) of its grid.
+        box_affine: float64 (4, 4) of the box.
+        size: Voxels (X, Y, Z) of the box.
+
+    Returns:
+        head_mask: bool (X, Y, Z).
+        core_mask: bool (X, Y, Z), its part deeper than `CORE_DEPTH_MM`.
+    """
+    # one pass for both: the core lies deep inside, so the levels 0, 1 and 2 meet in steps of one only
+    levels = head.astype(np.float32) + core_of(head)
+    on_box, _ = resample(levels, head_affine, box_affine, size)
+    return on_box >= 0.5, on_box >= 1.5
 
 
 def count_in_patches(head_mask: np.ndarray, patch_size: tuple[int, int, int]) -> np.ndarray:

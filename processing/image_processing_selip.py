@@ -1,7 +1,6 @@
 """Image processor of SeLIP: head MRI studies in, `pixel_values` on one study box out."""
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -12,8 +11,9 @@ from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from .geometry_selip import resample
 from .head_selip import count_in_patches, find_head, head_on_box, study_box
 from .intensity_selip import adc_factor, scale_adc, scale_by_percentiles
-from .nifti_selip import VolumeError, is_volume, make_image, read_grid, read_volume
+from .nifti_selip import VolumeError, make_image, read_grid, read_volume
 from .sequences_selip import SEQUENCE_NAMES, sequence_id
+from .study_inputs_selip import SeriesInput, as_studies, place_of
 
 PRESETS: dict[str, dict[str, tuple]] = {
     "tiny": {"spatial_size": (72, 88, 24), "spacing_mm": (2.5, 2.5, 6.0), "patch_size": (8, 8, 4)},
@@ -24,8 +24,8 @@ PRESETS: dict[str, dict[str, tuple]] = {
 MAX_VOXELS = 200_000_000
 """Default limit of a volume, 0.8 GB as float32: above any head MRI (a 0.4 mm isotropic head has 130 million)."""
 
-SERIES_KEYS = frozenset({"volume", "sequence", "series_id", "b_value"})
-"""Keys of a series given as a dict, those of a row of the studies table; `b_value` was used there to name the sequence."""
+MIN_CORE_VOXELS = 500
+"""Fewest voxels of the head's core to take percentiles from; a series that shows less of it uses the head mask."""
 
 
 class SelipImagesKwargs(TypedDict, total=False):
@@ -39,21 +39,6 @@ class SelipImagesKwargs(TypedDict, total=False):
     adc_window: Sequence[float]
     max_voxels: int
     return_tensors: str | None
-
-
-@dataclass(frozen=True)
-class SeriesInput:
-    """One series of a study.
-
-    Attributes:
-        volume: Path, nibabel image, NIfTI bytes, `datasets` NIfTI cell, or tuple (array (x, y, z), affine (4, 4)).
-        sequence: Name from `sequence_names`.
-        series_id: Name for error messages.
-    """
-
-    volume: Any
-    sequence: str = "unknown"
-    series_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,15 +68,15 @@ class SelipImageProcessor(BaseImageProcessor):
     """Bring the series of head MRI studies to one box per study and to [0, 1].
 
     The box of a study is an axis-aligned RAS+ grid in scanner millimetres that hangs from the vertex and is centred on
-    the head over all its series. What a series does not cover is 0. ADC maps are physics, windowed in 10^-6 mm^2/s; every
-    other sequence is scaled by its own percentiles within the head.
+    the head over all its series. What a series does not cover is 0. ADC maps are physics, windowed in 10^-6 mm^2/s;
+    every other sequence is scaled by its own percentiles within the core of the head (brain, not scalp fat).
 
     Args:
         spatial_size: Voxels (x, y, z) of the box.
         spacing_mm: Voxel size (x, y, z) of the box in mm.
         patch_size: Voxels (x, y, z) of a patch, for the head-mask counts; divides `spatial_size`.
         sequence_names: Vocabulary; the index is the id, `"unknown"` is 0.
-        percentiles: Percentiles within the head that become 0 and 1.
+        percentiles: Percentiles within the core of the head (16 mm below its outline) that become 0 and 1.
         adc_window: ADC values in 10^-6 mm^2/s that become 0 and 1.
         max_voxels: Largest volume to accept, checked before memory is allocated.
 
@@ -121,10 +106,11 @@ class SelipImageProcessor(BaseImageProcessor):
         max_voxels: int = MAX_VOXELS,
         **kwargs: Any,
     ) -> None:
-        unknown = {k for k in kwargs if not k.startswith("_")} - {"image_processor_type", "processor_class", "auto_map"}
+        written = {"image_processor_type", "processor_class", "auto_map"}  # by transformers, beside the settings
+        unknown = {key for key in kwargs if not key.startswith("_")} - written
         if unknown:
             raise TypeError(f"expected settings of {sorted(SETTINGS)}, got {sorted(unknown)}")
-        super().__init__(**kwargs)  # only what transformers writes beside the settings
+        super().__init__(**kwargs)
         self.spatial_size = _numbers("spatial_size", spatial_size, 3, int)
         self.spacing_mm = _numbers("spacing_mm", spacing_mm, 3, float)
         self.patch_size = _numbers("patch_size", patch_size, 3, int)
@@ -161,16 +147,16 @@ class SelipImageProcessor(BaseImageProcessor):
 
         Args:
             images: A volume (path, nibabel image, NIfTI bytes, `datasets` cell, or (array, affine)); a study, which is
-                a dict {sequence: volume} or a list of `SeriesInput` or of dicts {"volume", "sequence", "series_id"}; or
-                a list of studies.
+                a dict {sequence: volume} or a list of `SeriesInput` or of dicts {"volume", "sequence", "series_id"};
+                or a list of studies.
             return_tensors: `"pt"` (also None) or `"np"`.
             **kwargs: Settings for this call, those of the constructor.
 
         Returns:
             `BatchFeature` of B studies with S slots, S the most series that a study has:
             pixel_values float32 (B, S, X, Y, Z) in [0, 1]; series_mask bool (B, S), False in empty slots;
-            sequence_ids int64 (B, S), 0 in empty slots; affines float32 (B, S, 4, 4), box voxel -> scanner mm, identity
-            in empty slots.
+            sequence_ids int64 (B, S), 0 in empty slots; affines float32 (B, S, 4, 4), box voxel -> scanner mm,
+            identity in empty slots.
 
         Raises:
             VolumeError: A volume cannot be used (see `VolumeError.reason`).
@@ -215,35 +201,23 @@ class SelipImageProcessor(BaseImageProcessor):
         if not series:
             raise ValueError(f"expected at least one series in {study_id or 'the study'}")
         ids = [sequence_id(item.sequence, self.sequence_names) for item in series]
-        places = [_where(item, study_id) for item in series]
         errors: dict[int, VolumeError] = {}
-        volumes = {}
-        for i, item in enumerate(series):
-            try:
-                volumes[i] = read_volume(item.volume, where=places[i], max_voxels=self.max_voxels)
-            except VolumeError as error:
-                errors[i] = error
-                if not skip_invalid:
-                    raise
-        if not volumes:
-            raise errors[0]
+        volumes = self._read(series, study_id, errors)
+        _check_errors(errors, skip_invalid=skip_invalid, usable=len(volumes))
         shows_head = [i for i in volumes if series[i].sequence != "ADC"] or list(volumes)  # air in ADC maps is noise
         head, head_affine = find_head([volumes[i] for i in shows_head], where=study_id)
         if box_affine is None:
             box_affine = study_box(head, head_affine, self.spatial_size, self.spacing_mm)
         box_affine = np.asarray(box_affine, dtype=np.float64)
-        head_mask = head_on_box(head, head_affine, box_affine, self.spatial_size)
+        head_mask, core = head_on_box(head, head_affine, box_affine, self.spatial_size)
         scaled = {}
         for i, (volume, affine) in volumes.items():
             values, covered = resample(volume, affine, box_affine, self.spatial_size)
             try:
-                scaled[i] = self._scale(values, covered, head_mask, series[i].sequence, places[i])
+                scaled[i] = self._scale(values, covered, (core, head_mask), series[i].sequence)
             except VolumeError as error:
-                errors[i] = error
-                if not skip_invalid:
-                    raise
-        if not scaled:
-            raise next(iter(errors.values()))
+                errors[i] = error.located(place_of(series[i], study_id))
+        _check_errors(errors, skip_invalid=skip_invalid, usable=len(scaled))
         return ProcessedStudy(
             volumes=np.stack(list(scaled.values())),
             affine=box_affine,
@@ -254,15 +228,27 @@ class SelipImageProcessor(BaseImageProcessor):
             errors=tuple(sorted(errors.items())),
         )
 
+    def _read(
+        self, series: Sequence[SeriesInput], study_id: str, errors: dict[int, VolumeError]
+    ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """Read what can be read, by place in the study; the rest goes into `errors`."""
+        volumes = {}
+        for i, item in enumerate(series):
+            try:
+                volumes[i] = read_volume(item.volume, where=place_of(item, study_id), max_voxels=self.max_voxels)
+            except VolumeError as error:
+                errors[i] = error
+        return volumes
+
     def _scale(
-        self, values: np.ndarray, covered: np.ndarray, head_mask: np.ndarray, sequence: str, where: str
+        self, values: np.ndarray, covered: np.ndarray, masks: tuple[np.ndarray, ...], sequence: str
     ) -> np.ndarray:
-        """Scale one resampled series to [0, 1]; what it does not cover is 0."""
-        inside = head_mask & covered
+        """Scale one resampled series to [0, 1] by what it shows of the first mask that it reaches enough of."""
+        inside = next((m & covered for m in masks if (m & covered).sum() >= MIN_CORE_VOXELS), masks[-1] & covered)
         if sequence == "ADC":
-            scaled = scale_adc(values, adc_factor(values, inside, where=where), self.adc_window)
+            scaled = scale_adc(values, adc_factor(values, inside), self.adc_window)
         else:
-            scaled = scale_by_percentiles(values, inside, self.percentiles, where=where)
+            scaled = scale_by_percentiles(values, inside, self.percentiles)
         return scaled * covered
 
     def mask_to_box(
@@ -274,8 +260,8 @@ class SelipImageProcessor(BaseImageProcessor):
             mask: Any volume form, on its own grid.
             affine_box: float64 (4, 4) of the box, as `ProcessedStudy.affine`.
             labels: Keep label numbers (nearest voxel) instead of a yes/no mask.
-            threshold: Share of a box voxel that must lie in the mask, in (0, 1]; below 0.5 keeps lesions smaller than a
-                voxel, and makes others larger.
+            threshold: Share of a box voxel that must lie in the mask, in (0, 1]; below 0.5 keeps lesions smaller than
+                a voxel, and makes others larger.
 
         Returns:
             bool (X, Y, Z), or int64 (X, Y, Z) with `labels`.
@@ -295,7 +281,8 @@ class SelipImageProcessor(BaseImageProcessor):
             like: Volume whose grid to use; only its header is read.
 
         Returns:
-            nibabel `Nifti1Image` on that grid: uint8 for masks, int32 for labels, float32 for heatmaps; 0 outside the box.
+            nibabel `Nifti1Image` on that grid: uint8 for masks, int32 for labels, float32 for heatmaps; 0 outside
+            the box.
         """
         values = np.asarray(box_volume.detach().cpu() if isinstance(box_volume, torch.Tensor) else box_volume)
         if values.shape != self.spatial_size:
@@ -314,78 +301,10 @@ class SelipImageProcessor(BaseImageProcessor):
 SETTINGS = frozenset(SelipImagesKwargs.__annotations__) - {"return_tensors"}
 
 
-def as_studies(images: Any, sequence_names: Sequence[str] = SEQUENCE_NAMES) -> list[list[SeriesInput]]:
-    """Sort out the accepted forms of input into a list of studies, each a list of series.
-
-    Raises:
-        ValueError: A list of bare volumes (one study or many?), an empty list, or an unknown sequence name.
-        TypeError: Nothing that could be a study.
-    """
-    study = _as_study(images, sequence_names)
-    if study is not None:
-        return [study]
-    if not isinstance(images, (list, tuple)):
-        raise TypeError(f"expected a volume, a study or a list of studies, got {type(images).__name__}; {FORMS}")
-    if not images:
-        raise ValueError("expected at least one study, got an empty list")
-    studies = []
-    for i, item in enumerate(images):
-        if is_volume(item) or _as_series(item) is not None:
-            raise ValueError(
-                f"expected a study at place {i} of the list, got a bare volume or series, and a list of these could be "
-                f"one study or many; {FORMS}"
-            )
-        study = _as_study(item, sequence_names)
-        if study is None:
-            raise TypeError(f"expected a study at place {i} of the list, got {type(item).__name__}; {FORMS}")
-        studies.append(study)
-    return studies
-
-
-FORMS = (
-    'write {"T1w": volume, "FLAIR": volume} for one study and [{"T1w": volume}, {"T1w": volume}] for two; '
-    "an array needs its affine: (array, affine)"
-)
-
-
-def _as_study(value: Any, sequence_names: Sequence[str]) -> list[SeriesInput] | None:
-    """Return the series of a value that is one study, None if it is not."""
-    if is_volume(value):
-        return [SeriesInput(value)]
-    single = _as_series(value)
-    if single is not None:
-        return [single]
-    if isinstance(value, Mapping):
-        for name in value:
-            sequence_id(name, sequence_names)  # raises with the allowed names
-        if not value:
-            raise ValueError("expected at least one series in a study, got an empty dict")
-        return [SeriesInput(volume, name) for name, volume in value.items()]
-    if isinstance(value, (list, tuple)) and value:
-        series = [_as_series(item) for item in value]
-        if all(item is not None for item in series):
-            return [item for item in series if item is not None]
-    return None
-
-
-def _as_series(value: Any) -> SeriesInput | None:
-    """Return a series given as dict or object. Duck-typed: loaded from a folder, this class exists twice."""
-    if isinstance(value, Mapping) and "volume" in value:
-        unknown = set(value) - SERIES_KEYS
-        if unknown:
-            raise TypeError(f"expected a series with keys of {sorted(SERIES_KEYS)}, got also {sorted(unknown)}")
-        return SeriesInput(value["volume"], value.get("sequence", "unknown"), value.get("series_id") or "")
-    if hasattr(value, "volume") and hasattr(value, "sequence"):
-        return SeriesInput(value.volume, value.sequence, value.series_id)
-    return None
-
-
-def _where(item: SeriesInput, study_id: str) -> str:
-    """Name a series for messages: study and series id, or the path the caller gave."""
-    name = "/".join(part for part in (study_id, item.series_id) if part)
-    if not name and isinstance(item.volume, (str, os.PathLike)):
-        return str(item.volume)
-    return name or f"the {item.sequence} series"
+def _check_errors(errors: dict[int, VolumeError], *, skip_invalid: bool, usable: int) -> None:
+    """Raise the first error, unless it may be skipped and there is something left to use."""
+    if errors and not (skip_invalid and usable):
+        raise errors[min(errors)]
 
 
 def _numbers(name: str, values: Iterable[Any], count: int, kind: type) -> tuple:

@@ -10,22 +10,19 @@ from .nifti_selip import VolumeError
 ADC_UNITS = ((1.0, "10^-6 mm^2/s"), (1e3, "10^-3 mm^2/s"), (1e6, "mm^2/s"))
 """Factor to 10^-6 mm^2/s and name of the units that ADC maps are stored in."""
 ADC_MEDIAN_RANGE = (300.0, 2500.0)
-"""Range in 10^-6 mm^2/s the median over a head must fall in. Brain tissue lies at 700 to 900 and fluid near 3000 (Sener,
-Comput Med Imaging Graph 25:299, 2001); the range is wide because a crop may hold mostly fluid and a whole head has low values in fat."""
+"""Range in 10^-6 mm^2/s the median over a head must fall in. Brain tissue lies at 700 to 900, fluid near 3000 (Sener,
+Comput Med Imaging Graph 25:299, 2001); the range is wide for crops of mostly fluid and for low values in fat."""
 MAX_SAMPLES = 200_000
 """Voxels that a percentile is taken from; more change it by less than the quantisation step."""
 
 
-def scale_by_percentiles(
-    volume: np.ndarray, inside: np.ndarray, percentiles: tuple[float, float], *, where: str = ""
-) -> np.ndarray:
+def scale_by_percentiles(volume: np.ndarray, inside: np.ndarray, percentiles: tuple[float, float]) -> np.ndarray:
     """Scale a volume to [0, 1] by its own percentiles within the head, clipped at both ends.
 
     Args:
         volume: float32 (X, Y, Z) in any unit.
         inside: bool (X, Y, Z), head voxels that the series covers.
         percentiles: Lower and upper percentile that become 0 and 1.
-        where: Study/series id for error messages.
 
     Returns:
         float32 (X, Y, Z) in [0, 1].
@@ -33,20 +30,19 @@ def scale_by_percentiles(
     Raises:
         VolumeError: `constant`, if the head has no contrast between the percentiles.
     """
-    low, high = np.percentile(_sample(volume[inside], where), percentiles)
+    low, high = np.percentile(_sample(volume[inside]), percentiles)
     if not high > low:
-        raise VolumeError("constant", f"expected contrast within the head, percentiles are both {low:g}", where)
+        raise VolumeError("constant", f"expected contrast within the head, percentiles are both {low:g}")
     scaled = (volume - np.float32(low)) * np.float32(1.0 / (high - low))
     return np.clip(scaled, 0.0, 1.0, out=scaled)
 
 
-def adc_factor(volume: np.ndarray, inside: np.ndarray, *, where: str = "") -> float:
+def adc_factor(volume: np.ndarray, inside: np.ndarray) -> float:
     """Recognise the unit of an ADC map by the median of its positive values within the head.
 
     Args:
         volume: float32 (X, Y, Z).
         inside: bool (X, Y, Z), head voxels that the series covers.
-        where: Study/series id for error messages.
 
     Returns:
         Factor that takes the map to 10^-6 mm^2/s: 1, 1e3 or 1e6.
@@ -56,12 +52,12 @@ def adc_factor(volume: np.ndarray, inside: np.ndarray, *, where: str = "") -> fl
     """
     values = volume[inside]
     values = values[values > 0]
-    median = float(np.median(_sample(values, where)))
+    median = float(np.median(_sample(values)))
     for factor, _ in ADC_UNITS:
         if ADC_MEDIAN_RANGE[0] <= median * factor <= ADC_MEDIAN_RANGE[1]:
             return factor
     units = ", ".join(name for _, name in ADC_UNITS)
-    raise VolumeError("units", f"expected an ADC map in {units}; the median within the head is {median:g}", where)
+    raise VolumeError("units", f"expected an ADC map in {units}; the median within the head is {median:g}")
 
 
 def scale_adc(volume: np.ndarray, factor: float, window: tuple[float, float]) -> np.ndarray:
@@ -92,8 +88,8 @@ def dequantise(stored: np.ndarray) -> np.ndarray:
     return stored.astype(np.float32) / np.float32(255.0)
 
 
-def _sample(values: np.ndarray, where: str) -> np.ndarray:
+def _sample(values: np.ndarray) -> np.ndarray:
     """Take an evenly strided sample of at most about `MAX_SAMPLES` values."""
     if values.size == 0:
-        raise VolumeError("constant", "expected signal within the head, found none", where)
+        raise VolumeError("constant", "expected signal within the head, found none")
     return values[:: max(1, values.size // MAX_SAMPLES)]

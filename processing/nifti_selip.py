@@ -36,11 +36,11 @@ VOLUME_ERROR_REASONS = (
 )
 
 MIN_SPACING_MM, MAX_SPACING_MM = 0.02, 100.0
-"""Voxel sizes outside are a wrong unit or a broken header: 7 T research scans reach 0.1 mm, sparse localisers 20 mm."""
+"""Voxel sizes outside are a wrong unit or a broken header: 7 T research reaches 0.1 mm, localisers 20 mm."""
 MIN_EXTENT_MM, MAX_EXTENT_MM = 30.0, 1000.0
 """Largest side of a volume. Less than 30 mm is no head (metres stored as millimetres), more than 1 m is no scanner."""
 MIN_CELL_VOLUME = 0.5
-"""Volume spanned by the three unit axes, 1 for right angles. A gantry tilt of 30 degrees leaves 0.87; 0.5 is 60 degrees."""
+"""Volume spanned by the three unit axes, 1 for right angles. A gantry tilt of 30 degrees leaves 0.87."""
 MAX_GZIP_RATIO = 1032
 """Largest compression deflate can reach; a header that promises more than this times the file's size is lying."""
 
@@ -50,6 +50,7 @@ class VolumeError(ValueError):
 
     Attributes:
         reason: One of `VOLUME_ERROR_REASONS`.
+        message: What was expected and what came.
         where: Path or study/series id the message names.
     """
 
@@ -58,17 +59,16 @@ class VolumeError(ValueError):
             raise KeyError(f"expected a reason of {VOLUME_ERROR_REASONS}, got {reason!r}")
         super().__init__(f"{message} (in {where})" if where else message)
         self.reason = reason
+        self.message = message
         self.where = where
+
+    def located(self, where: str) -> "VolumeError":
+        """Return the same error with the place it is about; used where a volume has no name yet."""
+        return VolumeError(self.reason, self.message, where)
 
     def __reduce__(self) -> tuple:
         """Rebuild from the attributes, so that the error crosses process boundaries."""
-        return _rebuild_volume_error, (self.reason, str(self), self.where)
-
-
-def _rebuild_volume_error(reason: str, text: str, where: str) -> VolumeError:
-    error = VolumeError(reason, text)
-    error.where = where
-    return error
+        return VolumeError, (self.reason, self.message, self.where)
 
 
 def is_volume(value: Any) -> bool:
@@ -76,7 +76,7 @@ def is_volume(value: Any) -> bool:
     if isinstance(value, (str, os.PathLike, bytes)) or hasattr(value, "dataobj"):
         return True
     if isinstance(value, Mapping):
-        return 0 < len(value) and set(value) <= {"bytes", "path"}
+        return len(value) > 0 and set(value) <= {"bytes", "path"}
     return isinstance(value, (tuple, list)) and len(value) == 2 and hasattr(value[0], "shape") and _is_4x4(value[1])
 
 
@@ -93,8 +93,8 @@ def read_volume(
     """Read one volume.
 
     Args:
-        source: Path (str or Path), NIfTI bytes, nibabel image (also the wrapper that `datasets` decodes to), `datasets`
-            NIfTI cell `{"bytes", "path"}`, or tuple (array, affine).
+        source: Path (str or Path), NIfTI bytes, nibabel image (also the wrapper that `datasets` decodes to),
+            `datasets` NIfTI cell `{"bytes", "path"}`, or tuple (array, affine).
         where: Path or study/series id for error messages.
         max_voxels: Largest number of voxels to accept; checked on the header, before anything is allocated.
         allow_constant: Accept a volume of one single value, as an empty lesion mask is.
@@ -256,7 +256,7 @@ def _spatial_shape(shape: tuple[int, ...], dtype: np.dtype, where: str, max_voxe
     shape = tuple(int(n) for n in shape)
     if dtype.fields is not None or dtype.kind not in "buif":
         raise VolumeError(
-            "rgb", f"expected one real number per voxel, got data type {dtype}; convert colour or complex images", where
+            "rgb", f"expected one real number per voxel, got {dtype}; convert colour or complex images", where
         )
     if any(n <= 0 for n in shape) or not shape:
         raise VolumeError("empty", f"expected voxels, got shape {shape}", where)
@@ -288,13 +288,12 @@ def _check_affine(affine: Any, shape: tuple[int, ...], where: str) -> np.ndarray
         )
     cell = abs(np.linalg.det(matrix[:3, :3] / spacing))
     if cell < MIN_CELL_VOLUME:
-        raise VolumeError("affine", f"expected axes near right angles, got a sheared grid (cell volume {cell:.3f})", where)
+        raise VolumeError("affine", f"expected axes near right angles, got a shear (cell volume {cell:.3f})", where)
     extent = float((spacing * np.asarray(shape)).max())
     if not MIN_EXTENT_MM <= extent <= MAX_EXTENT_MM:
         raise VolumeError(
             "affine",
-            f"expected a head of {MIN_EXTENT_MM:g} to {MAX_EXTENT_MM:g} mm, the volume's largest side is {extent:g} mm; "
-            "is the unit millimetres?",
+            f"expected a largest side of {MIN_EXTENT_MM:g} to {MAX_EXTENT_MM:g} mm, got {extent:g}; is the unit mm?",
             where,
         )
     return matrix
@@ -309,7 +308,8 @@ def _read_array(image: Any, where: str) -> np.ndarray:
     except (OSError, ValueError) as error:  # nibabel: fewer bytes than the header promises; gzip: bad checksum
         bad_gzip = isinstance(error, gzip.BadGzipFile)
         reason = "unreadable" if bad_gzip else "truncated"
-        raise VolumeError(reason, f"cannot read the voxels, {type(error).__name__}; copy the file again", where) from error
+        message = f"cannot read the voxels, {type(error).__name__}; copy the file again"
+        raise VolumeError(reason, message, where) from error
     except zlib.error as error:
         raise VolumeError("unreadable", "the compressed data are damaged; copy the file again", where) from error
     return array
@@ -323,6 +323,7 @@ def _to_float32(data: np.ndarray) -> np.ndarray:
 def _check_values(array: np.ndarray, where: str, allow_constant: bool) -> None:
     low, high = float(array.min()), float(array.max())  # NaN and infinities survive min and max, no mask is allocated
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise VolumeError("nonfinite", "expected finite values, got NaN or infinity; set them to 0 if they are air", where)
+        message = "expected finite values, got NaN or infinity; set them to 0 if they are air"
+        raise VolumeError("nonfinite", message, where)
     if low == high and not allow_constant:
         raise VolumeError("constant", f"expected an image, every voxel is {low:g}", where)

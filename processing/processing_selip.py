@@ -24,7 +24,12 @@ class SelipProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer)
 
     def __call__(
-        self, images: Any = None, text: str | list[str] | None = None, *, return_tensors: str | None = "pt", **kwargs: Any
+        self,
+        images: Any = None,
+        text: str | list[str] | None = None,
+        *,
+        return_tensors: str | None = "pt",
+        **kwargs: Any,
     ) -> BatchFeature:
         """Process studies, texts, or both.
 

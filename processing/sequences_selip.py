@@ -17,7 +17,7 @@ SEQUENCE_NAMES: tuple[str, ...] = (
     "DWI-b-unknown",
 )
 """Sequence names in the order of their ids. Id 0 is `unknown`, which also fills padded slots. T1c is T1-weighted after
-contrast agent; a T1w whose contrast state nobody recorded is a sequence of its own, and so is a DWI of unknown b-value."""
+contrast agent; a T1w whose contrast state nobody recorded is a sequence of its own, so is a DWI of unknown b-value."""
 
 
 def sequence_id(name: str, names: Sequence[str] = SEQUENCE_NAMES) -> int:
