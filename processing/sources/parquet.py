@@ -6,6 +6,7 @@ installed: the column types travel in the schema of each shard and the splits in
 """
 
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -52,7 +53,9 @@ def _embedded(cell: dict[str, Any], study_id: str) -> dict[str, Any]:
         raise FileNotFoundError(
             f"study {study_id}: expected a readable file, got {path} ({error.strerror})"
         ) from error
-    if content[:4] in _NIFTI2_HEAD:
+    is_gzip = content[:2] == b"\x1f\x8b"
+    head = zlib.decompressobj(wbits=31).decompress(content[:1024], 4) if is_gzip else content[:4]
+    if head in _NIFTI2_HEAD:
         raise ValueError(
             f"study {study_id}: {path} is NIfTI-2, which `datasets` cannot read from bytes; convert it to NIfTI-1"
         )
