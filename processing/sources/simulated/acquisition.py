@@ -3,13 +3,13 @@
 The first form: effects are simple, separate functions that later forms replace one by one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
+from scipy import fft, ndimage
 
-from .anatomy import GRID_SPACING_MM, TISSUES, Head
-from .contrast import FAT_SUPPRESSION, SEQUENCES, TISSUE_PROPERTIES, Timing, draw_timing, head_signals, signal
+from .anatomy import GRID_SPACING_MM, TISSUES, Head, rotation
+from .contrast import SEQUENCES, Timing, draw_timing, head_signals, signal
 from .lesions import Lesion
 from .streams import Purpose, generator
 
@@ -22,6 +22,14 @@ COMMON_ORIENTATIONS = ("LAS", "RAS", "LPS")
 """Axis codes that converters write most often for axial scans."""
 
 COMMON_ORIENTATION_RATE = 0.6
+
+OTHER_PLANE_RATE = 0.12
+
+# Scanner axes (0 x, 1 y, 2 z) of the array axes, and voxels, of scans in another plane: sagittal T1w, coronal T2w.
+OTHER_PLANES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
+    "T1w": ((1, 2, 0), (112, 84, 28)),
+    "T2w": ((0, 2, 1), (96, 84, 36)),
+}
 
 ADC_NOISE = 45.0
 """Standard deviation of ADC in tissue, 10^-6 mm^2/s."""
@@ -110,42 +118,34 @@ def acquire(head: Head, lesions: list[Lesion], sequence: str, seed: int, patient
 
 
 def _slab(head: Head, sequence: str, rng: np.random.Generator) -> Slab:
-    """Axial slices from just above the vertex downwards, slightly oblique; now and then T1w sagittal or T2w coronal."""
-    tilt = np.deg2rad(rng.normal(0.0, (5.0, 1.5, 2.0)))
+    """Axial slices from above the vertex downwards, slightly oblique; now and then T1w sagittal or T2w coronal."""
+    tilt = rotation(np.deg2rad(rng.normal(0.0, (5.0, 1.5, 2.0))))
     in_plane_mm = rng.uniform(1.9, 2.1)
     thickness_mm = rng.uniform(5.6, 6.3)
-    shape = (int(rng.integers(94, 101)), int(rng.integers(110, 117)), int(rng.integers(24, 28)))
-    is_other_plane = rng.random() < 0.12
-    centre = head.affine[:3, :3] @ (0.5 * (np.array(head.fractions.shape[1:]) - 1)) + head.affine[:3, 3]
-    centre[:2] += rng.normal(0.0, 2.0, size=2)
+    shape = (int(rng.integers(94, 101)), 2 * int(rng.integers(54, 59)), int(rng.integers(26, 29)))
+    is_other_plane = rng.random() < OTHER_PLANE_RATE
+    shift_mm = rng.normal(0.0, 2.0, size=2)
     above_mm = rng.uniform(2.0, 9.0)
-    columns, slice_axis = np.eye(3), 2
-    if is_other_plane and sequence in ("T1w", "T2w"):
-        slice_axis = 0 if sequence == "T1w" else 1
-        columns = np.eye(3)[:, [1, 2, 0]] if slice_axis == 0 else np.eye(3)[:, [0, 2, 1]]
-        shape = (112, 84, 28) if slice_axis == 0 else (96, 84, 36)
-    (cx, cy, cz), (sx, sy, sz) = np.cos(tilt), np.sin(tilt)
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    axes = (0, 1, 2)
+    if is_other_plane and sequence in OTHER_PLANES:
+        axes, shape = OTHER_PLANES[sequence]
     affine = np.eye(4)
-    affine[:3, :3] = about_z @ about_y @ about_x @ columns * np.array([in_plane_mm, in_plane_mm, thickness_mm])
-    extent_mm = np.abs(affine[:3, :3]) @ np.array(shape)
-    centre[2] = head.vertex_mm + above_mm - 0.5 * float(np.linalg.norm(affine[:3, 1 if slice_axis < 2 else 2])) * (
-        shape[1] if slice_axis < 2 else shape[2]
-    )
-    assert extent_mm.min() > 100.0
+    affine[:3, :3] = tilt @ np.eye(3)[:, axes] * np.array([in_plane_mm, in_plane_mm, thickness_mm])
+    vertical = axes.index(2)
+    height_mm = shape[vertical] * (thickness_mm if vertical == 2 else in_plane_mm)
+    middle_mm = head.affine[:2, 3] + GRID_SPACING_MM * 0.5 * (np.array(head.template_mm.shape[1:3]) - 1)
+    centre = np.array([*(middle_mm + shift_mm), head.vertex_mm + above_mm - 0.5 * height_mm])
     affine[:3, 3] = centre - affine[:3, :3] @ (0.5 * (np.array(shape) - 1))
-    return Slab(shape, affine, slice_axis, float(thickness_mm))
+    return Slab(shape, affine, axes[2], float(thickness_mm))
 
 
 def _signal_volume(head: Head, lesions: list[Lesion], timing: Timing) -> np.ndarray:
     """Noise-free signal of head and lesions on the 2 mm grid: fraction-weighted sum over tissues."""
     values = head_signals(timing)
-    volume = np.zeros(head.fractions.shape[1:], dtype=np.float32)
-    for fraction, name in zip(head.fractions, TISSUES, strict=True):
-        if values[name] > 1e-4:
-            volume += fraction * np.float32(values[name])
+    inside = np.zeros(len(head.voxels), dtype=np.float32)
+    for fraction, name in zip(head.tissues, TISSUES, strict=True):
+        inside += fraction * np.float32(values[name])
+    volume = head.volume(inside)
     for lesion in lesions:
         patch = volume[lesion.box]
         for tissue, weight in lesion.parts:
@@ -157,7 +157,7 @@ def _signal_volume(head: Head, lesions: list[Lesion], timing: Timing) -> np.ndar
 def _slices(volume: np.ndarray, head: Head, slab: Slab) -> np.ndarray:
     """Average over the slice thickness along the nearest axis, then sample at the voxels of the slab (air outside)."""
     width = slab.thickness_mm / GRID_SPACING_MM
-    blurred = ndimage.uniform_filter1d(volume, size=max(int(round(width)), 1), axis=slab.slice_axis, mode="constant")
+    blurred = ndimage.uniform_filter1d(volume, size=max(round(width), 1), axis=slab.slice_axis, mode="constant")
     transform = np.linalg.inv(head.affine) @ slab.affine
     return ndimage.affine_transform(
         blurred, transform[:3, :3], transform[:3, 3], output_shape=slab.shape, order=1, mode="constant", cval=0.0
@@ -179,16 +179,14 @@ def _magnitude_volume(
     return np.clip(np.rint(gain * np.sqrt(real * real + imaginary * imaginary)), 0, 32767).astype(np.int16)
 
 
-def _adc_volume(
-    head: Head, lesions: list[Lesion], timing: Timing, slab: Slab, rng: np.random.Generator
-) -> np.ndarray:
+def _adc_volume(head: Head, lesions: list[Lesion], timing: Timing, slab: Slab, rng: np.random.Generator) -> np.ndarray:
     """ADC = log(S(0) / S(b)) / b of the signals mixed in each voxel, 0 where the scan has too little signal; int16."""
-    unweighted = Timing(timing.tr_ms, timing.te_ms)
-    plain = _slices(_unweighted_volume(head, lesions, unweighted), head, slab)
+    unweighted = replace(timing, b_value=0.0)
+    plain = _slices(_signal_volume(head, lesions, unweighted), head, slab)
     weighted = _slices(_signal_volume(head, lesions, timing), head, slab)
     kept = rng.uniform(0.62, 0.75)
     plain, weighted = _limit_k_space(plain, kept), _limit_k_space(weighted, kept)
-    threshold = 0.35 * head_signals(unweighted)["white matter"]
+    threshold = 0.12 * head_signals(unweighted)["white matter"]
     is_measured = plain > threshold
     ratio = np.maximum(plain, threshold) / np.maximum(weighted, 1e-3)
     adc = np.log(np.maximum(ratio, 1.0)) / timing.b_value * 1e6
@@ -196,27 +194,20 @@ def _adc_volume(
     return np.where(is_measured, np.clip(np.rint(adc), 1, 4000), 0).astype(np.int16)
 
 
-def _unweighted_volume(head: Head, lesions: list[Lesion], timing: Timing) -> np.ndarray:
-    """Signal at b = 0, fat suppressed like the weighted scan it is compared with."""
-    volume = _signal_volume(head, lesions, timing)
-    for name in ("fat", "marrow"):
-        excess = (1.0 - FAT_SUPPRESSION) * signal(TISSUE_PROPERTIES[name], timing)
-        volume -= head.fractions[TISSUES.index(name)] * np.float32(excess)
-    return volume
-
-
 def _limit_k_space(volume: np.ndarray, kept: float) -> np.ndarray:
     """Keep the central part of k-space along the second axis (phase encoding), tapered: blur with slight ringing."""
-    spectrum = np.fft.rfft(volume, axis=1)
+    spectrum = fft.rfft(volume, axis=1)
     frequency = np.linspace(0.0, 1.0, spectrum.shape[1])
-    window = np.clip((kept - frequency) / 0.08 + 0.5, 0.0, 1.0)
-    return np.fft.irfft(spectrum * window[None, :, None], n=volume.shape[1], axis=1).astype(np.float32)
+    window = np.clip((kept - frequency) / 0.08 + 0.5, 0.0, 1.0).astype(np.float32)
+    return fft.irfft(spectrum * window[None, :, None], n=volume.shape[1], axis=1)
 
 
 def _bias(shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
     """Smooth positive shading of the receive coil, about 10 % around 1: exp of a random quadratic."""
-    x, y, z = (np.linspace(-1.0, 1.0, n, dtype=np.float32).reshape([-1 if i == j else 1 for j in range(3)])
-               for i, n in enumerate(shape))
+    x, y, z = (
+        np.linspace(-1.0, 1.0, n, dtype=np.float32).reshape([-1 if i == j else 1 for j in range(3)])
+        for i, n in enumerate(shape)
+    )
     a = rng.normal(0.0, 0.08, size=9).astype(np.float32)
     linear = a[0] * x + a[1] * y + a[2] * z
     return np.exp(linear + a[3] * x * x + a[4] * y * y + a[5] * z * z + a[6] * x * y + a[7] * y * z + a[8] * x * z)

@@ -1,10 +1,12 @@
 """The head: ICBM152 tissue maps, a skull and scalp around them, and one patient's deformation of it all.
 
-Spaces: *template* is MNI ICBM152 millimetres (RAS); *scanner* is millimetres of the simulated scanner (RAS). A patient is a map
-from scanner to template, evaluated on a coarse lattice and interpolated linearly, and a head on a 2 mm grid of scanner space.
+Spaces: *template* is MNI ICBM152 millimetres (RAS); *scanner* is millimetres of the simulated scanner (RAS). A patient
+is a map from scanner to template, evaluated on a coarse lattice and interpolated linearly, and a head on a 2 mm grid
+of scanner space.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
@@ -13,9 +15,9 @@ from .streams import Purpose, generator
 
 GRID_SPACING_MM = 2.0
 LATTICE_STEP = 4
-GRID_SHAPE = (101, 117, 105)
+GRID_SHAPE = (96, 112, 98)
 TISSUES = ("white matter", "grey matter", "csf", "bone", "marrow", "fat", "muscle")
-"""Tissues of a head, in the order of the rows of `Head.fractions`. What is missing to 1 is air."""
+"""Tissues of a head, in the order of the rows of `Head.tissues`. What is missing to 1 is air."""
 
 TEMPLATE_LOWEST_MM = -100.0
 SHELL_MM = 15.0
@@ -23,6 +25,9 @@ EYES_MM = ((33.0, 64.0, -36.0), (-33.0, 64.0, -36.0))
 EYE_RADIUS_MM = 12.0
 AIRWAY_CENTRE_MM = (0.0, 60.0, -62.0)
 AIRWAY_RADII_MM = (13.0, 28.0, 22.0)
+CENTRE_MM = (0.0, -18.0, 4.0)
+"""Template position at the centre of the grid: about the middle of the brain, so that vertex and neck fit."""
+
 CONTROL_STEP_MM = 36.0
 CONTROL_SD_MM = 3.2
 
@@ -32,7 +37,8 @@ class Template:
     """What every patient is deformed from.
 
     Args:
-        channels: float32 (4, X, Y, Z): white and grey matter fraction, then signed distances in mm (negative inside) to the
+        channels: float32 (4, X, Y, Z): white and grey matter fraction, then signed distances in mm (negative inside)
+        to the
             surface of the intracranial space and to the surface of the head.
         origin_mm: template coordinates of voxel (0, 0, 0); the spacing is 2 mm, the axes are RAS.
     """
@@ -46,18 +52,31 @@ class Head:
     """One patient in one session, on an axis-aligned RAS grid of 2 mm in scanner space.
 
     Args:
-        fractions: float32 (7, X, Y, Z), tissue fractions in the order of `TISSUES`, sum at most 1.
+        tissues: float32 (7, n), tissue fractions of the n voxels of the head in the order of `TISSUES`, sum at most 1.
+        voxels: int64 (n,), flat indices of these voxels; all others are air.
         template_mm: float32 (3, X, Y, Z), template coordinates of every voxel.
         affine: float64 (4, 4), voxel to scanner mm.
         vertex_mm: highest scanner z of the head.
     """
 
-    fractions: np.ndarray
+    tissues: np.ndarray
+    voxels: np.ndarray
     template_mm: np.ndarray
     affine: np.ndarray
     vertex_mm: float
 
+    def volume(self, values: np.ndarray) -> np.ndarray:
+        """Values of the head's voxels, float32 (n,), as a volume (X, Y, Z) with 0 in air."""
+        volume = np.zeros(self.template_mm.shape[1:], dtype=np.float32)
+        volume.reshape(-1)[self.voxels] = values
+        return volume
 
+    def tissue(self, name: str) -> np.ndarray:
+        """Fraction of one of `TISSUES` as a volume (X, Y, Z)."""
+        return self.volume(self.tissues[TISSUES.index(name)])
+
+
+@lru_cache(maxsize=1)
 def load_template() -> Template:
     """Build the template head from the ICBM152 2009a symmetric maps that nilearn carries (no download).
 
@@ -74,11 +93,11 @@ def load_template() -> Template:
             "simulated studies need the ICBM152 maps of nilearn, which is not installed; "
             "install the extra `simulate`: pip install 'selip[simulate]'"
         ) from error
-    image = load_mni152_template(resolution=2)
-    t1w = np.asarray(image.dataobj, dtype=np.float32)
-    grey = np.asarray(load_mni152_gm_template(resolution=2).dataobj, dtype=np.float32)
-    white = np.asarray(load_mni152_wm_template(resolution=2).dataobj, dtype=np.float32)
-    origin = image.affine[:3, 3]
+    image = load_mni152_template(resolution=1)
+    t1w = _halve(np.asarray(image.dataobj))
+    grey = _halve(np.asarray(load_mni152_gm_template(resolution=1).dataobj))
+    white = _halve(np.asarray(load_mni152_wm_template(resolution=1).dataobj))
+    origin = image.affine[:3, 3] + 0.5
     below = int(np.ceil((origin[2] - TEMPLATE_LOWEST_MM) / GRID_SPACING_MM))
     t1w, grey, white = (np.pad(volume, ((0, 0), (0, 0), (below, 0))) for volume in (t1w, grey, white))
     origin_mm = (float(origin[0]), float(origin[1]), float(origin[2] - below * GRID_SPACING_MM))
@@ -88,6 +107,13 @@ def load_template() -> Template:
     inside = to_skull < 0.0
     channels = np.stack([np.where(inside, white, 0.0), np.where(inside, grey, 0.0), to_skull, to_skin])
     return Template(channels.astype(np.float32), origin_mm)
+
+
+def _halve(volume: np.ndarray) -> np.ndarray:
+    """Mean of blocks of 2 x 2 x 2 voxels; an odd last plane (air in these maps) is dropped."""
+    x, y, z = (size // 2 for size in volume.shape)
+    blocks = volume[: 2 * x, : 2 * y, : 2 * z].astype(np.float32).reshape(x, 2, y, 2, z, 2)
+    return blocks.mean(axis=(1, 3, 5))
 
 
 def _intracranial(brain: np.ndarray) -> np.ndarray:
@@ -103,14 +129,14 @@ def _ball(radius: int) -> np.ndarray:
 
 
 def _signed_distance_mm(mask: np.ndarray) -> np.ndarray:
-    """Distance to the border of a mask in mm, negative inside; smoothed, as the border of a voxel mask is a staircase."""
+    """Distance to the border of a mask in mm, negative inside; smoothed, as a voxel mask has a staircase border."""
     outside = ndimage.distance_transform_edt(~mask, sampling=GRID_SPACING_MM)
     inside = ndimage.distance_transform_edt(mask, sampling=GRID_SPACING_MM)
     return ndimage.gaussian_filter((outside - inside).astype(np.float32), sigma=0.7)
 
 
 def _distance_to_skin_mm(to_skull: np.ndarray, lowest_mm: float) -> np.ndarray:
-    """Signed distance to the skin: a shell around the skull above, its widest outline carried down as face and neck."""
+    """Signed distance to the skin: a shell around the skull, its widest outline carried down as face and neck."""
     outline = np.maximum.accumulate((to_skull < SHELL_MM)[:, :, ::-1], axis=2)[:, :, ::-1]
     distance = _signed_distance_mm(outline)
     z_mm = lowest_mm + GRID_SPACING_MM * np.arange(outline.shape[2])
@@ -134,26 +160,35 @@ def deform(template: Template, seed: int, patient: int, session: int) -> Head:
     pose = generator(seed, Purpose.POSE, patient, session)
     controls = anatomy.normal(0.0, CONTROL_SD_MM, size=(3, 8, 9, 8)).astype(np.float32)
     scale = anatomy.normal(0.94, 0.025) * np.exp(anatomy.normal(0.0, 0.02, size=3))
-    rotation = _rotation(np.deg2rad(pose.normal(0.0, (3.5, 3.0, 4.0))))
+    turn = rotation(np.deg2rad(pose.normal(0.0, (3.5, 3.0, 4.0))))
     offset_mm = np.round(pose.normal(0.0, (6.0, 15.0, 20.0)), 1)
     origin_mm = offset_mm - 0.5 * GRID_SPACING_MM * (np.array(GRID_SHAPE) - 1)
-    # Lattice points in canonical head coordinates: centred on the brain of the template (about 0, -18, 5 mm in MNI).
     axes = [np.arange(0, size + LATTICE_STEP, LATTICE_STEP) for size in GRID_SHAPE]
     points = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float64) * GRID_SPACING_MM
     points += (origin_mm - offset_mm)[:, None, None, None]
-    canonical = np.stack([sum(rotation[j, i] * points[j] for j in range(3)) / scale[i] for i in range(3)])
-    canonical += np.array([0.0, -18.0, -1.0])[:, None, None, None]
-    mapped = canonical + _displacement(controls, canonical)
-    template_mm = _upsample(mapped.astype(np.float32))
+    canonical = np.stack([sum(turn[j, i] * points[j] for j in range(3)) / scale[i] for i in range(3)])
+    canonical += np.array(CENTRE_MM)[:, None, None, None]
+    mapped = (canonical + _displacement(controls, canonical)).astype(np.float32)
+    template_mm = _upsample(mapped, GRID_SHAPE, LATTICE_STEP)
     affine = np.diag([GRID_SPACING_MM] * 3 + [1.0])
     affine[:3, 3] = origin_mm
-    fractions = _tissue_fractions(template, template_mm, anatomy)
-    present = np.flatnonzero(fractions.sum(axis=0).max(axis=(0, 1)) > 0.5)
-    return Head(fractions, template_mm, affine, float(origin_mm[2] + GRID_SPACING_MM * present[-1]))
+    to_skull, to_skin = _distances(template, template_mm)
+    voxels = np.flatnonzero(to_skin < 0.5 * GRID_SPACING_MM)
+    sample = template_mm.reshape(3, -1)[:, voxels]
+    tissues = _tissue_fractions(template, sample, to_skull[voxels], to_skin[voxels], anatomy)
+    highest = int(np.max(voxels % GRID_SHAPE[2]))
+    return Head(tissues, voxels, template_mm, affine, float(origin_mm[2] + GRID_SPACING_MM * highest))
 
 
-def _rotation(angles: np.ndarray) -> np.ndarray:
-    """Rotation matrix from angles about x, y, z in radians (applied in this order)."""
+def rotation(angles: np.ndarray) -> np.ndarray:
+    """Rotation matrix.
+
+    Args:
+        angles: angles about x, y and z in radians, applied in this order, (3,).
+
+    Returns:
+        Float64 (3, 3).
+    """
     (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -165,67 +200,103 @@ def _displacement(controls: np.ndarray, canonical: np.ndarray) -> np.ndarray:
     """Cubic B-spline field of random control vectors, in mm, at canonical positions."""
     index = canonical / CONTROL_STEP_MM
     index += 0.5 * (np.array(controls.shape[1:]) - 1)[:, None, None, None]
-    return np.stack([ndimage.map_coordinates(part, index, order=3, mode="nearest", prefilter=False) for part in controls])
+    return np.stack(
+        [ndimage.map_coordinates(part, index, order=3, mode="nearest", prefilter=False) for part in controls]
+    )
 
 
-def _upsample(lattice: np.ndarray) -> np.ndarray:
-    """Linear interpolation from the lattice (3, x, y, z) to the grid (3, X, Y, Z); elementwise, so bit-reproducible."""
+def _upsample(lattice: np.ndarray, shape: tuple[int, int, int], step: int) -> np.ndarray:
+    """Linear interpolation from every step-th voxel (C, x, y, z) to all (C, X, Y, Z); the same on any machine."""
     volume = lattice
-    for axis, size in enumerate(GRID_SHAPE, start=1):
+    for axis, size in enumerate(shape, start=1):
         position = np.arange(size)
-        low = position // LATTICE_STEP
-        weight = ((position % LATTICE_STEP) / LATTICE_STEP).astype(np.float32)
-        weight = weight.reshape([-1 if i == axis else 1 for i in range(4)])
-        volume = volume.take(low, axis=axis) * (1 - weight) + volume.take(low + 1, axis=axis) * weight
+        low = position // step
+        high = np.minimum(low + 1, volume.shape[axis] - 1)
+        weight = ((position % step) / step).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(4)])
+        volume = volume.take(low, axis=axis) * (1 - weight) + volume.take(high, axis=axis) * weight
     return volume
 
 
-def _tissue_fractions(template: Template, template_mm: np.ndarray, anatomy: np.random.Generator) -> np.ndarray:
-    """Sample the template at the patient's coordinates and build skull and scalp of the patient's own thickness."""
-    csf_gap = anatomy.uniform(1.5, 3.5)
-    bone_mm, marrow_mm = anatomy.uniform(5.5, 7.5), anatomy.uniform(2.0, 3.0)
-    fat_mm = anatomy.uniform(3.5, 6.0)
-    csf_gain, csf_floor = anatomy.uniform(1.2, 1.7), anatomy.uniform(0.05, 0.15)
+def _sample(channel: np.ndarray, template: Template, template_mm: np.ndarray) -> np.ndarray:
+    """One channel of the template at template coordinates (3, ...), linearly interpolated."""
     index = [(template_mm[i] - template.origin_mm[i]) / GRID_SPACING_MM for i in range(3)]
-    white, grey = (ndimage.map_coordinates(template.channels[i], index, order=1) for i in (0, 1))
-    to_skull, to_skin = (ndimage.map_coordinates(template.channels[i], index, order=1, mode="nearest") for i in (2, 3))
-    inside_skull = _soft(csf_gap - to_skull)
-    inside_skin = _soft(-to_skin)
-    brain = np.clip(white + grey, 0.0, 1.0)
-    # The maps are averages of 152 brains, so sulci are blurred: sharpen fluid against tissue, by patient (sulcal width).
-    kept = np.clip((1.0 - brain - csf_floor) * csf_gain, 0.0, 1.0)
-    shrink = (1.0 - kept) / np.maximum(white + grey, 1e-3) * inside_skull
-    white, grey = white * shrink, grey * shrink
-    fractions = np.empty((len(TISSUES), *GRID_SHAPE), dtype=np.float32)
-    fractions[0], fractions[1] = white, grey
-    fractions[2] = np.maximum(inside_skull - white - grey, 0.0)
-    depth = to_skull - csf_gap
-    shell = np.minimum(_soft(bone_mm - depth), inside_skin) - inside_skull
-    shell = np.maximum(shell, 0.0)
+    return ndimage.map_coordinates(channel, index, order=1, mode="nearest")
+
+
+def _distances(template: Template, template_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance in mm to skull and skin of every voxel, flat; sampled at every other voxel, as both are smooth."""
+    coarse = template_mm[:, ::2, ::2, ::2]
+    sampled = np.stack([_sample(template.channels[i], template, coarse) for i in (2, 3)])
+    to_skull, to_skin = _upsample(sampled, GRID_SHAPE, 2)
+    return to_skull.reshape(-1), to_skin.reshape(-1)
+
+
+def _tissue_fractions(
+    template: Template, template_mm: np.ndarray, to_skull: np.ndarray, to_skin: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Tissue fractions (7, n) of n voxels: brain from the maps, skull and scalp of the patient's own thickness.
+
+    Args:
+        template: the template.
+        template_mm: template coordinates of the voxels, (3, n).
+        to_skull: distance to the intracranial space, (n,) mm, negative inside.
+        to_skin: distance to the surface, (n,) mm, negative inside.
+        rng: generator of the patient.
+    """
+    csf_gap_mm, fat_mm = rng.uniform(-0.5, 1.5), rng.uniform(3.0, 5.0)
+    bone_mm, marrow_mm = rng.uniform(5.5, 7.5), rng.uniform(2.0, 3.0)
+    fractions = np.zeros((len(TISSUES), template_mm.shape[1]), dtype=np.float32)
+    depth = to_skull - np.float32(csf_gap_mm)
+    inside_skull, inside_skin = _soft(-depth), _soft(-to_skin)
+    in_brain = np.flatnonzero(to_skull < 2.0)
+    white, grey = _brain(template, template_mm[:, in_brain], rng)
+    fractions[0, in_brain] = white * inside_skull[in_brain]
+    fractions[1, in_brain] = grey * inside_skull[in_brain]
+    fractions[2] = np.maximum(inside_skull - fractions[0] - fractions[1], 0.0)
+    inside_bone = np.maximum(inside_skull, _soft(bone_mm - depth))
+    shell = np.maximum(np.minimum(inside_bone, inside_skin) - inside_skull, 0.0)
     fractions[4] = shell * _soft(0.5 * marrow_mm - np.abs(depth - 0.5 * bone_mm))
     fractions[3] = shell - fractions[4]
-    soft_tissue = np.maximum(inside_skin - np.maximum(inside_skull, _soft(bone_mm - depth)), 0.0)
-    under_skin = _soft(fat_mm + to_skin) * _soft(-to_skin - 1.0)
-    fractions[5] = soft_tissue * under_skin
+    soft_tissue = np.maximum(inside_skin - inside_bone, 0.0)
+    # Fat under a millimetre of skin.
+    fractions[5] = soft_tissue * _soft(fat_mm + to_skin) * _soft(-to_skin - 1.0)
     fractions[6] = soft_tissue - fractions[5]
-    _add_eyes_and_airway(fractions, template_mm)
+    below = np.flatnonzero(template_mm[2] < -10.0)
+    face = fractions[:, below]
+    _add_eyes_and_airway(face, template_mm[:, below])
+    fractions[:, below] = face
     return fractions
 
 
+def _brain(template: Template, template_mm: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """White and grey matter fractions at template coordinates (3, n).
+
+    The maps are averages of 152 brains, so borders are blurred: fluid is sharpened against tissue, by patient (width
+    of sulci and ventricles), and white against grey matter.
+    """
+    gain, floor = rng.uniform(1.2, 1.7), rng.uniform(0.05, 0.15)
+    white, grey = (_sample(template.channels[i], template, template_mm) for i in (0, 1))
+    brain = 1.0 - np.clip((1.0 - white - grey - floor) * gain, 0.0, 1.0)
+    ratio = white / np.maximum(white + grey, 1e-3)
+    ratio = np.clip((ratio - 0.5) * 1.5 + 0.5, 0.0, 1.0)
+    return brain * ratio, brain * (1.0 - ratio)
+
+
 def _add_eyes_and_airway(fractions: np.ndarray, template_mm: np.ndarray) -> None:
-    """Replace soft tissue by two eyeballs (fluid), orbital fat around them and an air-filled nasal cavity, in place."""
+    """Replace soft tissue by two eyeballs (fluid), fat around them and an air-filled nasal cavity, in place."""
     muscle = fractions[6]
     for eye in EYES_MM:
-        distance = np.sqrt(sum((template_mm[i] - eye[i]) ** 2 for i in range(3)))
+        distance = np.sqrt(sum((template_mm[i] - np.float32(eye[i])) ** 2 for i in range(3)))
         ball = _soft(EYE_RADIUS_MM - distance) * muscle
-        socket = _soft(EYE_RADIUS_MM + 6.0 - distance) * muscle - ball
+        socket = np.maximum(_soft(EYE_RADIUS_MM + 6.0 - distance) * muscle - ball, 0.0)
         fractions[2] += ball
         fractions[5] += socket
         muscle -= ball + socket
-    radius = np.sqrt(sum(((template_mm[i] - AIRWAY_CENTRE_MM[i]) / AIRWAY_RADII_MM[i]) ** 2 for i in range(3)))
+    scaled = [(template_mm[i] - np.float32(AIRWAY_CENTRE_MM[i])) / np.float32(AIRWAY_RADII_MM[i]) for i in range(3)]
+    radius = np.sqrt(sum(part * part for part in scaled))
     muscle *= 1.0 - _soft((1.0 - radius) * 15.0)
 
 
-def _soft(margin_mm: np.ndarray | float) -> np.ndarray:
+def _soft(margin_mm: np.ndarray) -> np.ndarray:
     """1 where the margin is well positive, 0 where well negative, a ramp one voxel wide between (partial volume)."""
-    return np.clip(np.asarray(margin_mm, dtype=np.float32) / GRID_SPACING_MM + 0.5, 0.0, 1.0)
+    return np.clip(margin_mm * np.float32(1.0 / GRID_SPACING_MM) + np.float32(0.5), 0.0, 1.0)

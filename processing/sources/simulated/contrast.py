@@ -1,12 +1,13 @@
 """From tissue to signal: relaxation times, proton density and diffusion, through the signal equations.
 
 Numbers are for 3 T. Sources, by tissue (mean values, rounded):
-- white and grey matter T1, T2: Wansapura et al., J Magn Reson Imaging 1999;9:531-538. Proton density relative to fluid: Abbas
-  et al., PLoS One 2014;9:e112830 (about 0.70 and 0.82). ADC: Helenius et al., AJNR 2002;23:194-199.
-- cerebrospinal fluid: T1 near 4 s, T2 of 1.5 s and more, free diffusion of water at body temperature about 3.0e-3 mm2/s
-  (Helenius et al. 2002; Mills, J Phys Chem 1973;77:685-688).
-- fat, marrow: de Bazelaire et al., Radiology 2004;230:652-659; the longer apparent T2 of fat in fast spin echo: Henkelman et al.,
-  J Magn Reson Imaging 1994;4:533-540. Muscle: Stanisz et al., Magn Reson Med 2005;54:507-512.
+- white and grey matter T1, T2: Wansapura et al., J Magn Reson Imaging 1999;9:531-538. Proton density relative to
+  fluid: Abbas et al., Magn Reson Med 2014;72:1735-1745 (about 0.70 and 0.82). ADC: Helenius et al., AJNR
+  2002;23:194-199.
+- cerebrospinal fluid: T1 near 4 s, T2 of 1.5 s and more, free diffusion of water at body temperature about 3.0e-3
+  mm2/s (Helenius et al. 2002; Mills, J Phys Chem 1973;77:685-688).
+- fat, marrow: de Bazelaire et al., Radiology 2004;230:652-659; the longer apparent T2 of fat in fast spin echo:
+  Henkelman et al., J Magn Reson Imaging 1994;4:533-540. Muscle: Stanisz et al., Magn Reson Med 2005;54:507-512.
 - cortical bone: T2 under 1 ms, no signal in any of these sequences.
 """
 
@@ -41,7 +42,7 @@ TISSUE_PROPERTIES: dict[str, Tissue] = {
     "csf": Tissue(4000.0, 1500.0, 1.00, 3000.0),
     "bone": Tissue(1000.0, 0.5, 0.20, 200.0),
     "marrow": Tissue(580.0, 60.0, 0.60, 300.0),
-    "fat": Tissue(380.0, 130.0, 0.90, 100.0),
+    "fat": Tissue(380.0, 100.0, 0.90, 100.0),
     "muscle": Tissue(1410.0, 45.0, 0.75, 1300.0),
 }
 
@@ -60,6 +61,7 @@ class Timing:
     te_ms: float
     ti_ms: float | None = None
     b_value: float = 0.0
+    is_fat_suppressed: bool = False
 
 
 def draw_timing(sequence: str, rng: np.random.Generator) -> Timing:
@@ -83,12 +85,12 @@ def draw_timing(sequence: str, rng: np.random.Generator) -> Timing:
         t1_ms = TISSUE_PROPERTIES["csf"].t1_ms
         null_ms = t1_ms * (np.log(2.0) - np.log1p(np.exp(-tr_ms / t1_ms)))
         return Timing(tr_ms=tr_ms, te_ms=110.0 * vary[1], ti_ms=null_ms * (1.0 + 0.25 * (vary[2] - 1.0)))
-    return Timing(tr_ms=6000.0 * vary[0], te_ms=90.0 * vary[1], b_value=B_VALUE)
+    return Timing(tr_ms=6000.0 * vary[0], te_ms=90.0 * vary[1], b_value=B_VALUE, is_fat_suppressed=True)
 
 
 def signal(tissue: Tissue, timing: Timing) -> float:
-    """Spin-echo signal of a tissue: PD (1 - 2 exp(-TI/T1) + exp(-TR/T1)) exp(-TE/T2) exp(-b ADC), the first bracket without inversion
-    being 1 - exp(-TR/T1) (Bernstein, King and Zhou, Handbook of MRI Pulse Sequences, 2004).
+    """Spin-echo signal of a tissue: PD (1 - 2 exp(-TI/T1) + exp(-TR/T1)) exp(-TE/T2) exp(-b ADC), the first bracket
+    without inversion being 1 - exp(-TR/T1) (Bernstein, King and Zhou, Handbook of MRI Pulse Sequences, 2004).
 
     Args:
         tissue: the tissue.
@@ -105,7 +107,7 @@ def signal(tissue: Tissue, timing: Timing) -> float:
 
 
 def head_signals(timing: Timing) -> dict[str, float]:
-    """Signal of each tissue of the head in one scan, with fat suppressed where diffusion is measured.
+    """Signal of each tissue of the head in one scan, with fat suppressed where the scan does that.
 
     Args:
         timing: the scan.
@@ -114,7 +116,7 @@ def head_signals(timing: Timing) -> dict[str, float]:
         Signal by tissue name, in the order of `TISSUE_PROPERTIES`.
     """
     values = {name: signal(tissue, timing) for name, tissue in TISSUE_PROPERTIES.items()}
-    if timing.b_value > 0.0:
+    if timing.is_fat_suppressed:
         values["fat"] *= FAT_SUPPRESSION
         values["marrow"] *= FAT_SUPPRESSION
     return values

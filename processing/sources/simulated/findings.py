@@ -1,7 +1,9 @@
-"""Which lesions there are: kinds with their tissue and signal in every sequence, sites, and the draw of a study's findings.
+"""Which lesions there are: kinds with their tissue and signal in every sequence, sites, and the draw of a study's
+findings.
 
-Terms are the canonical ones of the package's lexicon. Signals are relative to the tissue around the lesion and follow from the MR
-properties given here through the signal equations; `tests/processing/sources/test_simulated_contrast.py` checks that they do.
+Terms are the canonical ones of the package's lexicon. Signals are relative to the tissue around the lesion and follow
+from the MR properties given here through the signal equations; `tests/processing/sources/test_simulated_contrast.py`
+checks that they do.
 """
 
 from dataclasses import dataclass, field
@@ -46,7 +48,7 @@ SITES: dict[str, Site] = {
         Site("insula", (38.0, 4.0, 2.0), 2.0),
         Site("basal ganglia", (25.0, 4.0, 2.0), 2.5),
         Site("thalamus", (12.0, -18.0, 7.0), 1.5),
-        Site("cerebellum", (26.0, -62.0, -34.0), 4.0),
+        Site("cerebellum", (26.0, -62.0, -30.0), 4.0),
         Site("pons", (6.0, -26.0, -32.0), 1.5),
         Site("centrum semiovale", (25.0, -14.0, 38.0), 3.0, True),
         Site("periventricular white matter", (28.0, -48.0, 20.0), 2.5, True),
@@ -101,20 +103,22 @@ class LesionKind:
 
 
 # Signal patterns and their sources:
-# acute infarct (hours to days): restricted diffusion; FLAIR and T2 follow. Allen et al., RadioGraphics 2012;32:1285-1297.
+# acute infarct (hours to days): restricted diffusion; FLAIR and T2 follow. Allen et al., RadioGraphics
+#   2012;32:1285-1297.
 # chronic infarct: cavity like fluid with a gliotic rim on FLAIR. Allen et al. 2012.
-# lacune: fluid-filled cavity, FLAIR centre dark (rim optional, left out). Wardlaw et al. (STRIVE), Lancet Neurol 2013;12:822-838.
+# lacune: fluid-filled cavity, FLAIR centre dark (rim optional, left out). Wardlaw et al. (STRIVE), Lancet Neurol
+#   2013;12:822-838.
 # white matter lesion: T2 and FLAIR hyperintense, T1 iso- or hypointense, no restriction. Wardlaw et al. 2013.
-# hemorrhage: acute = deoxyhaemoglobin (T2 dark, T1 iso), late subacute = extracellular methaemoglobin (bright on T1 and T2).
-#   Bradley, Radiology 1993;189:15-26. DWI and lowered ADC: Silvera et al., AJNR 2005;26:236-241.
+# hemorrhage: acute = deoxyhaemoglobin (T2 dark, T1 iso), late subacute = extracellular methaemoglobin (bright on T1
+#   and T2). Bradley, Radiology 1993;189:15-26. DWI and lowered ADC: Silvera et al., AJNR 2005;26:236-241.
 # cyst: follows fluid in all sequences. Osborn and Preece, Radiology 2006;239:650-664.
 # mass (diffuse glioma): T1 dark, T2 and FLAIR bright, raised ADC. Kono et al., AJNR 2001;22:1081-1088.
-# edema (vasogenic): T2 and FLAIR bright, raised ADC, white matter. Ebisu et al., Magn Reson Imaging 1993;11:1113-1118.
+# edema (vasogenic): T2 and FLAIR bright, raised ADC, white matter. Ebisu et al., J Magn Reson Imaging 1993;3:863-868.
 # abscess: restricted pus in a capsule dark on T2. Desprechins et al., AJNR 1999;20:1252-1257.
 KINDS: tuple[LesionKind, ...] = (
     LesionKind(
         term="acute infarct",
-        core=Tissue(1800.0, 165.0, 0.86, 400.0),
+        core=Tissue(1650.0, 210.0, 0.80, 400.0),
         signals=(("T1w", "hypo"), ("T2w", "hyper"), ("FLAIR", "hyper"), ("DWI", "hyper"), ("ADC", "hypo")),
         sites=(*LOBES, *DEEP, "insula", "cerebellum", "pons", "corona radiata"),
         diameter_mm=(12.0, 30.0),
@@ -136,7 +140,7 @@ KINDS: tuple[LesionKind, ...] = (
         sites=(*LOBES, "insula", "cerebellum"),
         diameter_mm=(18.0, 32.0),
         shapes=("irregular", "oval"),
-        rim=Tissue(1700.0, 210.0, 0.86, 1300.0),
+        rim=Tissue(1700.0, 210.0, 0.86, 1500.0),
         rim_mm=4.5,
         acuity="chronic",
         fills_sulci=True,
@@ -165,7 +169,7 @@ KINDS: tuple[LesionKind, ...] = (
     ),
     LesionKind(
         term="hemorrhage",
-        core=Tissue(1250.0, 32.0, 0.80, 480.0),
+        core=Tissue(900.0, 32.0, 0.80, 480.0),
         signals=(("T2w", "hypo"), ("FLAIR", "hypo"), ("DWI", "hypo"), ("ADC", "hypo")),
         sites=(*LOBES, *DEEP, "cerebellum", "pons"),
         diameter_mm=(14.0, 30.0),
@@ -200,7 +204,7 @@ KINDS: tuple[LesionKind, ...] = (
     ),
     LesionKind(
         term="mass",
-        core=Tissue(2000.0, 175.0, 0.88, 1350.0),
+        core=Tissue(1700.0, 260.0, 0.80, 1500.0),
         signals=(("T1w", "hypo"), ("T2w", "hyper"), ("FLAIR", "hyper"), ("ADC", "hyper")),
         sites=(*LOBES, "thalamus", "insula", "cerebellum"),
         diameter_mm=(20.0, 34.0),
@@ -228,11 +232,10 @@ KINDS: tuple[LesionKind, ...] = (
         diameter_mm=(16.0, 26.0),
         shapes=("round",),
         weight=0.8,
-        rim=Tissue(900.0, 48.0, 0.75, 800.0),
-        rim_mm=2.5,
+        rim=Tissue(900.0, 50.0, 0.75, 800.0),
+        rim_mm=2.0,
         edge_mm=1.0,
         morphology=("ring",),
-        acuity="none",
         fills_sulci=True,
     ),
 )

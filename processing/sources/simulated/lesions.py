@@ -11,7 +11,7 @@ from .findings import PlannedFinding
 from .streams import Purpose, generator
 
 ATTEMPTS = 12
-LEAST_FILLED = 0.55
+LEAST_FILLED = 0.7
 """Least part of the intended volume that must fall into tissue before another place is tried."""
 
 
@@ -86,7 +86,9 @@ def _attempt(plan: PlannedFinding, head: Head, rng: np.random.Generator) -> tupl
     return np.count_nonzero(mask) / max(intended, 1), Lesion(plan, box, parts, mask, size_mm, count)
 
 
-def _blob_centres(plan: PlannedFinding, centre: np.ndarray, rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
+def _blob_centres(
+    plan: PlannedFinding, centre: np.ndarray, rng: np.random.Generator
+) -> list[tuple[np.ndarray, float]]:
     """Centre and diameter of each blob: one, or for a patchy lesion three to five smaller ones close together."""
     if plan.shape != "patchy":
         return [(centre, plan.diameter_mm)]
@@ -110,14 +112,14 @@ def _box_around(centres: np.ndarray, diameter_mm: float, head: Head) -> tuple[sl
     """Slices that hold balls of 1.6 times the diameter around the centres."""
     low = (centres.min(axis=0) - 0.8 * diameter_mm - 4.0 - head.affine[:3, 3]) / GRID_SPACING_MM
     high = (centres.max(axis=0) + 0.8 * diameter_mm + 4.0 - head.affine[:3, 3]) / GRID_SPACING_MM
-    shape = head.fractions.shape[1:]
+    shape = head.template_mm.shape[1:]
     bounds = [(max(int(low[i]), 0), min(int(high[i]) + 2, shape[i])) for i in range(3)]
     return tuple(slice(start, stop) for start, stop in bounds)  # type: ignore[return-value]
 
 
 def _allowed(plan: PlannedFinding, head: Head, box: tuple[slice, slice, slice]) -> np.ndarray:
     """Where the lesion may be, 0 to 1: brain tissue (white matter if the kind asks for it) on the stated side."""
-    white, grey = head.fractions[0][box], head.fractions[1][box]
+    white, grey = head.tissue("white matter")[box], head.tissue("grey matter")[box]
     tissue = np.clip(1.6 * (white + grey) - 0.3, 0.0, 1.0)
     if plan.kind.fills_sulci:
         tissue = ndimage.grey_closing(tissue, size=5)
@@ -141,7 +143,7 @@ def _coordinates(head: Head, box: tuple[slice, slice, slice]) -> list[np.ndarray
 def _blob_depth_mm(
     coordinates: list[np.ndarray], centre: np.ndarray, diameter_mm: float, shape: str, rng: np.random.Generator
 ) -> np.ndarray:
-    """Approximate distance inside a blob in mm (negative outside): a ball, an ellipsoid, or one with a wavy surface."""
+    """Approximate depth in a blob in mm (negative outside): a ball, an ellipsoid, or one with a wavy surface."""
     radii = np.full(3, 0.5 * diameter_mm)
     turn = rng.uniform(0.0, np.pi)
     if shape == "oval":

@@ -9,7 +9,13 @@ from scipy import ndimage
 
 from .contrast import SEQUENCES
 
-FILE_SUFFIXES = {"T1w": "anat/{}_T1w", "T2w": "anat/{}_T2w", "FLAIR": "anat/{}_FLAIR", "DWI": "dwi/{}_dwi", "ADC": "dwi/{}_ADC"}
+FILE_SUFFIXES = {
+    "T1w": "anat/{}_T1w",
+    "T2w": "anat/{}_T2w",
+    "FLAIR": "anat/{}_FLAIR",
+    "DWI": "dwi/{}_dwi",
+    "ADC": "dwi/{}_ADC",
+}
 MOST_ROWS = 8
 FIELD_MM = (190.0, 230.0)
 PIXEL_MM = 1.0
@@ -31,7 +37,8 @@ def write_preview(root: Path, studies: list[str], path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            "the preview needs matplotlib, which is not installed; install the extra `plots`: pip install 'selip[plots]'"
+            "the preview needs matplotlib, which is not installed; "
+            "install the extra `plots`: pip install 'selip[plots]'"
         ) from error
     chosen = _choose(root, studies)
     figure = Figure(figsize=(2.1 * len(SEQUENCES), 2.65 * len(chosen)), facecolor="black")
@@ -90,7 +97,7 @@ def _draw_lesion(axis, mask: np.ndarray, text: str) -> None:  # type: ignore[no-
         return
     grown = ndimage.binary_dilation(mask, iterations=3)
     axis.contour(grown.T.astype(float), levels=[0.5], colors=["#ffb000"], linewidths=0.7)
-    x, y = ndimage.center_of_mass(grown)
+    x = ndimage.center_of_mass(grown)[0]
     low = np.flatnonzero(grown.any(axis=0))[0]
     axis.text(x, low - 4, text, color="#ffb000", fontsize=5.5, ha="center", va="top")
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selip.processing.findings import Finding
+
 from .streams import Purpose, generator
 
 SPOKEN_RATE = 0.7
 """Part of the findings whose description names sequences and signals."""
-
-SEQUENCE_WORDS = {"T1w": ("T1", "T1-weighted images"), "T2w": ("T2", "T2-weighted images"), "FLAIR": ("FLAIR", "FLAIR images")}
 
 # How the description of a finding calls it before the diagnosis: by term, several ways.
 NOUNS: dict[str, tuple[str, ...]] = {
@@ -35,7 +35,11 @@ PLURALS: dict[str, tuple[str, ...]] = {
 MASS_NOUNS = ("vasogenic edema", "edema", "edematous change")
 
 CONCLUSIONS: dict[str, tuple[str, ...]] = {
-    "acute infarct": ("Acute infarct in the {place}.", "Acute ischemic stroke involving the {place}.", "{Place} acute infarct."),
+    "acute infarct": (
+        "Acute infarct in the {place}.",
+        "Acute ischemic stroke involving the {place}.",
+        "{Place} acute infarct.",
+    ),
     "chronic infarct": ("Chronic infarct in the {place}.", "Old infarct of the {place}.", "{Place} chronic infarct."),
     "lacune": ("Old lacunar infarct in the {place}.", "Lacune of the {place}.", "{Place} lacunar infarct."),
     "white matter lesion": (
@@ -64,12 +68,16 @@ NEGATIVES: tuple[tuple[str, ...], ...] = (
     ("The calvarium is normal.", "Normal appearance of the skull base."),
 )
 
-# Negative statements that are only true where the term is not among the findings.
-CONDITIONAL_NEGATIVES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    (("acute infarct", "abscess", "hemorrhage"), ("No restricted diffusion.", "No evidence of diffusion restriction.")),
-    (("acute infarct",), ("No acute infarct is identified.", "There is no evidence of acute infarction.")),
-    (("hemorrhage",), ("No intracranial hemorrhage.", "There is no evidence of hemorrhage.")),
-    (("mass", "abscess", "cyst", "hemorrhage"), ("No mass effect.", "No mass lesion is seen.")),
+# Negative statements: not made where one of these terms is among the findings, or the sequence they need is not there.
+CONDITIONAL_NEGATIVES: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
+    (
+        ("acute infarct", "abscess", "hemorrhage"),
+        "DWI",
+        ("No restricted diffusion.", "No evidence of diffusion restriction."),
+    ),
+    (("acute infarct",), "DWI", ("No acute infarct is identified.", "There is no evidence of acute infarction.")),
+    (("hemorrhage",), "", ("No intracranial hemorrhage.", "There is no evidence of hemorrhage.")),
+    (("mass", "abscess", "cyst", "hemorrhage"), "", ("No mass effect.", "No mass lesion is seen.")),
 )
 
 NORMAL_FINDINGS: tuple[tuple[str, ...], ...] = (
@@ -110,11 +118,11 @@ class Report:
         return f"FINDINGS:\n{self.findings}\n\nIMPRESSION:\n" + "\n".join(lines) + "\n"
 
 
-def write_report(truth: list[dict], sequences: tuple[str, ...], seed: int, patient: int, session: int) -> Report:
+def write_report(truth: list[Finding], sequences: tuple[str, ...], seed: int, patient: int, session: int) -> Report:
     """Write the report of a study.
 
     Args:
-        truth: present findings in the schema of the package (plain dicts).
+        truth: present findings of the study.
         sequences: sequences of the study; no other is named.
         seed: seed of the run.
         patient: number of the patient.
@@ -124,11 +132,13 @@ def write_report(truth: list[dict], sequences: tuple[str, ...], seed: int, patie
         Findings text and impression sentences. Statements of absence are true of the study.
     """
     rng = generator(seed, Purpose.REPORT, patient, session)
-    present = {finding["finding"] for finding in truth}
+    present = {finding.finding for finding in truth}
     statements = [_describe(finding, sequences, rng) for finding in truth]
     background = [_pick(options, rng) for options in NEGATIVES]
     background += [
-        _pick(options, rng) for terms, options in CONDITIONAL_NEGATIVES if not present.intersection(terms)
+        _pick(options, rng)
+        for terms, needed, options in CONDITIONAL_NEGATIVES
+        if not present.intersection(terms) and (not needed or needed in sequences)
     ]
     background = [background[i] for i in rng.permutation(len(background))[: int(rng.integers(2, 6))]]
     if not truth:
@@ -140,11 +150,11 @@ def write_report(truth: list[dict], sequences: tuple[str, ...], seed: int, patie
     return Report(" ".join([*background[:split], *body, *background[split:]]), tuple(conclusions))
 
 
-def _describe(finding: dict, sequences: tuple[str, ...], rng: np.random.Generator) -> str:
+def _describe(finding: Finding, sequences: tuple[str, ...], rng: np.random.Generator) -> str:
     """One or two sentences on one finding: noun, shape, size, place, and mostly the signals."""
-    is_plural = finding["count"] == "multiple" and finding["finding"] in PLURALS
+    is_plural = finding.count == "multiple" and finding.finding in PLURALS
     nouns = PLURALS if is_plural else NOUNS
-    noun = _pick(nouns[finding["finding"]], rng)
+    noun = _pick(nouns[finding.finding], rng)
     phrase = _noun_phrase(finding, noun, rng, is_plural=is_plural)
     place = _place(finding, rng)
     verb = "are" if is_plural else "is"
@@ -154,7 +164,9 @@ def _describe(finding: dict, sequences: tuple[str, ...], rng: np.random.Generato
     if opening == 0:
         sentence = f"There {verb} {phrase} in the {place}{size}"
     elif opening == 1:
-        sentence = f"{_upper(phrase)} {verb} {_pick(('seen', 'identified', 'noted', 'present'), rng)} in the {place}{size}"
+        sentence = (
+            f"{_upper(phrase)} {verb} {_pick(('seen', 'identified', 'noted', 'present'), rng)} in the {place}{size}"
+        )
     elif opening == 2:
         sentence = f"In the {place} there {verb} {phrase}{size}"
     else:
@@ -169,12 +181,12 @@ def _describe(finding: dict, sequences: tuple[str, ...], rng: np.random.Generato
     return f"{sentence}. {'The lesions are' if is_plural else 'The lesion is'} {spoken}."
 
 
-def _noun_phrase(finding: dict, noun: str, rng: np.random.Generator, *, is_plural: bool) -> str:
+def _noun_phrase(finding: Finding, noun: str, rng: np.random.Generator, *, is_plural: bool) -> str:
     """Article, adjectives of shape and age, and the noun."""
-    adjectives = [word for word in finding["morphology"] if word not in ("ring", "patchy") or not is_plural]
+    adjectives = [word for word in finding.morphology if word not in ("ring", "patchy") or not is_plural]
     adjectives = [word if word != "ring" else "ring-shaped" for word in adjectives]
-    if finding["finding"] == "hemorrhage":
-        adjectives.append(finding["acuity"])
+    if finding.finding == "hemorrhage":
+        adjectives.append(finding.acuity)
     if is_plural:
         adjectives = [_pick(("multiple", "several"), rng), *adjectives]
     words = ", ".join(adjectives[:-1]) + (" " if len(adjectives) > 1 else "") + "".join(adjectives[-1:])
@@ -184,34 +196,34 @@ def _noun_phrase(finding: dict, noun: str, rng: np.random.Generator, *, is_plura
     return ("an " if phrase[0] in "aeiou" else "a ") + phrase
 
 
-def _place(finding: dict, rng: np.random.Generator) -> str:
+def _place(finding: Finding, rng: np.random.Generator) -> str:
     """Side and site in words."""
-    site = finding["site"]
-    if finding["laterality"] == "bilateral":
+    site = finding.site
+    if finding.laterality == "bilateral":
         plural = {"centrum semiovale": "centra semiovale", "corona radiata": "corona radiata"}
         lobes = site.replace(" lobe", " lobes")
         return f"bilateral {plural.get(site, lobes)}"
     if site == "cerebellum":
-        return f"{finding['laterality']} {_pick(('cerebellum', 'cerebellar hemisphere'), rng)}"
+        return f"{finding.laterality} {_pick(('cerebellum', 'cerebellar hemisphere'), rng)}"
     if site.endswith(" lobe") and rng.random() < 0.15:
-        return f"{finding['laterality']} {site.removesuffix(' lobe')} region"
-    return f"{finding['laterality']} {site}"
+        return f"{finding.laterality} {site.removesuffix(' lobe')} region"
+    return f"{finding.laterality} {site}"
 
 
-def _size(finding: dict, rng: np.random.Generator, *, is_plural: bool) -> str:
+def _size(finding: Finding, rng: np.random.Generator, *, is_plural: bool) -> str:
     """Size in mm or cm, mostly given."""
     if rng.random() < 0.2:
         return ""
-    millimetres = finding["size_mm"]
+    millimetres = finding.size_mm or 0.0
     text = f"{millimetres / 10:.1f} cm" if millimetres >= 10 and rng.random() < 0.5 else f"{millimetres:.0f} mm"
     if is_plural:
         return f", the largest measuring {text}" if rng.random() < 0.5 else f", up to {text} in size"
     return _pick((f" measuring {text}", f", {text} in diameter", f", approximately {text} in size"), rng)
 
 
-def _signal_phrase(finding: dict, sequences: tuple[str, ...], rng: np.random.Generator) -> str:
+def _signal_phrase(finding: Finding, sequences: tuple[str, ...], rng: np.random.Generator) -> str:
     """Signals of the sequences that were acquired, in the words of a report; empty where none can be named."""
-    signals = [(s["sequence"], s["signal"]) for s in finding["signals"] if s["sequence"] in sequences]
+    signals = [(s.sequence, s.signal) for s in finding.signals if s.sequence in sequences]
     by_sequence: dict[str, list[str]] = {}
     for sequence, value in signals:
         by_sequence.setdefault(sequence, []).append(value)
@@ -221,13 +233,21 @@ def _signal_phrase(finding: dict, sequences: tuple[str, ...], rng: np.random.Gen
         parts.append(f"{_pick(('T2/FLAIR {}intense', '{}intense on T2 and FLAIR'), rng).format(t2[0])}")
     else:
         if t2:
-            parts.append(_pick(("T2 {}intense", "{}intense on T2-weighted images", "{}intense on T2"), rng).format(t2[0]))
+            parts.append(
+                _pick(("T2 {}intense", "{}intense on T2-weighted images", "{}intense on T2"), rng).format(t2[0])
+            )
         if flair == ["hypo", "hyper"]:
-            parts.append(_pick(("hypointense with a hyperintense rim on FLAIR", "dark on FLAIR with a hyperintense rim"), rng))
+            parts.append(
+                _pick(("hypointense with a hyperintense rim on FLAIR", "dark on FLAIR with a hyperintense rim"), rng)
+            )
         elif flair:
             parts.append(_pick(("FLAIR {}intense", "{}intense on FLAIR"), rng).format(flair[0]))
     if "T1w" in by_sequence and rng.random() < 0.8:
-        parts.append(_pick(("{}intense on T1", "T1 {}intense", "{}intense on T1-weighted images"), rng).format(by_sequence["T1w"][0]))
+        parts.append(
+            _pick(("{}intense on T1", "T1 {}intense", "{}intense on T1-weighted images"), rng).format(
+                by_sequence["T1w"][0]
+            )
+        )
     parts = [parts[i] for i in rng.permutation(len(parts))]
     return _join(parts) + _diffusion(by_sequence, bool(parts), rng)
 
@@ -236,8 +256,10 @@ def _diffusion(by_sequence: dict[str, list[str]], is_continued: bool, rng: np.ra
     """Words on DWI and ADC, to follow the other signals."""
     dwi, adc = by_sequence.get("DWI"), by_sequence.get("ADC")
     if dwi == ["hyper"] and adc == ["hypo"]:
-        text = _pick(("restricted diffusion and low ADC", "restricted diffusion with corresponding low ADC values"), rng)
-        return f"{', ' if is_continued else ''}with {text}" if is_continued else f"hyperintense on DWI with low ADC"
+        text = _pick(
+            ("restricted diffusion and low ADC", "restricted diffusion with corresponding low ADC values"), rng
+        )
+        return f", with {text}" if is_continued else "hyperintense on DWI with low ADC"
     words = []
     if dwi:
         words.append(_pick(("{}intense on DWI", "DWI {}intense"), rng).format(dwi[0]))
@@ -248,11 +270,11 @@ def _diffusion(by_sequence: dict[str, list[str]], is_continued: bool, rng: np.ra
     return (", " if is_continued else "") + _join(words)
 
 
-def _conclude(finding: dict, rng: np.random.Generator) -> str:
+def _conclude(finding: Finding, rng: np.random.Generator) -> str:
     """Sentence of the impression on one finding."""
-    template = _pick(CONCLUSIONS[finding["finding"]], rng)
+    template = _pick(CONCLUSIONS[finding.finding], rng)
     place = _place(finding, rng)
-    age = finding["acuity"]
+    age = finding.acuity
     return template.format(place=place, Place=_upper(place), age=age, Age=_upper(age))
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selip.processing.findings import Finding, StructuredReport
+
 from .acquisition import Series, acquire, acquired_sequences
 from .anatomy import Head, Template, deform
 from .findings import plan_findings
@@ -20,7 +22,7 @@ class SimulatedStudy:
         session: number of the session, from 1.
         series: the images.
         report: the text.
-        truth: the structured report (schema of the package) as a plain dict.
+        truth: the structured report.
         labels: finding terms present, each once.
         label_map: uint8 on an axis-aligned RAS grid of 2 mm; value i + 1 is the i-th finding of the truth.
         label_affine: float64 (4, 4), voxel of the label map to scanner mm.
@@ -30,7 +32,7 @@ class SimulatedStudy:
     session: int
     series: tuple[Series, ...]
     report: Report
-    truth: dict
+    truth: StructuredReport
     labels: tuple[str, ...]
     label_map: np.ndarray
     label_affine: np.ndarray
@@ -60,49 +62,44 @@ def simulate_study(template: Template, seed: int, patient: int, session: int) ->
     """
     head = deform(template, seed, patient, session)
     plan = plan_findings(seed, patient, session)
-    lesions = [
-        make_lesion(planned, head, seed, patient, session, item) for item, planned in enumerate(plan.findings)
-    ]
+    lesions = [make_lesion(planned, head, seed, patient, session, item) for item, planned in enumerate(plan.findings)]
     sequences = acquired_sequences(seed, patient, session)
     findings = [_true_finding(lesion, sequences) for lesion in lesions]
     report = write_report(findings, sequences, seed, patient, session)
-    truth = {"normal": not findings, "findings": findings, "impression": list(report.impression)}
+    truth = StructuredReport(normal=not findings, findings=findings, impression=list(report.impression))
     return SimulatedStudy(
         patient=patient,
         session=session,
         series=tuple(acquire(head, lesions, sequence, seed, patient, session) for sequence in sequences),
         report=report,
         truth=truth,
-        labels=tuple(dict.fromkeys(finding["finding"] for finding in findings)),
+        labels=tuple(dict.fromkeys(finding.finding for finding in findings)),
         label_map=_label_map(head, lesions),
         label_affine=head.affine,
     )
 
 
-def _true_finding(lesion: Lesion, sequences: tuple[str, ...]) -> dict:
+def _true_finding(lesion: Lesion, sequences: tuple[str, ...]) -> Finding:
     """One finding in the package's schema; signals of the sequences that were acquired, iso left out."""
     plan = lesion.plan
-    signals = [{"sequence": name, "signal": value} for name, value in plan.kind.signals if name in sequences]
     is_multiple = plan.shape == "patchy" or plan.side == "bilateral"
-    return {
-        "finding": plan.kind.term,
-        "site": plan.site.term,
-        "laterality": plan.side,
-        "signals": signals,
-        "morphology": [plan.shape, *plan.kind.morphology],
-        "count": "multiple" if is_multiple and lesion.count > 1 else "none",
-        "size_mm": float(round(lesion.size_mm)),
-        "severity": "none",
-        "acuity": plan.kind.acuity,
-        "change": "none",
-        "certainty": "present",
-        "quote": "",
-    }
+    return Finding.model_validate(
+        {
+            "finding": plan.kind.term,
+            "site": plan.site.term,
+            "laterality": plan.side,
+            "signals": [{"sequence": name, "signal": value} for name, value in plan.kind.signals if name in sequences],
+            "morphology": [plan.shape, *plan.kind.morphology],
+            "count": "multiple" if is_multiple and lesion.count > 1 else "none",
+            "size_mm": float(round(lesion.size_mm)),
+            "acuity": plan.kind.acuity,
+        }
+    )
 
 
 def _label_map(head: Head, lesions: list[Lesion]) -> np.ndarray:
     """Labels 1, 2, ... of the lesions; where two touch, the later one."""
-    labels = np.zeros(head.fractions.shape[1:], dtype=np.uint8)
+    labels = np.zeros(head.template_mm.shape[1:], dtype=np.uint8)
     for number, lesion in enumerate(lesions, start=1):
         labels[lesion.box][lesion.mask] = number
     return labels

@@ -1,7 +1,7 @@
 """Simulated studies on disk: BIDS files, reports and truth, made in parallel, resumable and written atomically.
 
-A run builds `OUT.partial` beside OUT and renames it when everything is there. A study appears in it by two renames, its truth
-first, so a study whose images are there is whole, and an interrupted run continues where it stopped.
+A run builds `OUT.partial` beside OUT and renames it when everything is there. A study appears in it by two renames,
+its truth first, so a study whose images are there is whole, and an interrupted run continues where it stopped.
 """
 
 import gzip
@@ -188,7 +188,7 @@ def _write_raw(study: SimulatedStudy, folder: Path) -> None:
 def _write_truth(study: SimulatedStudy, folder: Path) -> None:
     folder.mkdir(parents=True)
     name = _study_name(study.patient, study.session)
-    _write_json(study.truth, folder / f"{name}_findings.json")
+    _write_json(study.truth.model_dump(mode="json"), folder / f"{name}_findings.json")
     _write_json(list(study.labels), folder / f"{name}_labels.json")
     _write_nifti(study.label_map, study.label_affine, folder / f"{name}_desc-lesions_dseg.nii.gz")
 
