@@ -33,6 +33,7 @@ CORE = [
     "huggingface_hub>=2.0",
     "numpy>=2.0",
     "pyarrow>=21",
+    "scipy>=1.16",
 ]
 
 EXTRAS = {
@@ -54,7 +55,6 @@ EXTRAS["dev"] = [
     "pytest>=9",
     "pytest-cov>=7",
     "ruff>=0.14",
-    "scipy>=1.16",  # an independent reference for resampling and filters
     "setuptools>=80",
     "tensorboard>=2.20",
     "types-PyYAML",
@@ -86,7 +86,7 @@ setup(
     description="Language-image pretraining for head MRI: volumes, reports and their findings in one space",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
     license_files=["LICENSE"],
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -28,7 +28,7 @@ class DemoConfig:
     out: Path = field(default=Path("demo"), metadata={"help": "folder for everything it makes", "positional": True})
     studies: int = field(default=600, metadata={"help": "studies to simulate"})
     seed: int = field(default=0, metadata={"help": "seed of the studies, the weights and the batches"})
-    config: str = field(
+    recipe: str = field(
         default="selip_tiny", metadata={"help": "shipped configuration, or a YAML file, to pretrain by"}
     )
     steps: int | None = field(
@@ -108,7 +108,7 @@ def demo_stages(config: DemoConfig) -> list[Stage]:
     out = config.out
     bids, studies, findings, volumes = (out / name for name in ("bids", "studies", "findings.parquet", "volumes"))
     run, result = out / "run", out / "evaluation" / "retrieval.json"
-    pretrain = ["pretrain", config.config, "--output", run, "--data.studies", studies, "--data.findings", findings]
+    pretrain = ["pretrain", config.recipe, "--output", run, "--data.studies", studies, "--data.findings", findings]
     pretrain += ["--data.volumes", volumes, "--optimization.seed", config.seed]
     if config.steps is not None:
         pretrain += ["--optimization.steps", config.steps, "--optimization.warmup-steps", min(50, config.steps // 10)]
@@ -271,7 +271,7 @@ def _write_page(config: DemoConfig, stages: list[Stage], record: dict[str, dict[
         curves=out / "run" / "metrics.jsonl",
         preview=out / "bids" / "preview.png",
         stages=shown,
-        settings=[f"{config.studies} simulated studies", f"seed {config.seed}", f"configuration {config.config}"],
+        settings=[f"{config.studies} simulated studies", f"seed {config.seed}", f"configuration {config.recipe}"],
         machine=machine(),
         checkpoint=out / "run" / "best",
     )
