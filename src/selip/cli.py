@@ -10,7 +10,6 @@ from typing import Any
 
 from selip import __version__
 from selip.arguments import parse_config
-from selip.processing.config import StructureConfig
 from selip.training.configuration import nearest
 
 
@@ -67,8 +66,8 @@ COMMANDS = (
     Command(
         ("structure",),
         "turn the free-text reports into structured findings",
-        "selip.processing.config:StructureConfig",
-        "selip.cli:structure",
+        "selip.processing.sources.config:StructureConfig",
+        "selip.processing.structurer:structure_studies",
         "selip structure data/studies data/findings.parquet",
     ),
     Command(
@@ -189,13 +188,6 @@ def run(command: Command, arguments: Sequence[str]) -> Any:
     )
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     return load(command.run)(config)
-
-
-def structure(config: StructureConfig) -> Any:
-    """Run the structurer on a studies table; `structure_studies` is a function of plain arguments."""
-    from selip.processing.structurer import structure_studies
-
-    return structure_studies(config.studies, config.out, overwrite=config.overwrite)
 
 
 def load(target: str) -> Any:
