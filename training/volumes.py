@@ -1,7 +1,7 @@
 """The volumes table: every series on the model's grid as LZ4 uint8, prepared once, read from memory-mapped shards.
 
-`prepare_volumes` writes `volumes-*.arrow` and the index `volumes.json`; `VolumesTable` reads them and imports
-neither torch nor nibabel. `datasets.Dataset.from_file` reads a shard too.
+`prepare_volumes` writes `volumes-*.arrow` and the index `volumes.json`; `VolumesTable` reads them without
+torch. `datasets.Dataset.from_file` reads a shard too.
 """
 
 import json
