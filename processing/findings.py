@@ -33,7 +33,11 @@ def _check_term(value: str, known: tuple[str, ...], field: str) -> str:
     if value in known:
         return value
     near = difflib.get_close_matches(value, known, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; see lexicon/terms.yaml for the {len(known)} terms"
+    hint = (
+        f"; did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else f"; see lexicon/terms.yaml for the {len(known)} terms"
+    )
     raise ValueError(f"expected a canonical {field} term, got {value[:60]!r}{hint}")
 
 
@@ -50,7 +54,7 @@ def _morphology_term(value: str) -> str:
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # an input may be patient text
 
 
 class Signal(_Strict):

@@ -1,4 +1,4 @@
-"""Canonical terms of findings and sites, their words in each language, and the visibility table, read from `lexicon/*.yaml`."""
+"""Canonical terms, their words in each language, and the visibility table, read from `lexicon/*.yaml`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ LANGUAGES = ("en", "zh")
 
 @dataclass(frozen=True)
 class Site:
-    """One anatomical site. `parent` is the next larger site (None: a root); `paired` says that a left and a right one exist."""
+    """One site: `parent` is the next larger site (None: a root), `paired`: a left and a right one exist."""
 
     parent: str | None
     paired: bool
@@ -21,7 +21,7 @@ class Site:
 
 @dataclass(frozen=True)
 class FindingTerm:
-    """One finding term. `kind` is description (what is seen), diagnosis (names a cause) or status (not an abnormality)."""
+    """A finding term; `kind` is description (what is seen), diagnosis (its cause) or status (not an abnormality)."""
 
     default_site: str
     kind: str
@@ -47,7 +47,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Words of one language: `names[group][term]` as rendered, `words[group][term]` as reports may say it (name not repeated).
+    """Words of one language: `names[group][term]` as rendered, `words[group][term]` as reports also say it.
 
     Groups are sites, findings, morphology, signals, sequences, laterality, severity, acuity, change, count, certainty.
     `extra` holds the language's own tables (spelling variants, compound sites, sentence-reader cues).
@@ -100,7 +100,7 @@ def _is_group(rows: Any) -> bool:
 
 @cache
 def load_visibility() -> Mapping[str, Mapping[str, str]]:
-    """`table[finding][sequence]` is "yes", "maybe" or "no" (`lexicon/visibility.yaml`, where the sources are named)."""
+    """`table[finding][sequence]` is "yes", "maybe" or "no" (`lexicon/visibility.yaml` names the sources)."""
     data = _read("visibility.yaml")
     table = {}
     for finding, row in data["findings"].items():

@@ -37,3 +37,12 @@ class ExportConfig:
     def __post_init__(self) -> None:
         if self.shard_mb < 1:
             raise ValueError(f"shard_mb: expected at least 1, got {self.shard_mb}")
+
+
+@dataclass(frozen=True)
+class StructureConfig:
+    """Options of `selip structure`. The help text of each field is its documentation."""
+
+    studies: Path = field(metadata={"help": "folder of a studies table"})
+    out: Path = field(metadata={"help": "Parquet file for the findings table, one row a study"})
+    overwrite: bool = field(default=False, metadata={"help": "replace a findings table that is already at out"})

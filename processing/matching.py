@@ -1,0 +1,67 @@
+"""Finding lexicon phrases in text: a trie over words, longest match first."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+# Hyphens and blanks only part words; every other mark is a token, so that no phrase reaches across a comma.
+_TOKEN = re.compile(r"\d+(?:\.\d+)?(?:st|nd|rd|th)?(?![A-Za-z0-9])|\d+(?:\.\d+)?|[^\W\d_][^\W_]*\*?|[^\s\w-]")
+_END = ""  # no token is empty, so the key can hold the meanings of a phrase
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One word, number or punctuation mark; `word` is in lower case, offsets count code points of the text."""
+
+    word: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A lexicon phrase at tokens [first, stop) and its meanings, (kind, value) pairs."""
+
+    meanings: tuple[tuple[str, Any], ...]
+    first: int
+    stop: int
+
+
+def tokenize(text: str) -> list[Token]:
+    """Words, numbers and punctuation marks of a text in order."""
+    return [Token(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
+
+
+class PhraseMatcher:
+    """Longest-match search for phrases, in time linear in the text.
+
+    Args:
+        phrases: (phrase, kind, value); one phrase may have several meanings.
+    """
+
+    def __init__(self, phrases: Iterable[tuple[str, str, Any]]) -> None:
+        self._root: dict[str, Any] = {}
+        for phrase, kind, value in phrases:
+            node = self._root
+            for token in tokenize(phrase):
+                node = node.setdefault(token.word, {})
+            meanings = node.setdefault(_END, ())
+            if (kind, value) not in meanings:
+                node[_END] = (*meanings, (kind, value))
+
+    def find(self, tokens: list[Token]) -> list[Match]:
+        """Matches from left to right that do not overlap, each the longest at its place."""
+        matches, i, n = [], 0, len(tokens)
+        while i < n:
+            node, meanings, stop, j = self._root, None, i, i
+            while j < n and (below := node.get(tokens[j].word)) is not None:
+                node, j = below, j + 1
+                if _END in node:
+                    meanings, stop = node[_END], j
+            if meanings is None:
+                i += 1
+            else:
+                matches.append(Match(meanings, i, stop))
+                i = stop
+        return matches
