@@ -22,8 +22,8 @@ FOREGROUND_FRACTION = 0.1
 """Foreground lies above this fraction of the robust intensity range (the 10 % rule of FSL BET, Smith 2002)."""
 ROBUST_PERCENTILES = (2.0, 98.0)
 """Percentiles that span the robust intensity range (Smith 2002)."""
-MAX_FOREGROUND = 0.9
-"""Largest foreground share of a field of view that still shows where the head ends; heads in a tight box fill 0.6."""
+MAX_FOREGROUND = 0.8
+"""Largest foreground share of a field of view that still shows where the head ends; an ellipse in a frame fills 0.79."""
 CORE_DEPTH_MM = 16.0
 """Depth below the head's outline, in the axial plane, at which scalp and skull (10 to 15 mm) are left behind."""
 MIN_VERTEX_AREA_MM2 = 600.0

@@ -44,6 +44,9 @@ MIN_CELL_VOLUME = 0.5
 MAX_GZIP_RATIO = 1032
 """Largest compression deflate can reach; a header that promises more than this times the file's size is lying."""
 
+CHECKSUM_REACH = 65536
+"""Bytes read beyond the voxels of a compressed file, to reach its checksum."""
+
 
 class VolumeError(ValueError):
     """A volume that cannot be used.
@@ -112,14 +115,15 @@ def read_volume(
     if isinstance(source, (tuple, list)) and is_volume(source):
         data, affine = source
         data = np.asarray(data)
-        shape, dtype = data.shape, data.dtype
-        image = None
+        shape = _spatial_shape(data.shape, data.dtype, where, max_voxels)
+        affine = _check_affine(affine, shape, where)
+        array = _to_float32(data)
     else:
-        image = _open_image(source, where)
-        shape, dtype, affine = image.shape, image.get_data_dtype(), image.affine
-    shape = _spatial_shape(shape, dtype, where, max_voxels)
-    affine = _check_affine(affine, shape, where)
-    array = _to_float32(data) if image is None else _read_array(image, where)
+        image, capacity = _open_image(source, where)
+        shape = _spatial_shape(image.shape, image.get_data_dtype(), where, max_voxels)
+        affine = _check_affine(image.affine, shape, where)
+        _check_capacity(image, capacity, where)
+        array = _read_array(image, where)
     array = array.reshape(shape, order="A")  # drops trailing axes of one without a copy
     _check_values(array, where, allow_constant)
     return array, affine
@@ -138,7 +142,7 @@ def read_grid(like: Any, *, where: str) -> tuple[tuple[int, int, int], np.ndarra
     if isinstance(like, (tuple, list)) and is_volume(like):
         shape, affine = np.shape(like[0]), like[1]
     else:
-        image = _open_image(like, where)
+        image, _ = _open_image(like, where)
         shape, affine = image.shape, image.affine
     full = (*shape[:3], *(1,) * (3 - len(shape)))
     if math.prod(full) == 0:
@@ -165,29 +169,30 @@ def _require_nibabel() -> None:
         raise ImportError("reading and writing NIfTI needs nibabel: pip install nibabel; or pass (array, affine)")
 
 
-def _open_image(source: Any, where: str) -> Any:
-    """Return a nibabel image whose header is read and whose voxels are not."""
+def _open_image(source: Any, where: str) -> tuple[Any, int | None]:
+    """Return a nibabel image whose header is read and whose voxels are not, and how many bytes its file can hold."""
     _require_nibabel()
     if isinstance(source, Mapping):
         unknown = set(source) - {"bytes", "path"}
         if unknown:
             raise TypeError(f"expected a NIfTI cell with the keys bytes and path, got also {sorted(unknown)}")
         source = source["bytes"] if source.get("bytes") is not None else source.get("path")
+    capacity: int | None = None
     if isinstance(source, (bytes, bytearray)):
-        return _checked_image(_open_bytes(bytes(source), where), where)
-    if isinstance(source, (str, os.PathLike)):
-        return _checked_image(_open_path(Path(source), where), where)
-    image = getattr(source, "nifti_image", source)  # `datasets` wraps in a class that breaks nibabel's own functions
+        image, capacity = _open_bytes(bytes(source), where)
+    elif isinstance(source, (str, os.PathLike)):
+        image, capacity = _open_path(Path(source), where)
+    else:
+        image = getattr(source, "nifti_image", source)  # `datasets` wraps in a class that breaks nibabel's functions
     if not hasattr(image, "dataobj"):
         raise TypeError(
             "expected a volume: path, nibabel image, NIfTI bytes, {'bytes', 'path'} or (array, affine); "
             f"got {type(source).__name__}" + (f" (in {where})" if where else "")
         )
-    return _checked_image(image, where)
+    return _checked_image(image, where), capacity
 
 
-def _open_path(path: Path, where: str) -> Any:
-    where = where or str(path)
+def _open_path(path: Path, where: str) -> tuple[Any, int | None]:
     try:
         size = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
@@ -204,12 +209,11 @@ def _open_path(path: Path, where: str) -> Any:
         raise VolumeError("truncated", "the file ends inside its header; copy it again", where) from error
     except Exception as error:  # nibabel raises many kinds on a broken header
         raise VolumeError("unreadable", f"expected a NIfTI file: {type(error).__name__}", where) from error
-    if path.suffix in (".nii", ".gz"):
-        _check_stored_size(image, size, where, compressed=path.suffix == ".gz")
-    return image
+    capacities = {".nii": size, ".gz": size * MAX_GZIP_RATIO}
+    return image, capacities.get(path.suffix)  # the voxels of a .hdr lie in another file
 
 
-def _open_bytes(data: bytes, where: str) -> Any:
+def _open_bytes(data: bytes, where: str) -> tuple[Any, int]:
     if not data:
         raise VolumeError("empty", "expected NIfTI bytes, got none", where)
     is_gzip = data[:2] == b"\x1f\x8b"
@@ -223,8 +227,7 @@ def _open_bytes(data: bytes, where: str) -> Any:
             raise VolumeError("truncated", "the bytes end inside the header", where) from error
         except Exception:  # wrong magic for this version, or no NIfTI at all
             continue
-        _check_stored_size(image, len(data), where, compressed=is_gzip)
-        return image
+        return image, len(data) * (MAX_GZIP_RATIO if is_gzip else 1)
     raise VolumeError("unreadable", "expected the bytes of a NIfTI file", where)
 
 
@@ -243,13 +246,11 @@ def _checked_image(image: Any, where: str) -> Any:
     return image
 
 
-def _check_stored_size(image: Any, file_bytes: int, where: str, *, compressed: bool) -> None:
+def _check_capacity(image: Any, capacity: int | None, where: str) -> None:
     """Refuse a file that cannot hold what its header promises, before memory for it is allocated."""
     promised = math.prod(int(n) for n in image.shape) * image.get_data_dtype().itemsize
-    if promised > file_bytes * (MAX_GZIP_RATIO if compressed else 1):
-        raise VolumeError(
-            "truncated", f"the header promises {promised} bytes of voxels, the file has {file_bytes}", where
-        )
+    if capacity is not None and promised > capacity:
+        raise VolumeError("truncated", f"the header promises {promised} bytes of voxels, the file is shorter", where)
 
 
 def _spatial_shape(shape: tuple[int, ...], dtype: np.dtype, where: str, max_voxels: int) -> tuple[int, int, int]:
@@ -300,18 +301,32 @@ def _check_affine(affine: Any, shape: tuple[int, ...], where: str) -> np.ndarray
 
 
 def _read_array(image: Any, where: str) -> np.ndarray:
+    """Read the voxels as float32, and every kind of damage on the way as the error it is."""
     try:
-        with np.errstate(over="ignore"):  # what overflows float32 becomes inf and is reported as nonfinite
-            array = np.asarray(image.dataobj, dtype=np.float32)
+        return _verified_array(image)
     except EOFError as error:
         raise VolumeError("truncated", "the compressed data end too early; copy the file again", where) from error
-    except (OSError, ValueError) as error:  # nibabel: fewer bytes than the header promises; gzip: bad checksum
-        bad_gzip = isinstance(error, gzip.BadGzipFile)
-        reason = "unreadable" if bad_gzip else "truncated"
-        message = f"cannot read the voxels, {type(error).__name__}; copy the file again"
-        raise VolumeError(reason, message, where) from error
-    except zlib.error as error:
+    except (gzip.BadGzipFile, zlib.error) as error:
         raise VolumeError("unreadable", "the compressed data are damaged; copy the file again", where) from error
+    except (OSError, ValueError) as error:  # nibabel: fewer bytes than the header promises
+        message = f"cannot read the voxels, {type(error).__name__}; copy the file again"
+        raise VolumeError("truncated", message, where) from error
+
+
+def _verified_array(image: Any) -> np.ndarray:
+    """Read voxels, and of compressed ones the end of the stream too: nibabel stops before the checksum is compared."""
+    path = image.get_filename()
+    if path and str(path).endswith(".nii.gz") and nib.is_proxy(image.dataobj):
+        with gzip.open(path, "rb") as stream:
+            return _array_to_the_end(type(image).from_stream(stream), stream)
+    return _array_to_the_end(image, image.file_map["image"].fileobj)
+
+
+def _array_to_the_end(image: Any, stream: Any) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what overflows float32 becomes inf and is reported as nonfinite
+        array = np.asarray(image.dataobj, dtype=np.float32)
+    if isinstance(stream, gzip.GzipFile):
+        stream.read(CHECKSUM_REACH)
     return array
 
 
