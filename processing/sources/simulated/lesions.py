@@ -94,7 +94,7 @@ def _blob_centres(
         return [(centre, plan.diameter_mm)]
     blobs = []
     for number in range(int(rng.integers(3, 6))):
-        away = rng.normal(0.0, 1.0, size=3) * plan.diameter_mm * np.array([0.45, 0.6, 0.45]) * (number > 0)
+        away = rng.normal(0.0, 1.0, size=3) * plan.diameter_mm * np.array([0.35, 0.5, 0.35]) * (number > 0)
         blobs.append((centre + away, plan.diameter_mm * rng.uniform(0.55, 0.8)))
     return blobs
 

@@ -51,10 +51,16 @@ def write_preview(root: Path, studies: list[str], path: Path) -> None:
 
 
 def _choose(root: Path, studies: list[str]) -> list[str]:
-    """Studies to show: with as many different findings as possible, and one normal one."""
+    """Studies to show: those with most sequences first, each with a finding not shown yet, and one normal one."""
+
+    def missing(study: str) -> int:
+        folder = root / study.replace("_", "/")
+        return sum(not (folder / f"{name.format(study)}.nii.gz").exists() for name in FILE_SUFFIXES.values())
+
     seen: set[str] = set()
-    lesioned, normal = [], []
-    for study in studies:
+    lesioned: list[str] = []
+    normal: list[str] = []
+    for study in sorted(studies, key=missing):
         terms = set(json.loads((_truth_folder(root, study) / f"{study}_labels.json").read_text()))
         if not terms:
             normal.append(study)
