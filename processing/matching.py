@@ -2,16 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 # Hyphens and blanks only part words; every other mark is a token, so that no phrase reaches across a comma.
 _TOKEN = re.compile(r"\d+(?:\.\d+)?(?:st|nd|rd|th)?(?![A-Za-z0-9])|\d+(?:\.\d+)?|[^\W\d_][^\W_]*\*?|[^\s\w-]")
 _END = ""  # no token is empty, so the key can hold the meanings of a phrase
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One word, number or punctuation mark; `word` is in lower case, offsets count code points of the text."""
 
     word: str
@@ -19,8 +17,7 @@ class Token:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A lexicon phrase at tokens [first, stop) and its meanings, (kind, value) pairs."""
 
     meanings: tuple[tuple[str, Any], ...]

@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-# Headings of real reports and the section that each opens. "" = findings-like text is told apart from the rest only by a heading.
+# Headings of real reports and the section that each opens. "" = findings-like text is told apart from the rest only by
+# a heading.
 _HEADINGS = {
     "findings": "findings",
     "description": "findings",
@@ -36,7 +37,8 @@ _HEADING = re.compile(
     + r")(?:\*\*)?[ \t]*(?::(?:\*\*)?|\n)[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
-# A full stop ends a sentence unless it follows an abbreviation, an initial or a list number, or stands inside a number.
+# A full stop ends a sentence unless it follows an abbreviation, an initial or a list number, or stands inside a
+# number.
 _ABBREVIATIONS = r"(?:dr|mr|mrs|ms|vs|approx|fig|no|cf|etc|e\.g|i\.e|st|ca|resp|incl)"
 _SENTENCE_END = re.compile(r"(?<=[.?!])[\"')\]]*\s+(?=\S)|[ \t]*\n+\s*")
 _NOT_AN_END = re.compile(r"(?:\b" + _ABBREVIATIONS + r"|\b[A-Z]|(?:^|\n)\s*\d{1,2})\.$", re.IGNORECASE)
@@ -55,8 +57,8 @@ class Sentence:
 def read_sections(text: str) -> dict[str, str]:
     """Sections of a report by name: findings, impression, technique, comparison, indication, title.
 
-    Text before the first heading, and a report without headings, is findings. Sections that occur twice are joined by a line
-    feed. Absent sections are absent from the result.
+    Text before the first heading, and a report without headings, is findings. Sections that occur twice are joined by
+    a line feed. Absent sections are absent from the result.
     """
     sections: dict[str, list[str]] = {}
     name, start = "findings", 0
@@ -71,8 +73,8 @@ def read_sections(text: str) -> dict[str, str]:
 def split_sentences(text: str) -> list[Sentence]:
     """Sentences of an English section in order, with their offsets.
 
-    A line break ends a sentence where the next line starts with a capital, a digit or a list mark. Decimals ("1.2 cm"),
-    abbreviations ("approx. 5 mm") and list numbers ("1. ") do not end one.
+    A line break ends a sentence where the next line starts with a capital, a digit or a list mark. Decimals ("1.2
+    cm"), abbreviations ("approx. 5 mm") and list numbers ("1. ") do not end one.
     """
     sentences, start = [], 0
     for gap in _SENTENCE_END.finditer(text):

@@ -1,7 +1,7 @@
 """Rule structurer: free-text reports to structured findings, first form (English).
 
-Sentences are read one by one (`english.py`); this file resolves what refers back, fills sites that are not said, merges the
-mentions of one lesion, and writes the findings table.
+Sentences are read one by one (`english.py`); this file resolves what refers back, fills sites that are not said,
+merges the mentions of one lesion, and writes the findings table.
 """
 
 import logging
@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .english import ACCOMPANYING, AS_SIGNAL, Mention, read_sentence
+from .english import ACCOMPANYING, AS_SIGNAL, read_sentence
+from .english_attachment import Mention
 from .findings import (
     MAX_FINDINGS,
     MAX_IMPRESSION,
@@ -24,7 +25,6 @@ from .findings import (
     MAX_SIGNALS,
     MAX_SIZE_MM,
     Finding,
-    Signal,
     StructuredReport,
     is_normal,
 )
@@ -120,7 +120,7 @@ def _read(sentence: str, reading: _Reading) -> None:
                 _add_details(entry.mention, mention)
             continue
         placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, bool(spoken_of))]
-        entries = [_merge(replace(entry, section=reading.section), reading.entries) for entry in placed]
+        entries = [_merge(entry, reading.entries) for entry in placed]
         is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
         if is_lesion and (mention.term not in _COMPANIONS or not earlier):
             spoken_of = entries
@@ -152,7 +152,7 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
         follows = follows or is_same_sentence
         follows = follows or (mention.term in ("edema", "mass effect") and mention.certainty != "absent")
     elif mention.certainty in ("probable", "possible") and term.kind == "diagnosis":
-        follows = follows or load_terms().is_within(term.default_site, "brain") and term.default_site in _VAGUE_SITES
+        follows = follows or (load_terms().is_within(term.default_site, "brain") and term.default_site in _VAGUE_SITES)
     if earlier and follows and mention.side == "none":
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in earlier]
     return [_Entry(mention, term.default_site, mention.side, False, quote)]
@@ -160,6 +160,7 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
 
 def _with_known_side(entry: _Entry, reading: _Reading) -> _Entry:
     """An impression that leaves out the side of a lesion already described means that side."""
+    entry.section = reading.section
     if reading.section == 0 or entry.side != "none" or entry.mention.certainty == "absent" or not entry.is_placed:
         return entry
     if load_terms().findings[entry.mention.term].kind == "status":
@@ -192,8 +193,10 @@ def _is_vaguer(vague: _Entry, exact: _Entry) -> bool:
         return False
     if vague.side not in ("none", exact.side):
         return False
-    return not vague.is_placed or vague.site == exact.site or (
-        vague.section != exact.section and load_terms().is_within(exact.site, vague.site)
+    return (
+        not vague.is_placed
+        or vague.site == exact.site
+        or (vague.section != exact.section and load_terms().is_within(exact.site, vague.site))
     )
 
 
@@ -220,7 +223,7 @@ def _to_finding(entry: _Entry) -> Finding:
             "finding": mention.term,
             "site": entry.site,
             "laterality": entry.side,
-            "signals": [Signal.model_validate({"sequence": s, "signal": w}) for s, w in signals[:MAX_SIGNALS]],
+            "signals": [{"sequence": s, "signal": w} for s, w in signals[:MAX_SIGNALS]],
             "morphology": sorted(mention.morphology, key=order)[:MAX_MORPHOLOGY],
             "count": mention.count,
             "size_mm": size,
@@ -236,8 +239,9 @@ def _to_finding(entry: _Entry) -> Finding:
 def structure_studies(config: StructureConfig) -> StructuringSummary:
     """Structure the reports of a studies table and write the findings table (Parquet), atomically.
 
-    Columns: study_id, report (JSON of `StructuredReport`), structurer, version, valid. A study whose report is empty or in a
-    language without rules gets a row with `valid` False and an empty report; the summary counts them by reason.
+    Columns: study_id, report (JSON of `StructuredReport`), structurer, version, valid. A study whose report is empty
+    or in a language without rules gets a row with `valid` False and an empty report; the summary counts them by
+    reason.
 
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
@@ -296,7 +300,8 @@ def load_findings(path: str | Path) -> dict[str, StructuredReport]:
     """Read a findings table: study id to report, valid rows only.
 
     Raises:
-        ValueError: a column is missing, a study id occurs twice, or a report does not follow the schema (names the study).
+        ValueError: a column is missing, a study id occurs twice, or a report does not follow the schema (names the
+        study).
     """
     table = pq.read_table(path)
     missing = [name for name in ("study_id", "report", "valid") if name not in table.column_names]

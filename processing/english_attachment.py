@@ -1,0 +1,281 @@
+"""What belongs to what in an English sentence: sites, sides, signals with their sequences, sizes, attributes."""
+
+import re
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from .matching import Token
+from .vocabulary import load_terms
+
+# fmt: off
+LOCATIVE = frozenset((
+    "in", "of", "within", "involving", "at", "along", "to", "into", "over", "from", "on", "near", "about",
+    "around", "throughout", "affecting",
+))
+# fmt: on
+# fmt: off
+_LIST_WORDS = frozenset((
+    ",", "/", "and", "or", "&", "the", "lobe", "lobes", "region", "regions", "area", "areas", "of", "both", "to",
+    "as", "well", "with", "aspect", "aspects",
+))
+# fmt: on
+_BY = r"(?:\s*(?:cm|mm)?\s*(?:x|\u00d7|by)\s*(\d+(?:\.\d+)?))?"
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)" + _BY + _BY + r"[\s-]*(mm|cm|millimet|centimet)", re.IGNORECASE)
+_NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6}
+_ONE = frozenset(("a", "an", "single", "solitary", "one"))
+
+
+@dataclass
+class Mention:
+    """A finding as one sentence tells it: tokens [first, stop); sites with their sides in the order of the text."""
+
+    term: str
+    first: int
+    stop: int
+    certainty: str = "present"
+    sites: list[tuple[str, str]] = field(default_factory=list)
+    side: str = "none"
+    signals: set[tuple[str, str]] = field(default_factory=set)
+    morphology: set[str] = field(default_factory=set)
+    count: int | str = "none"
+    size_mm: float | None = None
+    severity: str = "none"
+    acuity: str = "none"
+    change: str = "none"
+    is_back_reference: bool = False
+    is_definite: bool = False
+    sites_follow: bool = False
+    quote: tuple[int, int] = (0, 0)
+
+
+@dataclass(slots=True)
+class Mark:
+    kind: str
+    value: Any
+    first: int
+    stop: int
+
+
+def _groups(sites: list[Mark], marks: list[Mark], tokens: list[Token]) -> list[list[Mark]]:
+    """Site marks joined into lists: only commas, "and", articles, sides and the like stand between them."""
+    filler = {i for m in marks if m.kind in ("laterality", "severity") for i in range(m.first, m.stop)}
+    groups: list[list[Mark]] = []
+    for site in sites:
+        if groups:
+            between = range(groups[-1][-1].stop, site.first)
+            if all(i in filler or tokens[i].word in _LIST_WORDS for i in between):
+                groups[-1].append(site)
+                continue
+        groups.append([site])
+    return groups
+
+
+def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> None:
+    """Give each list of sites to a finding, then to those joined to it ("edema and mass effect in ...")."""
+    sites = [
+        m for m in marks if m.kind == "sites" and not any(c.first <= m.first < c.stop for c in carriers if c.term)
+    ]
+    sites = _without_compartments(sites, tokens)
+    sides = _sides(marks, tokens, sites, carriers)
+    cues = {i for m in marks if m.kind in ("certainty", "consistent") for i in range(m.first, m.stop)}
+    for group in _groups(sites, marks, tokens):
+        placed = [(term, sides.get(id(mark), "none")) for mark in group for term in mark.value]
+        if len(placed) > 1:  # "an intra-axial mass in the thalamus": the whole brain beside a part of it says nothing
+            placed = [p for p in placed if p[0] != "brain"] or placed[:1]
+        owner = _site_owner(group[0], group[-1], tokens, cues, carriers)
+        owner.sites += [p for p in placed if p not in owner.sites]
+        owner.sites_follow = owner.first < group[0].first
+    for mention in carriers:
+        if len(mention.sites) > 1 and mention.certainty != "absent":
+            mention.sites = [s for s in mention.sites if s[0] != "brain"]
+    for mention, following in reversed(list(pairwise(carriers))):
+        if not mention.sites and _is_joined(mention, following, tokens):
+            mention.sites = list(following.sites)
+
+
+def _without_compartments(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
+    """Where lobe and tissue are both said ("frontal subcortical white matter"), the lobe is the site."""
+    terms = load_terms()
+    dropped: set[int] = set()
+    for a, b in pairwise(sites):
+        between = {t.word for t in tokens[a.stop : b.first]}
+        for lobe, tissue, joining in ((a, b, set()), (b, a, {"of", "the", "left", "right", "in"})):
+            is_lobe = terms.sites[lobe.value[-1]].parent == "cerebral hemisphere" and lobe.value[-1] != "cortex"
+            is_tissue = terms.is_within(tissue.value[0], "white matter") or tissue.value[0] == "cortex"
+            if is_lobe and is_tissue and between <= joining:
+                dropped.add(id(tissue))
+        is_inner = a.value == ("white matter",) and terms.is_within(b.value[0], "white matter")
+        if is_inner and between <= {"of", "the", "left", "right"} and "of" in between:
+            dropped.add(id(a))
+    return [site for site in sites if id(site) not in dropped]
+
+
+def _site_owner(first: Mark, last: Mark, tokens: list[Token], cues: set[int], carriers: list[Mention]) -> Mention:
+    """The finding of a list of sites: the one before it across a preposition, else the one that it leads up to."""
+    left = [m for m in carriers if m.first < first.first]
+    right = [m for m in carriers if m.first >= last.stop]
+    if not left or not right:
+        return left[-1] if left else right[0] if right else carriers[-1]
+    gap = range(left[-1].stop, first.first)
+    has_preposition = any(tokens[i].word in LOCATIVE for i in gap if i not in cues) and not cues & set(gap)
+    leads = right[0].first - last.stop <= 6 and all(t.word != "," for t in tokens[last.stop : right[0].first])
+    return right[0] if leads and not has_preposition else left[-1]
+
+
+def _is_joined(mention: Mention, following: Mention, tokens: list[Token]) -> bool:
+    """Whether only a list stands between two findings; an article opens an item of its own."""
+    words = {t.word for t in tokens[mention.stop : following.first]}
+    if following.first - mention.stop > 4 or words & LOCATIVE or words & {"a", "an"}:
+        return False
+    return bool(words & {"and", "or", ",", "/", "nor"}) and bool(following.sites) and following.sites_follow
+
+
+def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: list[Mention]) -> dict[int, str]:
+    """Side of each site mark, by the mark's identity. A side covers the list it leads, or the list that it ends."""
+    paired = load_terms().sites
+    result: dict[int, str] = {}
+    sides = [m for m in marks if m.kind == "laterality" and not any(c.first <= m.first < c.stop for c in carriers)]
+    shifts = [c for c in carriers if c.term == "midline shift"]
+    for k, side in enumerate(sides):
+        until = sides[k + 1].first if k + 1 < len(sides) else len(tokens)
+        shift = next((c for c in shifts if 0 <= side.first - c.stop <= 3 or 0 <= c.first - side.stop <= 1), None)
+        if shift is not None:
+            shift.side = side.value
+            continue
+        ahead = [s for s in sites if side.stop <= s.first < until]
+        near = (
+            ahead
+            and ahead[0].first - side.stop <= 5
+            and not {",", "and", "in"} & {t.word for t in tokens[side.stop : ahead[0].first]}
+        )
+        if near:
+            group = next(g for g in _groups(ahead, marks, tokens) if g[0] is ahead[0])
+            for site in group:
+                if paired[site.value[0]].paired or site.first == side.stop:
+                    result.setdefault(id(site), side.value)
+            continue
+        behind = [g for g in _groups(sites, marks, tokens) if g[-1].stop <= side.first]
+        if behind and side.first - behind[-1][-1].stop <= 4:
+            for site in behind[-1]:
+                if paired[site.value[0]].paired or site.stop == side.first:
+                    result.setdefault(id(site), side.value)
+        elif nearest := _owner(side, tokens, carriers):
+            nearest.side = side.value
+    return result
+
+
+def _owner(mark: Mark, tokens: list[Token], carriers: list[Mention]) -> Mention | None:
+    """The finding that a word belongs to: the next one if it leads up to it, else the one before, else the next."""
+    left = [m for m in carriers if m.first <= mark.first]
+    right = [m for m in carriers if m.first > mark.first]
+    if right:
+        words = {t.word for t in tokens[mark.stop : right[0].first]}
+        leads = (
+            not words & {",", "with", "and", "without"} and right[0].first - mark.stop <= 5 and not words & LOCATIVE
+        )
+        if leads or not left:
+            return right[0]
+    return left[-1] if left else None
+
+
+def attach_signals(marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> None:
+    """Pair signal words with sequences and hand the pairs to their finding."""
+    signals = [m for m in marks if m.kind == "signals"]
+    sequences = [m for m in marks if m.kind == "sequences"]
+    taken: set[int] = set()
+    for group in _sequence_groups(sequences, signals, marks, tokens):
+        signal = _signal_of(group, signals, tokens)
+        if {m.value for m in group} == {"T1c"}:  # a contrast agent alone says nothing of the lesion
+            signal = next((s for s in signals if s.value == "enhancing"), signal)
+            if signal is None:
+                continue
+        if signal is not None:
+            taken.add(id(signal))
+        owner = _owner(signal or group[0], tokens, carriers)
+        if owner is not None:
+            value = signal.value if signal is not None else "none"
+            owner.signals |= {(sequence.value, value) for sequence in group}
+    for signal in signals:
+        owner = _owner(signal, tokens, carriers)
+        if id(signal) in taken or owner is None:
+            continue
+        sequence = {"enhancing": "T1c", "restricted": "DWI"}.get(signal.value, "any")
+        owner.signals.add((sequence, signal.value))
+    for mention in carriers:
+        explicit = {word for sequence, word in mention.signals if sequence != "any"}
+        named = {sequence for sequence, word in mention.signals if word != "none"}
+        mention.signals = {
+            (sequence, word)
+            for sequence, word in mention.signals
+            if (sequence != "any" or word not in explicit) and (word != "none" or sequence not in named)
+        }
+
+
+def _sequence_groups(
+    sequences: list[Mark], signals: list[Mark], marks: list[Mark], tokens: list[Token]
+) -> list[list[Mark]]:
+    """Sequences that share a signal; "bright on T2, FLAIR hypointense" has two groups, "T2/FLAIR hyperintense" one."""
+    starts = {s.first for s in signals}
+    result = []
+    for group in _groups(sequences, marks, tokens):
+        tail = group[-1]
+        signal = _signal_of(group[:1], signals, tokens)
+        if len(group) > 1 and tail.stop in starts and signal is not None and signal.first < group[0].first:
+            result += [group[:-1], [tail]]
+        else:
+            result.append(group)
+    return result
+
+
+def _signal_of(group: list[Mark], signals: list[Mark], tokens: list[Token]) -> Mark | None:
+    before = [s for s in signals if s.stop <= group[0].first]
+    after = [s for s in signals if s.first >= group[-1].stop]
+    if before:
+        gap = {t.word for t in tokens[before[-1].stop : group[0].first]}
+        if gap & {"on", "in"} and len(gap) <= 8 and "," not in gap:
+            return before[-1]
+    if after and after[0].first - group[-1].stop <= 6:
+        return after[0]
+    if before and group[0].first - before[-1].stop <= 6:
+        return before[-1]
+    return None
+
+
+def attach_attributes(
+    marks: list[Mark], tokens: list[Token], carriers: list[Mention], text: str, start: int, stop: int
+) -> None:
+    for mark in marks:
+        if mark.kind in ("severity", "acuity", "change", "morphology", "count"):
+            owner = _owner(mark, tokens, carriers)
+            if owner is None:
+                continue
+            if mark.kind == "morphology":
+                owner.morphology.add(mark.value)
+            elif getattr(owner, mark.kind) == "none":
+                setattr(owner, mark.kind, mark.value)
+    low = tokens[start].start if start < len(tokens) else 0
+    high = tokens[stop - 1].end if stop else 0
+    for size in _SIZE.finditer(text, low, high):
+        position = next((i for i in range(start, stop) if tokens[i].start >= size.start()), start)
+        end = next((i for i in range(position, stop) if tokens[i].end >= size.end()), stop - 1) + 1
+        owner = _owner(Mark("size", None, position, end), tokens, carriers)
+        if owner is not None and owner.size_mm is None:
+            scale = 10.0 if size.group(4).lower().startswith("c") else 1.0
+            owner.size_mm = scale * max(float(v) for v in size.groups()[:3] if v)
+    for mention in carriers:
+        if mention.term and mention.count == "none" and mention.certainty != "absent":
+            mention.count = _count_before(mention, tokens, carriers, start)
+
+
+def _count_before(mention: Mention, tokens: list[Token], carriers: list[Mention], start: int) -> int | str:
+    low = max([start, mention.first - 7, *(c.stop for c in carriers if c.stop <= mention.first)])
+    plural = tokens[mention.stop - 1].word.endswith(
+        ("lesions", "foci", "infarcts", "masses", "nodules", "cysts", "spaces")
+    )
+    for token in reversed(tokens[low : mention.first]):
+        if token.word in _NUMBERS and plural:
+            return _NUMBERS[token.word]
+        if token.word in _ONE and not plural:
+            return 1
+    return "multiple" if plural else "none"
