@@ -37,8 +37,8 @@ class DemoConfig:
     overwrite: bool = field(default=False, metadata={"help": "run stages anew whose settings have changed"})
 
     def __post_init__(self) -> None:
-        if self.studies < 20:
-            raise ValueError(f"expected at least 20 studies, so that each split has some, got {self.studies}")
+        if self.studies < 60:
+            raise ValueError(f"expected at least 60 studies, so that each split has some, got {self.studies}")
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,8 @@ def demo_stages(config: DemoConfig) -> list[Stage]:
     run, result = out / "run", out / "evaluation" / "retrieval.json"
     pretrain = ["pretrain", config.recipe, "--output", run, "--data.studies", studies, "--data.findings", findings]
     pretrain += ["--data.volumes", volumes, "--optimization.seed", config.seed]
+    if config.studies < 200:
+        pretrain += ["--data.batch-studies", config.studies // 8]  # a batch needs that many unique texts
     if config.steps is not None:
         pretrain += ["--optimization.steps", config.steps, "--optimization.warmup-steps", min(50, config.steps // 10)]
     simulated = f"{config.studies} simulated head MRI studies (selip simulate, seed {config.seed})"
@@ -199,6 +201,8 @@ def ask_fresh_process(request: dict[str, Any], answer: Path) -> None:
 def _run_stage(stage: Stage, entry: dict[str, Any], config: DemoConfig, record: dict[str, dict[str, Any]]) -> None:
     """Run one stage and write down how long it took."""
     start = time.perf_counter()
+    entry["is_started"] = True
+    _write_record(config, record)
     if entry["replaces"] or stage.output is None or not stage.output.exists():
         _act(stage, overwrite=entry["replaces"])
     entry |= {"seconds": time.perf_counter() - start, "is_finished": True, "replaces": False}
@@ -229,18 +233,19 @@ def _open_record(config: DemoConfig, stages: list[Stage]) -> dict[str, dict[str,
     fingerprint = __version__
     for stage in stages:
         fingerprint = hashlib.sha256("\0".join((fingerprint, stage.name, *stage.words)).encode()).hexdigest()
-        entry = known.get(
-            stage.name, {"fingerprint": fingerprint, "is_finished": False, "seconds": 0.0, "replaces": False}
-        )
-        if entry["fingerprint"] != fingerprint:
+        entry = known.get(stage.name)
+        if entry is None or not entry["is_started"]:
+            entry = {"is_started": False, "is_finished": False, "replaces": False, "seconds": 0.0}
+        elif entry["fingerprint"] != fingerprint:
             if not config.overwrite:
                 raise FileExistsError(
                     f"{config.out} holds a demo with other settings (stage {stage.name!r}); choose another folder, or "
                     "pass --overwrite to run the stages anew that differ"
                 )
-            entry |= {"fingerprint": fingerprint, "is_finished": False, "replaces": True}
+            entry |= {"is_finished": False, "replaces": True}
         elif stage.output is not None and not stage.output.exists():
             entry["is_finished"] = False
+        entry["fingerprint"] = fingerprint
         record[stage.name] = entry
     config.out.mkdir(parents=True, exist_ok=True)
     _write_record(config, record)
