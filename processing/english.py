@@ -97,7 +97,7 @@ def _marks(matches: list[Match]) -> list[Mark]:
 
 
 def _without_preamble(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
-    """Leave out the examined part and the contrast agent where they only name the scan ("MRI brain, 3/30, revealed ...")."""
+    """Leave out part and contrast agent where they only name the scan ("MRI brain, 3/30, revealed ...")."""
     scan = next((i for i, t in enumerate(tokens[:8]) if t.word in _SCAN), None)
     if scan is None:
         return marks
@@ -108,7 +108,7 @@ def _without_preamble(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
 
 
 def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
-    """Read "increased T2 signal": a direction before a sequence is a signal, "signal" after one is a signal abnormality."""
+    """Read "increased T2 signal": a direction before a sequence is a signal, "signal" after it the finding."""
     sequences = [m for m in marks if m.kind == "sequences"]
     covered = {i for m in marks for i in range(m.first, m.stop)}
     for sequence in sequences:
@@ -165,7 +165,7 @@ def _read_segment(
 
 
 def _name_signals(own: list[Mention], marks: list[Mark], mentions: list[Mention]) -> list[Mention]:
-    """Add a signal abnormality where a signal is told of a site before any finding is named ("the thalamus is bright")."""
+    """Add a signal abnormality where a site has a signal and no finding is named yet ("the pons is bright")."""
     signal = next((m for m in marks if m.kind == "signals"), None)
     if signal is None or any(m.first <= signal.first for m in own):
         return own
@@ -178,7 +178,7 @@ def _name_signals(own: list[Mention], marks: list[Mark], mentions: list[Mention]
 
 
 def _certainty(mention: Mention, marks: list[Mark], tokens: list[Token], own: list[Mention]) -> str:
-    """The cue that governs a finding: the last one before it, or one behind it that nothing follows ("is not seen")."""
+    """The cue that governs a finding: the last before it, or one behind it that closes ("is not seen")."""
     cues = [m for m in marks if m.kind == "certainty"]
     governing, last = "present", 0
     for cue in (m for m in cues if m.first < mention.first):
@@ -205,7 +205,7 @@ def _is_list_end(tokens: list[Token], start: int, stop: int) -> bool:
 
 
 def _is_new_item(tokens: list[Token], start: int, stop: int) -> bool:
-    """Whether a list goes on with an item of its own ("possible gliosis as well as a small cyst"), which is not hedged."""
+    """Whether a list goes on with an item of its own, not hedged ("possible gliosis as well as a cyst")."""
     words = [t.word for t in tokens[start:stop]]
     return any(a == "as" and b == "well" for a, b in pairwise(words)) or "with" in words
 

@@ -141,7 +141,7 @@ def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) ->
 
 
 def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence: bool) -> list[_Entry]:
-    """One entry per site; a mention without a site stands where the lesion stands that it goes with, else at its default."""
+    """One entry per site; without a site, that of the lesion that the mention goes with, or the default."""
     if mention.sites:
         sides = [side if side != "none" else mention.side for _, side in mention.sites]
         return [_Entry(mention, s, side, True, quote) for (s, _), side in zip(mention.sites, sides, strict=True)]
@@ -170,7 +170,7 @@ def _with_known_side(entry: _Entry, reading: _Reading) -> _Entry:
 
 
 def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
-    """Add an entry, or merge it with the one of the same lesion; the more specific site and side win. Returns the kept one."""
+    """Add an entry or merge it with that of the same lesion, the more specific place winning; returns the kept."""
     for old in entries:
         if old.mention.term != new.mention.term or old.mention.certainty != new.mention.certainty:
             continue
@@ -188,7 +188,7 @@ def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
 
 
 def _is_vaguer(vague: _Entry, exact: _Entry) -> bool:
-    """Whether `vague` repeats `exact` with a larger or no site or without the side. A broader denial says more, not less."""
+    """Whether `vague` repeats `exact` with less of site or side. A broader denial says more, not less."""
     if vague.mention.certainty == "absent" or load_terms().findings[vague.mention.term].kind == "status":
         return False
     if vague.side not in ("none", exact.side):
