@@ -215,7 +215,7 @@ KINDS: tuple[LesionKind, ...] = (
     ),
     LesionKind(
         term="edema",
-        core=Tissue(1500.0, 150.0, 0.82, 1450.0),
+        core=Tissue(1500.0, 150.0, 0.82, 1300.0),
         signals=(("T1w", "hypo"), ("T2w", "hyper"), ("FLAIR", "hyper"), ("ADC", "hyper")),
         sites=LOBES,
         diameter_mm=(26.0, 38.0),
@@ -227,7 +227,7 @@ KINDS: tuple[LesionKind, ...] = (
     ),
     LesionKind(
         term="abscess",
-        core=Tissue(2000.0, 260.0, 0.92, 480.0),
+        core=Tissue(1800.0, 260.0, 0.86, 480.0),
         signals=(("T1w", "hypo"), ("T2w", "hyper"), ("FLAIR", "hyper"), ("DWI", "hyper"), ("ADC", "hypo")),
         sites=(*LOBES, "basal ganglia", "cerebellum"),
         diameter_mm=(16.0, 26.0),

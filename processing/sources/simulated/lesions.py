@@ -70,7 +70,7 @@ def _attempt(plan: PlannedFinding, head: Head, rng: np.random.Generator) -> tupl
     for sign in sides:
         target = (np.asarray(plan.site.right_mm) + offset) * np.array([sign, 1.0, 1.0])
         centres += _blob_centres(plan, _nearest_voxel_mm(head, target), rng)
-    box = _box_around(np.array([centre for centre, _ in centres]), max(d for _, d in centres), head)
+    box = _box_around(np.array([centre for centre, _ in centres]), float(max(d for _, d in centres)), head)
     allowed = _allowed(plan, head, box)
     coordinates = _coordinates(head, box)
     depth = np.full(allowed.shape, -np.inf, dtype=np.float32)
@@ -79,11 +79,12 @@ def _attempt(plan: PlannedFinding, head: Head, rng: np.random.Generator) -> tupl
     parts = _parts(plan, depth, allowed)
     weight = sum(part for _, part in parts)
     mask = (weight > 0.5) & (allowed > 0.5)
-    intended = np.count_nonzero(depth > 0.0)
-    if np.count_nonzero(mask) < 8:
+    intended = int(np.count_nonzero(depth > 0.0))
+    made = int(np.count_nonzero(mask))
+    if made < 8:
         return 0.0, None
     size_mm, count = _extent(mask)
-    return np.count_nonzero(mask) / max(intended, 1), Lesion(plan, box, parts, mask, size_mm, count)
+    return made / max(intended, 1), Lesion(plan, box, parts, mask, size_mm, count)
 
 
 def _blob_centres(

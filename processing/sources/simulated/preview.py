@@ -78,7 +78,7 @@ def _truth_folder(root: Path, study: str) -> Path:
 def _draw_study(row: np.ndarray, root: Path, study: str) -> None:
     """One row: the slice in which most of the lesions is seen, at the same scanner position in every sequence."""
     truth = _truth_folder(root, study)
-    labels = nib.load(truth / f"{study}_desc-lesions_dseg.nii.gz")
+    labels = nib.Nifti1Image.from_filename(truth / f"{study}_desc-lesions_dseg.nii.gz")
     findings = json.loads((truth / f"{study}_findings.json").read_text())["findings"]
     label_map = np.asarray(labels.dataobj)
     centre_mm, z_mm = _view(label_map, labels.affine)
@@ -89,7 +89,7 @@ def _draw_study(row: np.ndarray, root: Path, study: str) -> None:
         path = root / study.replace("_", "/") / (FILE_SUFFIXES[sequence].format(study) + ".nii.gz")
         if not path.exists():
             continue
-        image = nib.load(path)
+        image = nib.Nifti1Image.from_filename(path)
         picture = _sample(np.asarray(image.dataobj, dtype=np.float32), image.affine, centre_mm, z_mm, order=1)
         top = 3000.0 if sequence == "ADC" else max(float(np.percentile(picture, 99.7)), 1.0)
         axis.imshow(picture.T, origin="lower", cmap="gray", vmin=0.0, vmax=top)

@@ -10,7 +10,6 @@ import logging
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -118,23 +117,18 @@ def _open_partial(config: SimulationConfig, out: Path) -> Path:
 def _make_studies(config: SimulationConfig, partial: Path, visits: list[tuple[int, int]]) -> None:
     """Make and write the studies, in this process or in several; the bar shows on a terminal only."""
     template = load_template()
-    with tqdm(total=len(visits), unit="study", desc="simulate", disable=None) as bar:
-        for _ in _run_jobs(template, config, partial, visits):
-            bar.update()
-
-
-def _run_jobs(
-    template: Template, config: SimulationConfig, partial: Path, visits: list[tuple[int, int]]
-) -> Iterator[None]:
     jobs = [(str(partial), config.seed, patient, session) for patient, session in visits]
     workers = min(config.workers, len(jobs))
-    if workers == 1:
-        for job in jobs:
-            yield _write_job(template, job)
-        return
-    # Workers are spawned, not forked: forking a process that holds threads (torch, BLAS) can hang.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _keep_template, (template,)) as pool:
-        yield from pool.map(_write_job_of_worker, jobs)
+    with tqdm(total=len(jobs), unit="study", desc="simulate", disable=None) as bar:
+        if workers == 1:
+            for job in jobs:
+                _write_job(template, job)
+                bar.update()
+            return
+        # Workers are spawned, not forked: forking a process that holds threads (torch, BLAS) can hang.
+        with ProcessPoolExecutor(workers, get_context("spawn"), _keep_template, (template,)) as pool:
+            for _ in pool.map(_write_job_of_worker, jobs):
+                bar.update()
 
 
 _worker_template: list[Template] = []
