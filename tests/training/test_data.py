@@ -1,0 +1,178 @@
+"""Batches: what one holds, and that it depends on seed, epoch and study alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from selip.processing.rendering import swap_laterality
+from selip.training.config import AugmentationConfig, PretrainData
+from selip.training.data import BatchSource, StudyTexts
+from selip.training.tokenizer import train_tokenizer
+
+DATA = PretrainData(studies="-", findings="-", volumes="-", batch_studies=8, normal_rate=0.25, max_text_tokens=120)
+STILL = AugmentationConfig(flip_probability=0.0, max_shift_mm=0.0, max_gamma=0.0, max_gain=0.0, drop_sequence_id=0.0)
+ALL_KINDS = ("series", "finding", "impression", "report")
+
+
+@pytest.fixture
+def make_source(memory_studies, memory_table):
+    texts = StudyTexts(replace(DATA, text_items=ALL_KINDS))
+    tokenizer = train_tokenizer(texts.corpus(memory_studies), vocabulary_size=600, max_tokens=120)
+
+    def make(augmentation=STILL, *, seed=0, process_index=0, num_processes=1, studies=memory_studies, **data):
+        return BatchSource(
+            studies,
+            memory_table,
+            tokenizer,
+            replace(DATA, **data),
+            augmentation,
+            seed=seed,
+            process_index=process_index,
+            num_processes=num_processes,
+        )
+
+    return make
+
+
+def texts_of(source, batch) -> list[str]:
+    ids, mask = batch["inputs"]["input_ids"], batch["inputs"]["attention_mask"]
+    return [
+        source.tokenizer.decode(row[keep.bool()], skip_special_tokens=True) for row, keep in zip(ids, mask, strict=True)
+    ]
+
+
+def test_no_text_occurs_twice_in_a_batch(make_source):
+    """Texts are unique across a global batch, and every abnormal study comes at most once an epoch."""
+    source = make_source(AugmentationConfig())
+    for epoch in range(3):
+        seen = []
+        for batch in source.plan(epoch):
+            texts = [text.item.text for study in batch for text in study.texts]
+            assert len(set(texts)) == len(texts) == 8
+            seen += [study.study_id for study in batch]
+        assert len(set(seen)) == len(seen)
+
+
+def test_text_and_image_of_an_item_belong_together(make_source, memory_studies, memory_table):
+    """Each text is what its own study says of the series it is paired with, and the voxels are that series."""
+    source = make_source()
+    known = {study.study_id: study for study in memory_studies}
+    for step in range(4):
+        epoch, index = source.locate(step)
+        batch = source.batch(step)
+        drawn = source.plan(epoch)[index]
+        for number, (study, text) in enumerate(zip(drawn, texts_of(source, batch), strict=True)):
+            row = study.series[0]
+            assert text == source.texts.of_series(known[study.study_id], row.sequence).text
+            expected = memory_table.read(row.row).astype(np.float32) / 255
+            np.testing.assert_allclose(batch["inputs"]["pixel_values"][number, 0], expected, atol=1e-6)
+            assert batch["inputs"]["sequence_ids"][number, 0] == row.sequence_id
+
+
+def test_flip_exchanges_sides_in_image_and_text_together(make_source):
+    """A mirrored volume carries the text with left and right exchanged; doing so twice is doing nothing."""
+    plain, mirrored = make_source(STILL), make_source(replace(STILL, flip_probability=1.0))
+    lateral = 0
+    for study_id, study in plain.studies.items():
+        before, after = plain._draw(study, 0), mirrored._draw(study, 0)
+        assert before.series == after.series
+        text, swapped = before.texts[0].item, after.texts[0].item
+        assert swapped == swap_laterality(text) and swap_laterality(swapped) == text, study_id
+        lateral += swapped != text
+        images = [source._images([drawn])["pixel_values"] for source, drawn in ((plain, before), (mirrored, after))]
+        assert torch.equal(images[1], images[0].flip(2)) and not torch.equal(images[0], images[1])
+    assert lateral > 20
+
+
+def test_processes_share_the_batch_of_one(make_source):
+    """The batches of two processes, joined, are the batch of one; the targets are the same on both."""
+    kinds = {"text_items": ("series", "impression"), "series_per_study": 2}
+    one = make_source(AugmentationConfig(), **kinds)
+    ranks = [make_source(AugmentationConfig(), process_index=rank, num_processes=2, **kinds) for rank in (0, 1)]
+    for step in (0, 3, 7):
+        whole, parts = one.batch(step), [rank.batch(step) for rank in ranks]
+        for name in ("pixel_values", "series_mask", "sequence_ids", "text_series_mask"):
+            assert torch.equal(torch.cat([part["inputs"][name] for part in parts]), whole["inputs"][name]), name
+        assert sum((texts_of(one, part) for part in parts), []) == texts_of(one, whole)
+        shifted = [part["inputs"]["text_study"] + 4 * rank for rank, part in enumerate(parts)]
+        assert torch.equal(torch.cat(shifted), whole["text_study"])
+        for part in parts:
+            for name in ("text_study", "text_mask", "similarity"):
+                assert torch.equal(part[name], whole[name]), name
+
+
+def test_batch_depends_on_its_step_alone(make_source):
+    """A source asked for a late step at once gives what a source that came by all steps gives; seeds differ."""
+    walked, fresh = make_source(AugmentationConfig()), make_source(AugmentationConfig())
+    late = [walked.batch(step) for step in range(10)][9]
+    jumped = fresh.batch(9)
+    assert torch.equal(late["inputs"]["pixel_values"], jumped["inputs"]["pixel_values"])
+    assert torch.equal(late["inputs"]["input_ids"], jumped["inputs"]["input_ids"])
+    other = make_source(AugmentationConfig(), seed=1).batch(9)
+    assert not torch.equal(other["inputs"]["pixel_values"], jumped["inputs"]["pixel_values"])
+
+
+def test_normal_studies_come_at_the_stated_rate(make_source):
+    """No batch holds more normal studies than the rate says; with rate 0 there is none."""
+    for rate, most in ((0.25, 2), (0.0, 0)):
+        source = make_source(normal_rate=rate)
+        counts = [
+            sum(source.studies[study.study_id].report.normal for study in batch)
+            for epoch in range(3)
+            for batch in source.plan(epoch)
+        ]
+        assert max(counts) == most
+
+
+def test_all_kinds_of_text_name_the_series_they_speak_of(make_source, memory_studies):
+    """Series and finding items speak of one slot, impression and report of all; P is the same for every study."""
+    source = make_source(text_items=ALL_KINDS, series_per_study=2)
+    batch = source.batch(0)
+    inputs, per_study = batch["inputs"], 2 + 2 + 1 + 1
+    assert len(batch["text_mask"]) == 8 * per_study == len(inputs["input_ids"])
+    assert inputs["text_study"].tolist() == [number for number in range(8) for _ in range(per_study)]
+    own = torch.tensor([[1, 0], [0, 1], [1, 0], [0, 1]]).bool()
+    slots = inputs["text_series_mask"].reshape(8, per_study, 2)
+    drawn = source.plan(0)[0]
+    for number, study in enumerate(drawn):
+        assert torch.equal(slots[number, :4], own)
+        assert slots[number, 4:, : len(study.series)].all()
+    # padding says nothing and is like nothing
+    missing = ~batch["text_mask"]
+    assert (batch["similarity"][missing] == 0).all() and (batch["similarity"][:, missing] == 0).all()
+
+
+def test_similarity_is_between_the_texts_of_the_batch(make_source):
+    """Rows follow the texts: the diagonal is one, and equal clauses in another row are alike."""
+    batch = make_source().batch(0)
+    similarity = batch["similarity"]
+    assert torch.equal(similarity, similarity.T)
+    assert (similarity.diagonal() == 1).all()
+    assert 0 < (similarity > 0).float().mean() < 1
+
+
+def test_sequence_id_is_withheld_at_its_rate(make_source):
+    """With probability one, no sequence id is shown; the series are the same."""
+    shown, hidden = make_source(), make_source(replace(STILL, drop_sequence_id=1.0))
+    assert (shown.batch(0)["inputs"]["sequence_ids"] > 0).all()
+    assert (hidden.batch(0)["inputs"]["sequence_ids"] == 0).all()
+    assert torch.equal(shown.batch(0)["inputs"]["pixel_values"], hidden.batch(0)["inputs"]["pixel_values"])
+
+
+def test_studies_without_text_are_counted(make_source, memory_studies):
+    """A study whose report says nothing of its series is left out and counted, not paired with an empty text."""
+    silent = replace(memory_studies[1], report=memory_studies[1].report.model_copy(update={"findings": []}))
+    others = [study for study in memory_studies if study.study_id != silent.study_id]
+    source = make_source(studies=[silent, *others])
+    assert source.num_without_text == 1 + make_source(studies=others).num_without_text
+    assert silent.study_id not in source.studies
+
+
+def test_impossible_batches_are_refused(make_source, memory_studies):
+    """The message says what to change."""
+    with pytest.raises(ValueError, match="batch_studies"):
+        make_source(studies=memory_studies[:6])
+    with pytest.raises(ValueError, match="multiple of the 3 processes"):
+        make_source(num_processes=3)
