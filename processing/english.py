@@ -185,7 +185,7 @@ def _certainty(mention: Mention, marks: list[Mark], tokens: list[Token], own: li
         denied = governing == "absent" and not _is_list_end(tokens, last, cue.first)
         governing = "absent" if denied else str(cue.value)  # "no signal that suggests infarct" denies the infarct
         last = cue.stop
-    if governing in ("probable", "possible") and _is_new_item(tokens, last, mention.first):
+    if governing in ("probable", "possible") and not _is_hedged(mention, last, own, tokens):
         governing = "present"
     if governing != "present":
         return governing
@@ -202,6 +202,19 @@ def _certainty(mention: Mention, marks: list[Mark], tokens: list[Token], own: li
 
 def _is_list_end(tokens: list[Token], start: int, stop: int) -> bool:
     return any(t.word in (",", "and") for t in tokens[start:stop])
+
+
+def _is_hedged(mention: Mention, start: int, own: list[Mention], tokens: list[Token]) -> bool:
+    """Whether a hedge that ends at token `start` reaches a finding: the first behind it and those listed with it."""
+    position = start
+    for item in sorted((o for o in own if start <= o.first <= mention.first), key=lambda o: o.first):
+        words = {t.word for t in tokens[position : item.first]}
+        if _is_new_item(tokens, position, item.first):
+            return False
+        if position != start and (item.first - position > 5 or not words & {",", "and", "or", "/", "versus", "vs"}):
+            return False
+        position = item.stop
+    return True
 
 
 def _is_new_item(tokens: list[Token], start: int, stop: int) -> bool:

@@ -256,7 +256,8 @@ def attach_attributes(
                 setattr(owner, mark.kind, mark.value)
     low = tokens[start].start if start < len(tokens) else 0
     high = tokens[stop - 1].end if stop else 0
-    for size in _SIZE.finditer(text, low, high):
+    has_number = any(t.word[0].isdigit() for t in tokens[start:stop])
+    for size in _SIZE.finditer(text, low, high) if has_number else ():
         position = next((i for i in range(start, stop) if tokens[i].start >= size.start()), start)
         end = next((i for i in range(position, stop) if tokens[i].end >= size.end()), stop - 1) + 1
         owner = _owner(Mark("size", None, position, end), tokens, carriers)

@@ -5,6 +5,7 @@ finding is one that the report denies. `resolved` findings are not present.
 """
 
 import difflib
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -29,7 +30,7 @@ MAX_COUNT = 999
 MAX_SIZE_MM = 300.0  # more than any diameter of a head
 
 
-def _check_term(value: str, known: tuple[str, ...], field: str) -> str:
+def _check_term(value: str, known: Collection[str], field: str) -> str:
     if value in known:
         return value
     near = difflib.get_close_matches(value, known, n=3, cutoff=0.5)
@@ -42,11 +43,11 @@ def _check_term(value: str, known: tuple[str, ...], field: str) -> str:
 
 
 def _finding_term(value: str) -> str:
-    return _check_term(value, tuple(load_terms().findings), "finding")
+    return _check_term(value, load_terms().findings, "finding")
 
 
 def _site_term(value: str) -> str:
-    return _check_term(value, tuple(load_terms().sites), "site")
+    return _check_term(value, load_terms().sites, "site")
 
 
 def _morphology_term(value: str) -> str:

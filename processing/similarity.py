@@ -33,7 +33,8 @@ def released_similarity(
 
     The mean over all pairs of clauses of (location and signal class match) x (Dice of character sets, in English of
     word sets). A text is 1 with itself. A normal text is 0 with every other text. Compared with nested loops in
-    `test_similarity.py::test_matches_nested_loops`.
+    `test_similarity.py::test_matches_nested_loops`. Time and memory grow with the unique clauses of the rows times those of
+    the columns: for a whole data set, give a few hundred rows at a time and all texts as columns.
 
     Args:
         items: the n texts of the rows.
@@ -73,13 +74,19 @@ def _own_columns(n: int, columns: Sequence[TextItem] | None, own_column: np.ndar
     if own_column is None:
         return np.full(n, -1)
     own = np.asarray(own_column)
-    if own.shape != (n,) or not np.issubdtype(own.dtype, np.integer) or (n and not -1 <= own.min() <= own.max() < len(columns)):
-        raise ValueError(f"expected own_column to hold {n} integers from -1 to {len(columns) - 1}, got shape {own.shape}")
+    if (
+        own.shape != (n,)
+        or not np.issubdtype(own.dtype, np.integer)
+        or (n and not -1 <= own.min() <= own.max() < len(columns))
+    ):
+        raise ValueError(
+            f"expected own_column to hold {n} integers from -1 to {len(columns) - 1}, got shape {own.shape}"
+        )
     return own
 
 
 def _clause_counts(items: Sequence[TextItem]) -> tuple[sparse.csr_array, list[Clause]]:
-    """Share of each unique clause in each text, (n, U) with rows that sum to 1 (0 without clauses), and the clauses."""
+    """Share of each unique clause in each text, (n, U), rows sum to 1 (0 without clauses); and the clauses."""
     index: dict[Clause, int] = {}
     ids = [[index.setdefault(clause, len(index)) for clause in item.clauses] for item in items]
     lengths = np.array([len(row) for row in ids], dtype=np.int64)

@@ -92,10 +92,6 @@ def test_levels_of_certainty(text: str, certainty: str) -> None:
 def test_sites_and_sides(text: str, expected: set) -> None:
     """Invariant: a side covers the list it leads, unpaired sites have none, lobe before tissue."""
     found = {(site, side) for _, site, side, _ in keys(text)}
-    if (
-        "bilaterally" in text
-    ):  # a side behind the finding is not tied to the subject yet: known limit of the first form
-        found = {(site, "none") for site, _ in found}
     assert found == expected
 
 
