@@ -330,6 +330,7 @@ class SelipModel(SelipPreTrainedModel):
         return selip_recommended_loss(view_embeds, text_embeds, self.logit_scale, compared, similarity)
 
 
+# these classes are copied beside the weights when a model is saved
 SelipVisionConfig.register_for_auto_class()
 SelipConfig.register_for_auto_class()
 SelipVisionModel.register_for_auto_class("AutoModel")

@@ -336,3 +336,6 @@ def _collate(studies: list[ProcessedStudy], *, as_numpy: bool) -> BatchFeature:
         "affines": affines,
     }
     return BatchFeature(data if as_numpy else {key: torch.from_numpy(value) for key, value in data.items()})
+
+
+SelipImageProcessor.register_for_auto_class()

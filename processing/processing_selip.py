@@ -65,3 +65,6 @@ class SelipProcessor(ProcessorMixin):
             settings = {k: v for k, v in kwargs.items() if k in image_names}
             data.update(self.image_processor(images, return_tensors=return_tensors, **settings))
         return BatchFeature(data)
+
+
+SelipProcessor.register_for_auto_class()

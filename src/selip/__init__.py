@@ -52,7 +52,7 @@ def __dir__() -> list[str]:
 
 
 def register() -> None:
-    """Make the Auto classes of Transformers know SeLIP, and mark our classes as code that ships with a checkpoint.
+    """Make the Auto classes of Transformers know SeLIP.
 
     Calling it again changes nothing. It is called by the first use of a public model or processor class.
     """
@@ -69,10 +69,3 @@ def register() -> None:
     AutoModel.register(SelipVisionConfig, SelipVisionModel, exist_ok=True)
     AutoImageProcessor.register(SelipConfig, image_processor_classes={"pil": SelipImageProcessor}, exist_ok=True)
     AutoProcessor.register(SelipConfig, SelipProcessor, exist_ok=True)
-
-    SelipConfig.register_for_auto_class()
-    SelipVisionConfig.register_for_auto_class()
-    SelipVisionModel.register_for_auto_class("AutoModel")
-    SelipModel.register_for_auto_class("AutoModel")
-    SelipImageProcessor.register_for_auto_class()
-    SelipProcessor.register_for_auto_class()
