@@ -198,7 +198,9 @@ def load(target: str) -> Any:
 
 def shown(result: Any) -> str:
     """What a stage returned, as lines for a person; its own text if it has one."""
-    if dataclasses.is_dataclass(result) and type(result).__str__ is object.__str__:
+    if type(result).__str__ is not object.__str__:
+        return str(result)
+    if dataclasses.is_dataclass(result):
         result = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
     if not isinstance(result, dict):
         return str(result)
