@@ -277,8 +277,8 @@ def _merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[
         if mention.certainty == "present" and kinds[mention.term].kind == "diagnosis":
             last = described[-1] if described else None
             linked = last is not None and any(last.first <= link < mention.first for link in (*links, *brackets))
-            if last is not None and not last.sites:  # "foci of acute infarction"
-                linked = linked or [t.word for t in tokens[last.stop : mention.first]][:1] == ["of"]
+            if last is not None and mention.first - last.stop <= 3:  # "foci of acute infarction"
+                linked = linked or tokens[last.stop].word == "of"
             if last is not None and linked and kinds[last.term].kind == "description":
                 _absorb(mention, last)
                 own.remove(last)

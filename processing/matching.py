@@ -27,7 +27,7 @@ class Match(NamedTuple):
 
 def tokenize(text: str) -> list[Token]:
     """Words, numbers and punctuation marks of a text in order."""
-    return [Token(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
+    return [Token(m[0].lower(), *m.span()) for m in _TOKEN.finditer(text)]
 
 
 class PhraseMatcher:

@@ -30,8 +30,8 @@ SMALL_BELOW_MM = 10.0
 LARGE_FROM_MM = 30.0
 
 NORMAL_SENTENCE = {
-    "en": "the skull is normal, the brain parenchyma shows no abnormal signal, the ventricles and sulci are neither widened "
-    "nor narrowed, and the midline is not shifted",
+    "en": "the skull is normal, the brain parenchyma shows no abnormal signal, the ventricles and sulci are neither "
+    "widened nor narrowed, and the midline is not shifted",
     "zh": "颅骨未见异常，脑实质未见异常信号，脑室及脑沟未见扩张或变窄，中线结构无移位",
 }
 # Series whose exact kind is unknown are read as the plain kind; a series of unknown sequence is spoken of as "MRI".
@@ -87,7 +87,7 @@ def series_text(
 def finding_texts(
     report: StructuredReport, sequence: str, language: Language, unnamed: UnnamedPolicy = "visibility"
 ) -> list[TextItem]:
-    """One text per finding that the sequence shows, each once, in canonical order; the normal sentence of a normal study."""
+    """One text per finding that the sequence shows, in canonical order; the normal sentence of a normal study."""
     _check_sequence(sequence)
     if report.normal:
         return [_normal_item(sequence, language)]
@@ -96,7 +96,7 @@ def finding_texts(
 
 
 def study_text(report: StructuredReport, language: Language) -> TextItem | None:
-    """All findings of a study with the signals of all sequences, or None where a report is neither normal nor has a finding."""
+    """All findings of a study with all signals; None where the report is neither normal nor has a finding."""
     if report.normal:
         return _normal_item(None, language)
     clauses = _clauses(filter(is_abnormal, report.findings), None, language)
@@ -219,9 +219,13 @@ def _shapes(finding: Finding) -> list[str]:
 
 
 def _signal_words(finding: Finding, sequence: str | None, language: Language) -> tuple[list[str], list[str]]:
-    """Signal words of a series text (one sequence's), or of a study text (first those without a sequence, then a list)."""
+    """Signal words of a series text (its own), or of a study text (those without a sequence, then a list)."""
     names = load_lexicon(language).names["signals"]
-    redundant = {"restricted diffusion": "restricted", "abnormal enhancement": "enhancing", "meningeal enhancement": "enhancing"}
+    redundant = {
+        "restricted diffusion": "restricted",
+        "abnormal enhancement": "enhancing",
+        "meningeal enhancement": "enhancing",
+    }
     told = [s for s in finding.signals if s.signal != "none" and s.signal != redundant.get(finding.finding)]
 
     def words_of(column: str) -> list[str]:

@@ -32,9 +32,9 @@ def released_similarity(
     """Similarity of texts in the form SeLIP released (method.md 1.4).
 
     The mean over all pairs of clauses of (location and signal class match) x (Dice of character sets, in English of
-    word sets). A text is 1 with itself. A normal text is 0 with every other text. Compared with nested loops in
-    `test_similarity.py::test_matches_nested_loops`. Time and memory grow with the unique clauses of the rows times those of
-    the columns: for a whole data set, give a few hundred rows at a time and all texts as columns.
+    word sets). A text is 1 with itself; a normal text is 0 with every other text. `test_similarity.py` compares it with
+    nested loops. Time and memory grow with the unique clauses of the rows times those of the columns: for a whole data
+    set, give a few hundred rows at a time and all texts as columns.
 
     Args:
         items: the n texts of the rows.

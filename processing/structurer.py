@@ -99,11 +99,12 @@ def structure_report(findings: str, impression: str) -> StructuredReport:
         impression: text of the impression section, may be empty.
     """
     reading = _Reading()
-    for reading.section, section in enumerate((findings, impression)):
-        for sentence in split_sentences(section):
+    sections = [split_sentences(section) for section in (findings, impression)]
+    for reading.section, section in enumerate(sections):
+        for sentence in section:
             _read(sentence.text, reading)
     entries = [_to_finding(entry) for entry in reading.entries[:MAX_FINDINGS]]
-    sentences = [" ".join(s.text.split())[:MAX_SENTENCE_CHARACTERS] for s in split_sentences(impression)]
+    sentences = [" ".join(s.text.split())[:MAX_SENTENCE_CHARACTERS] for s in sections[1]]
     return StructuredReport(normal=is_normal(entries), findings=entries, impression=sentences[:MAX_IMPRESSION])
 
 

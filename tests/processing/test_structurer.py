@@ -152,6 +152,9 @@ def test_description_and_unhedged_diagnosis_are_one_entry() -> None:
     (one,) = read("T2 hyperintensity in the left thalamus consistent with acute infarct.")
     assert (one.finding, one.site, one.laterality) == ("acute infarct", "thalamus", "left")
     assert {(s.sequence, s.signal) for s in one.signals} == {("T2w", "hyper")}
+    assert keys("In the left thalamus there are several foci of acute infarction.") == {
+        ("acute infarct", "thalamus", "left", "present")
+    }
     assert keys("T2 hyperintensity in the left thalamus, suspicious for acute infarct.") == {
         ("signal abnormality", "thalamus", "left", "present"),
         ("acute infarct", "thalamus", "left", "probable"),
