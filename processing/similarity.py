@@ -32,7 +32,7 @@ def released_similarity(
     """Similarity of texts in the form SeLIP released (method.md 1.4).
 
     The mean over all pairs of clauses of (location and signal class match) x (Dice of character sets, in English of
-    word sets). A text is 1 with itself; a normal text is 0 with every other text. `test_similarity.py` compares it with
+    word sets). A text is 1 with itself; a normal text is 0 with every other one. `test_similarity.py` compares it with
     nested loops. Time and memory grow with the unique clauses of the rows times those of the columns: for a whole data
     set, give a few hundred rows at a time and all texts as columns.
 
