@@ -72,8 +72,8 @@ def card_context(config: CardConfig) -> dict[str, Any]:
 def _training_facts(state: dict[str, Any]) -> dict[str, str]:
     """Readable facts of the training state; what it does not hold is left out."""
     facts = {}
-    if state.get("best_step"):
-        facts["step of this checkpoint"] = f"{state['best_step']}"
+    if state.get("step"):
+        facts["step of this checkpoint"] = f"{state['step']}"
     if state.get("seconds"):
         facts["time"] = f"{state['seconds'] / 60:.1f} minutes of training"
     for key, value in (state.get("environment") or {}).items():

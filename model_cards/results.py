@@ -84,7 +84,7 @@ def _row(group: str, metrics: dict[str, Any], intervals: dict[str, Any]) -> Resu
 
     def number(metric: str) -> str:
         value = metrics.get(f"{group}/{metric}")
-        return "" if value is None else f"{value:.0f}"
+        return "" if value is None else f"{value:.1f}".removesuffix(".0")
 
     ends = intervals.get(f"{group}/recall@5")
     return ResultRow(
