@@ -17,7 +17,7 @@ EDGE_TOLERANCE = 1e-3
 """Voxels by which a target centre may lie beyond the source's edge: rounding must not drop a layer."""
 
 
-def canonical_axes(affine: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+def canonical_axes(affine: np.ndarray) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     """Find the axis order and flips that bring a grid closest to RAS+.
 
     Args:
@@ -150,7 +150,9 @@ def block_mean(volume: np.ndarray, factors: list[int]) -> torch.Tensor:
     # torch knows no negative strides; "K" copies in the order the voxels lie in memory, which is several times faster
     # than a transposing copy
     tensor = torch.from_numpy(np.array(volume, dtype=np.float32, order="K"))
-    for k in sorted(range(3), key=lambda k: -tensor.stride(k)):  # outer axes first: long contiguous rows
+    for k in sorted(
+        range(3), key=lambda k: tensor.stride()[k], reverse=True
+    ):  # outer axes first: long contiguous rows
         f, n = factors[k], tensor.shape[k] // factors[k]
         if f > 1:
             rows = [tensor[(slice(None),) * k + (slice(i, n * f, f),)] for i in range(f)]
@@ -175,7 +177,7 @@ def _smooth(tensor: torch.Tensor, axis: int, variance: float) -> torch.Tensor:
     columns = (torch.arange(n)[:, None] + offsets).clamp(0, n - 1)
     band = torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, columns, (weights / weights.sum()).expand(n, -1))
     band = band.float()
-    memory = sorted(range(3), key=lambda k: -tensor.stride(k))
+    memory = sorted(range(3), key=lambda k: tensor.stride()[k], reverse=True)
     stored = tensor.permute(memory)  # (x, y, z) -> memory order, so that no product has to copy
     place = memory.index(axis)
     if place == 0:

@@ -23,7 +23,7 @@ FOREGROUND_FRACTION = 0.1
 ROBUST_PERCENTILES = (2.0, 98.0)
 """Percentiles that span the robust intensity range (Smith 2002)."""
 MAX_FOREGROUND = 0.8
-"""Largest foreground share of a field of view that still shows where the head ends; an ellipse in a frame fills 0.79."""
+"""Largest foreground share of a field of view that shows where the head ends; an ellipse in a frame has 0.79."""
 CORE_DEPTH_MM = 16.0
 """Depth below the head's outline, in the axial plane, at which scalp and skull (10 to 15 mm) are left behind."""
 MIN_VERTEX_AREA_MM2 = 600.0
@@ -111,7 +111,8 @@ def _shared_grid(coarse: list[tuple[np.ndarray, np.ndarray]], where: str) -> tup
         )
     affine = np.diag([COARSE_MM, COARSE_MM, COARSE_MM, 1.0])
     affine[:3, 3] = low * COARSE_MM
-    return affine, tuple(int(n) for n in high - low + 1)
+    x, y, z = (int(n) for n in high - low + 1)
+    return affine, (x, y, z)
 
 
 def largest_part(mask: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 try:
     import nibabel as nib
 except ImportError:  # arrays with an affine still work; a file then says what to install
-    nib = None
+    nib = None  # type: ignore[assignment]  # the usual form of an optional import
 
 VOLUME_ERROR_REASONS = (
     "missing",

@@ -40,17 +40,20 @@ def grid_points(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
     return index @ affine[:3, :3].T + affine[:3, 3]
 
 
-def grid_over_head(
-    spacing_mm: tuple[float, float, float], angles_deg: tuple[float, float] = (0.0, 0.0), field_mm: float = 220.0
+def tilted_grid(
+    spacing_mm: tuple[float, float, float],
+    angles_deg: tuple[float, float],
+    field_mm: float,
+    centre_mm: np.ndarray = HEAD_CENTRE_MM,
 ) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape and affine of a cubic field of view around the head, tilted about the x and then the z axis."""
+    """Shape and affine of a cubic field of view, tilted about the x and then the z axis."""
     a, b = np.deg2rad(angles_deg)
     about_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     about_z = np.array([[np.cos(b), -np.sin(b), 0], [np.sin(b), np.cos(b), 0], [0, 0, 1]])
-    shape = tuple(round(field_mm / s) for s in spacing_mm)
+    shape = (round(field_mm / spacing_mm[0]), round(field_mm / spacing_mm[1]), round(field_mm / spacing_mm[2]))
     affine = np.eye(4)
     affine[:3, :3] = about_z @ about_x @ np.diag(spacing_mm)
-    affine[:3, 3] = HEAD_CENTRE_MM - affine[:3, :3] @ ((np.array(shape) - 1) / 2.0)
+    affine[:3, 3] = centre_mm - affine[:3, :3] @ ((np.array(shape) - 1) / 2.0)
     return shape, affine
 
 
@@ -66,7 +69,7 @@ def make_head() -> Callable[..., nib.Nifti1Image]:
         scale: float = 1.0,
         field_mm: float = 220.0,
     ) -> nib.Nifti1Image:
-        shape, affine = grid_over_head(spacing_mm, angles_deg, field_mm)
+        shape, affine = tilted_grid(spacing_mm, angles_deg, field_mm)
         values = scale * head_values(grid_points(shape, affine), neck=neck)
         return nib.Nifti1Image(values.astype(np.float32), affine)
 
@@ -75,14 +78,14 @@ def make_head() -> Callable[..., nib.Nifti1Image]:
 
 @pytest.fixture(scope="session")
 def make_ball() -> Callable[..., nib.Nifti1Image]:
-    """Factory of masks of the bright ball on a grid over the head."""
+    """Factory of ellipsoid masks around the bright ball, on a grid of 60 mm that just holds them."""
 
     def make(
         spacing_mm: tuple[float, float, float],
         angles_deg: tuple[float, float] = (0.0, 0.0),
         radii_mm: tuple[float, float, float] = (18.0, 14.0, 16.0),
     ) -> nib.Nifti1Image:
-        shape, affine = grid_over_head(spacing_mm, angles_deg)
+        shape, affine = tilted_grid(spacing_mm, angles_deg, 60.0, LEFT_BALL_MM + 0.21)
         distance = np.linalg.norm((grid_points(shape, affine) - LEFT_BALL_MM) / np.array(radii_mm), axis=-1)
         return nib.Nifti1Image((distance <= 1.0).astype(np.uint8), affine)
 
