@@ -219,10 +219,12 @@ def _sequence_groups(
     starts = {s.first for s in signals}
     result = []
     for group in _groups(sequences, marks, tokens):
-        tail = group[-1]
+        cut = len(group) - 1
+        while cut and tokens[group[cut].first - 1].word == "/":  # "T2/FLAIR" is never parted
+            cut -= 1
         signal = _signal_of(group[:1], signals, tokens)
-        if len(group) > 1 and tail.stop in starts and signal is not None and signal.first < group[0].first:
-            result += [group[:-1], [tail]]
+        if cut and group[-1].stop in starts and signal is not None and signal.first < group[0].first:
+            result += [group[:cut], group[cut:]]
         else:
             result.append(group)
     return result

@@ -16,7 +16,7 @@ What enters a text
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, overload
 
@@ -200,7 +200,7 @@ def _describe_in_english(words: list[str], own: list[str], listed: list[str], fi
     return text + (direction if finding.finding == "midline shift" else "")
 
 
-def _count_word(finding: Finding, names: dict[str, str]) -> str:
+def _count_word(finding: Finding, names: Mapping[str, str]) -> str:
     several = isinstance(finding.count, int) and finding.count > 1
     return names["multiple"] if several else names.get(str(finding.count), "")
 

@@ -7,6 +7,7 @@ merges the mentions of one lesion, and writes the findings table.
 import logging
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -277,7 +278,7 @@ def structure_studies(config: StructureConfig) -> StructuringSummary:
     return summary
 
 
-def _structure_study(study: dict[str, Any]) -> tuple[StructuredReport | None, str]:
+def _structure_study(study: Mapping[str, Any]) -> tuple[StructuredReport | None, str]:
     sections = study["report"] or {}
     findings, impression = sections.get("findings") or "", sections.get("impression") or ""
     if not (findings + impression).strip():

@@ -109,6 +109,10 @@ def test_sites_and_sides(text: str, expected: set) -> None:
         ("Enhancing lesion in the pons.", {("T1c", "enhancing")}),
         ("Hyperintense lesion in the pons.", {("any", "hyper")}),
         ("There is a lesion in the pons. It is dark on T1.", {("T1w", "hypo")}),
+        (
+            "Lesion in the pons, hypointense on T1 and T2/FLAIR hyperintense.",
+            {("T1w", "hypo"), ("T2w", "hyper"), ("FLAIR", "hyper")},
+        ),
         ("Increased T2 signal in the pons.", {("T2w", "hyper")}),
         ("Lesion in the pons, hyperintense on T2, FLAIR hypointense.", {("T2w", "hyper"), ("FLAIR", "hypo")}),
     ],
