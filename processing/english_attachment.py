@@ -233,6 +233,9 @@ def _sequence_groups(
 def _signal_of(group: list[Mark], signals: list[Mark], tokens: list[Token]) -> Mark | None:
     before = [s for s in signals if s.stop <= group[0].first]
     after = [s for s in signals if s.first >= group[-1].stop]
+    is_led = bool(after) and after[0].first == group[-1].stop
+    if is_led and (not before or group[0].first - before[-1].stop > 2):  # "... on T1 and T2 hyperintense"
+        return after[0]
     if before:
         gap = {t.word for t in tokens[before[-1].stop : group[0].first]}
         if gap & {"on", "in"} and len(gap) <= 8 and "," not in gap:
