@@ -1,6 +1,8 @@
 """From one study to rows of the volumes table, and many studies over several processes in order."""
 
 import multiprocessing
+import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -24,7 +26,8 @@ def image_processor_of(size: str) -> Any:
     """Return the image processor of a size (a key of its `PRESETS`); made once in each process."""
     from selip.processing.image_processing_selip import PRESETS, SelipImageProcessor  # torch: readers do not need it
 
-    return SelipImageProcessor(**PRESETS[size])
+    preset: dict[str, Any] = PRESETS[size]
+    return SelipImageProcessor(**preset)
 
 
 def prepare_study(study: StudyRow, size: str) -> Prepared:
@@ -102,11 +105,20 @@ def stored_rows(study: StudyRow, inputs: list[Any], processed: Any) -> list[dict
     return rows
 
 
-def _limit_threads() -> None:
-    """One thread a worker: the processes share the cores already."""
+def _start_worker() -> None:
+    """One thread a worker, as the processes share the cores already; and no worker outlives the run."""
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    """End this worker when the parent is gone: a killed parent cannot tell it, and it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
 
 
 def map_studies(studies: Iterable[StudyRow], size: str, num_proc: int) -> Iterator[Prepared]:
@@ -119,7 +131,7 @@ def map_studies(studies: Iterable[StudyRow], size: str, num_proc: int) -> Iterat
         yield from (prepare_study(study, size) for study in studies)
         return
     context = multiprocessing.get_context("spawn")  # torch and Arrow threads do not survive a fork
-    pool = ProcessPoolExecutor(num_proc, mp_context=context, initializer=_limit_threads)
+    pool = ProcessPoolExecutor(num_proc, mp_context=context, initializer=_start_worker)
     try:
         waiting: deque[Future[Prepared]] = deque()
         for study in studies:

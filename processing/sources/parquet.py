@@ -64,12 +64,15 @@ def _embedded(cell: dict[str, Any], study_id: str) -> dict[str, Any]:
 
 def _embedded_row(row: StudyRow) -> tuple[dict[str, Any], int]:
     """Return a row with embedded volumes and masks, and the number of bytes embedded."""
-    parts = {
-        name: [{**item, "volume": _embedded(item["volume"], row["study_id"])} for item in items]
-        for name, items in (("series", row["series"]), ("masks", row["masks"]))
-    }
-    size = sum(len(item["volume"]["bytes"]) for items in parts.values() for item in items)
-    return {**row, **parts}, size
+    series: list[dict[str, Any]] = [
+        {**item, "volume": _embedded(item["volume"], row["study_id"])} for item in row["series"]
+    ]
+    masks: list[dict[str, Any]] = [
+        {**item, "volume": _embedded(item["volume"], row["study_id"])} for item in row["masks"]
+    ]
+    cells: list[dict[str, Any]] = [item["volume"] for item in series] + [item["volume"] for item in masks]
+    size = sum(len(cell["bytes"]) for cell in cells)
+    return {**row, "series": series, "masks": masks}, size
 
 
 def _row_groups(rows: Iterator[StudyRow]) -> Iterator[tuple[pa.Table, int]]:

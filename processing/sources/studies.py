@@ -292,7 +292,11 @@ def load_studies(path: str | Path, *, root: str | Path | None = None) -> Dataset
     if (folder / EXPORT_INFO_NAME).exists():
         if root is not None:
             raise ValueError(f"root: the export in {folder} embeds its volumes; leave root out")
-        return _with_all_splits(load_dataset(str(folder)))
+        # Files are named one by one: then the cache of `datasets` (5.2) goes by path and time. For a bare local folder
+        # it goes by the last name and the README.
+        files = {name: sorted(str(path) for path in folder.glob(f"data/{name}-*.parquet")) for name in SPLITS}
+        named = {name: paths for name, paths in files.items() if paths}
+        return _with_all_splits(load_dataset("parquet", data_files=named))
     return _load_local(folder, root)
 
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -114,6 +115,22 @@ def digests(folder: Path) -> dict[str, str]:
 def damaged(table: Path, name: str) -> Path:
     """Return the one file of the source with this name."""
     return next((table.parent / "bids").rglob(name))
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
+    """Wait until something is true, or fail."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def is_alive(process: int) -> bool:
+    """Tell whether a process runs; one that ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 class TestContents:
@@ -350,6 +367,28 @@ class TestResuming:
             if calls < at:
                 break
         assert deaths > 20
+
+    @pytest.mark.slow
+    @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to list processes")
+    def test_killed_process_leaves_no_worker_and_its_run_goes_on(self, tmp_path: Path) -> None:
+        """Real processor, two workers, SIGKILL after the first chunk: workers end, the rerun gives the same bytes."""
+        table = make_table(tmp_path, 40)
+        program = (
+            "import sys; from pathlib import Path; from selip.training.config import PrepareConfig;"
+            "from selip.training.volumes import prepare_volumes;"
+            "prepare_volumes(PrepareConfig(Path(sys.argv[1]), Path(sys.argv[2]), num_proc=2))"
+        )
+        run = subprocess.Popen([sys.executable, "-c", program, str(table), str(tmp_path / "out")])
+        journal = tmp_path / "out" / volume_shards.JOURNAL_NAME
+        wait_for(lambda: journal.exists() and len(journal.read_text().splitlines()) > 1)
+        workers = [int(child) for child in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()]
+        assert len(workers) >= 2
+        run.kill()
+        run.wait()
+        wait_for(lambda: not any(is_alive(worker) for worker in workers))
+        prepare_volumes(config(table, tmp_path / "out"))
+        prepare_volumes(config(table, tmp_path / "whole"))
+        assert digests(tmp_path / "out") == digests(tmp_path / "whole")
 
     def test_neither_lost_data_nor_other_settings_are_continued(
         self, shared_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_in: None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import nibabel
 import numpy as np
 import pyarrow.parquet as pq
@@ -117,6 +118,22 @@ def test_load_studies_reads_both_forms_alike(table: Path, tmp_path: Path) -> Non
                 np.testing.assert_array_equal(
                     np.asarray(a["volume"].nifti_image.dataobj), np.asarray(b["volume"].nifti_image.dataobj)
                 )
+
+
+def test_exports_of_one_name_are_told_apart_by_the_cache(table: Path, bids: Path, tmp_path: Path) -> None:
+    """Plain load_dataset of another folder of the same name, and of a replaced export, gives their own rows.
+
+    The cache of `datasets` 5.2 gave the first folder's rows for both.
+    """
+    for study in ("sub-0002_ses-01", "sub-0003_ses-01"):
+        next(bids.rglob(f"{study}_report.txt")).unlink()
+        ingest_bids(IngestConfig(bids, table, overwrite=True))
+        expected = {row["study_id"] for row in iter_studies(table)}
+        assert study not in expected
+        for folder in (tmp_path / study / "export", tmp_path / "same" / "export"):
+            export_parquet(ExportConfig(table, folder, overwrite=True))
+            loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+            assert {study_id for part in loaded.values() for study_id in part["study_id"]} == expected
 
 
 def test_empty_split_is_an_empty_dataset(bids: Path, tmp_path: Path) -> None:
