@@ -147,13 +147,15 @@ class EvaluateConfig:
     task: Literal["retrieval"] = field(default="retrieval", metadata={"help": "What is evaluated."})
     volumes: Path | None = field(
         default=None,
-        metadata={"help": "Volumes table of these studies; without one the NIfTI files are read by the checkpoint's processor."},
+        metadata={"help": "Volumes table of these studies; without one the NIfTI files are read."},
     )
     findings: Path | None = field(
         default=None,
         metadata={"help": "Findings table, used as reference only for studies whose true findings are not known."},
     )
-    split: Literal["train", "validation", "test"] = field(default="test", metadata={"help": "Studies that are evaluated."})
+    split: Literal["train", "validation", "test"] = field(
+        default="test", metadata={"help": "Studies that are evaluated."}
+    )
     out: Path | None = field(
         default=None,
         metadata={
@@ -162,7 +164,9 @@ class EvaluateConfig:
         },
     )
     batch_size: int = field(default=16, metadata={"help": "Series embedded at once."})
-    bootstrap_samples: int = field(default=1000, metadata={"help": "Draws of patients behind each interval; 0: no intervals."})
+    bootstrap_samples: int = field(
+        default=1000, metadata={"help": "Draws of patients behind each interval; 0: no intervals."}
+    )
     seed: int = field(default=0, metadata={"help": "Seed of the bootstrap and of which cases are pictured."})
     num_figure_cases: int = field(
         default=6, metadata={"help": "Cases in the picture of examples; 0: no pictures (they need the extra `plots`)."}

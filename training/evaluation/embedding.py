@@ -4,7 +4,6 @@ A series is embedded alone, as a study of one series, on the box of its whole st
 from the volumes table or from the NIfTI files.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,18 +16,25 @@ from datasets import Dataset
 from tqdm import tqdm
 
 from selip.processing.image_processing_selip import SeriesInput
+from selip.processing.intensity_selip import dequantise, quantise
+from selip.processing.nifti_selip import VolumeError
 
 from .gallery import RetrievalGallery
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class BoxedSeries:
-    """One series on the box of its study: `volume` float32 (X, Y, Z) in [0, 1], and its sequence id."""
+    """One series on the box of its study.
+
+    Attributes:
+        volume: float32 (X, Y, Z) in [0, 1].
+        sequence_id: Number of the sequence.
+        affine: float64 (4, 4), box voxel to scanner mm.
+    """
 
     volume: npt.NDArray[np.float32]
     sequence_id: int
+    affine: npt.NDArray[np.float64]
 
 
 class SeriesSource(Protocol):
@@ -67,10 +73,11 @@ class PreparedSeries:
         found: dict[str, BoxedSeries | str] = {}
         for series_id in series_ids:
             if series_id not in rows:
-                found[series_id] = "series that the volumes table does not hold"
+                found[series_id] = "not in the volumes table"
                 continue
-            volume = self.table.read(rows[series_id].row).astype(np.float32) / 255.0
-            found[series_id] = BoxedSeries(volume, int(rows[series_id].sequence_id))
+            row = rows[series_id]
+            volume = dequantise(self.table.read(row.row))
+            found[series_id] = BoxedSeries(volume, int(row.sequence_id), self.table.affine(row.row))
         return found
 
 
@@ -88,21 +95,19 @@ class NiftiSeries:
         self.position = {study_id: place for place, study_id in enumerate(studies["study_id"])}
 
     def study(self, study_id: str, series_ids: Sequence[str]) -> dict[str, BoxedSeries | str]:
-        """See `SeriesSource`. A study with one unreadable series is left out whole: its box would be another."""
+        """See `SeriesSource`. As in preparation: unusable series are left out, values are rounded to 8 bits."""
         cells = self.rows[self.position[study_id]].to_pylist()[0]["series"]
         inputs = [SeriesInput(cell["volume"], cell["sequence"], cell["series_id"]) for cell in cells]
         try:
-            boxed = self.image_processor.process_study(inputs, study_id=study_id)
-        except ValueError as error:
-            reason = getattr(error, "reason", None)
-            if reason is None:
-                raise
-            logger.warning("study %s left out: %s", study_id, error)
-            return {series_id: f"series of a study with an unusable volume ({reason})" for series_id in series_ids}
-        found = {
-            cell["series_id"]: BoxedSeries(np.asarray(volume, dtype=np.float32), int(sequence_id))
-            for cell, volume, sequence_id in zip(cells, boxed.volumes, boxed.sequence_ids, strict=True)
+            boxed = self.image_processor.process_study(inputs, study_id, skip_invalid=True)
+        except VolumeError as error:
+            return {series_id: f"unusable volume ({error.reason})" for series_id in series_ids}
+        found: dict[str, BoxedSeries | str] = {
+            inputs[place].series_id: f"unusable volume ({error.reason})" for place, error in boxed.errors
         }
+        for place, volume, sequence_id in zip(boxed.kept, boxed.volumes, boxed.sequence_ids, strict=True):
+            stored = dequantise(quantise(volume))
+            found[inputs[place].series_id] = BoxedSeries(stored, int(sequence_id), boxed.affine)
         return {series_id: found[series_id] for series_id in series_ids}
 
 

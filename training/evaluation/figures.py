@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 # Families with Chinese glyphs, tried before matplotlib's own font where a machine has them.
 _CJK_FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "PingFang SC", "SimHei")
-_TEXT_COLUMNS = 88
-_LINE_INCHES = 0.168
-_IMAGE_INCHES = 2.1
-_RIGHT, _RELATED, _WRONG = "#12703c", "#8a5a00", "#444444"
+_TEXT_COLUMNS = 90
+_LINE_INCHES = 0.185
+_IMAGE_INCHES = 2.3
+_OWN, _RIGHT, _RELATED, _WRONG = "#1f3f7f", "#12703c", "#8a5a00", "#444444"
 
 
 @contextmanager
@@ -69,7 +69,7 @@ class RetrievalExample:
         own_text: The text of this series.
         rank: Rank of the best hit among `num_candidates`.
         retrieved: Best first.
-        slices: Axial slice indices to show; empty = spread over the head.
+        lesions: bool (X, Y, Z) true lesions, outlined and used to choose the slices; None where none are known.
     """
 
     volume: npt.NDArray[Any]
@@ -79,7 +79,7 @@ class RetrievalExample:
     rank: int
     num_candidates: int
     retrieved: Sequence[RetrievedText]
-    slices: Sequence[int] = ()
+    lesions: npt.NDArray[np.bool_] | None = None
 
 
 @_fonts()
@@ -103,10 +103,12 @@ def draw_examples(examples: Sequence[RetrievalExample], path: str | Path, *, tit
         bottom=0.005, wspace=0.03, hspace=0.04,
     )  # fmt: skip
     figure.text(0.01, 1 - 0.3 / (sum(heights) + 0.9), title, fontsize=14, fontweight="bold", va="center")
-    legend = "green: right report (same findings at the same places)   brown: partly right   grey: not relevant"
+    legend = "green: right report (same findings at the same places)    brown: partly right    grey: not relevant"
+    if any(example.lesions is not None for example in examples):
+        legend += "    blue outline: true lesions of the study, also those that this sequence hides"
     figure.text(0.01, 1 - 0.58 / (sum(heights) + 0.9), legend, fontsize=9, color="#555555", va="center")
     for row, (example, lines) in enumerate(zip(examples, blocks, strict=True)):
-        for column, z in enumerate((list(example.slices) or spread_slices(example.volume))[:3]):
+        for column, z in enumerate(shown_slices(example)):
             _draw_slice(figure.add_subplot(grid[row, column]), example, z)
         _draw_lines(figure.add_subplot(grid[row, 3]), lines, heights[row])
     _save(figure, path)
@@ -169,6 +171,23 @@ def spread_slices(volume: npt.NDArray[Any], count: int = 3) -> list[int]:
     return [round(low + share * (high - low)) for share in np.linspace(0.35, 0.75, count)]
 
 
+def shown_slices(example: RetrievalExample, count: int = 3) -> list[int]:
+    """Axial slices of an example: first those with most lesion, none beside another, then spread ones; ascending."""
+    chosen: list[int] = []
+    if example.lesions is not None:
+        area = example.lesions.sum(axis=(0, 1)).astype(np.int64)
+        while area.any() and len(chosen) < count:
+            best = int(area.argmax())
+            chosen.append(best)
+            area[max(0, best - 1) : best + 2] = 0
+    spare = [z for z in spread_slices(example.volume, 2 * count) if z not in chosen]
+    # Of the spare ones those farthest from what is shown already.
+    while spare and len(chosen) < count:
+        chosen.append(max(spare, key=lambda z: min((abs(z - other) for other in chosen), default=0)))
+        spare.remove(chosen[-1])
+    return sorted(chosen)
+
+
 def axial_view(volume: npt.NDArray[Any], z: int) -> npt.NDArray[Any]:
     """One axial slice of a RAS+ volume as a picture (rows, columns): anterior on top, patient's right on the left."""
     return np.asarray(volume[::-1, ::-1, z].T)  # (X, Y) -> (Y, X), both reversed
@@ -201,24 +220,40 @@ def _tokens(text: str) -> list[str]:
     return tokens
 
 
-def _example_lines(example: RetrievalExample) -> list[tuple[str, str, bool]]:
-    """Lines of the text panel: (text, colour, bold)."""
-    lines = [(f"{example.title}:  right report at rank {example.rank} of {example.num_candidates}", "black", True)]
-    lines += [(line, "#1f3f7f", False) for line in wrap(f"own report:  {example.own_text}", _TEXT_COLUMNS + 12)]
+@dataclass(frozen=True)
+class _Line:
+    """One line of a text panel: `head` in a narrow column of its own, `text` beside it."""
+
+    head: str
+    text: str
+    colour: str
+    weight: str = "normal"
+
+
+def _example_lines(example: RetrievalExample) -> list[_Line]:
+    """Lines of the text panel."""
+    title = f"{example.title}:  right report at rank {example.rank} of {example.num_candidates}"
+    lines = [_Line("", title, "black", "bold")]
+    for number, text in enumerate(wrap(example.own_text, _TEXT_COLUMNS)):
+        lines.append(_Line("own" if number == 0 else "", text, _OWN))
     for place, found in enumerate(example.retrieved, start=1):
         colour = _RIGHT if found.grade >= 3 else _RELATED if found.grade > 0 else _WRONG
-        for number, line in enumerate(wrap(found.text, _TEXT_COLUMNS)):
-            head = f"{place}.  {found.score:+.2f}  " if number == 0 else " " * 13
-            lines.append((head + line, colour, found.grade >= 3 and number == 0))
+        weight = "bold" if found.grade >= 3 else "normal"
+        for number, text in enumerate(wrap(found.text, _TEXT_COLUMNS)):
+            head = f"{place}.   {found.score:.2f}" if number == 0 else ""
+            lines.append(_Line(head, text, colour, weight))
     return lines
 
 
-def _draw_lines(axes: "Axes", lines: Sequence[tuple[str, str, bool]], height_inches: float) -> None:
+def _draw_lines(axes: "Axes", lines: Sequence[_Line], height_inches: float) -> None:
     axes.set_axis_off()
-    for number, (text, colour, bold) in enumerate(lines):
-        y = 1 - (0.12 + number * _LINE_INCHES) / height_inches
-        weight = "bold" if bold else "normal"
-        axes.text(0.012, y, text, transform=axes.transAxes, fontsize=8.6, color=colour, va="top", fontweight=weight)
+    for number, line in enumerate(lines):
+        y = 1 - (0.1 + number * _LINE_INCHES) / height_inches
+        indent = 0.105 if number else 0.012  # the title stands alone
+        for x, text in ((0.012, line.head), (indent, line.text)):
+            axes.text(
+                x, y, text, transform=axes.transAxes, fontsize=9.6, color=line.colour, va="top", fontweight=line.weight
+            )
 
 
 def _draw_slice(axes: "Axes", example: RetrievalExample, z: int) -> None:
@@ -226,6 +261,9 @@ def _draw_slice(axes: "Axes", example: RetrievalExample, z: int) -> None:
     bright = float(np.percentile(example.volume[example.volume > 0], 99.5)) if (example.volume > 0).any() else 1.0
     aspect = example.spacing_mm[1] / example.spacing_mm[0]
     axes.imshow(picture, cmap="gray", vmin=0, vmax=bright, aspect=aspect, interpolation="bilinear")
+    if example.lesions is not None and example.lesions[:, :, z].any():
+        outline = axial_view(example.lesions, z).astype(float)
+        axes.contour(outline, levels=[0.5], colors="#35d0e8", linewidths=0.9, alpha=0.9)
     for x, side, align in ((0.03, "R", "left"), (0.97, "L", "right")):
         axes.text(x, 0.5, side, transform=axes.transAxes, color="#ffd24d", fontsize=9, ha=align, va="center")
     axes.text(0.03, 0.03, f"slice {z}", transform=axes.transAxes, color="#bbbbbb", fontsize=6.5)

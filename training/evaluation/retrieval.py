@@ -64,8 +64,9 @@ class RetrievalEvaluator:
 
     Metrics: `recall@k`, `mean_reciprocal_rank`, `median_rank`, `ndcg@10`, and three yardsticks that see no embedding:
     `chance_recall@k` and `chance_ndcg@10` are exact expectations of a random order *given the sequence* (also in
-    the scope `overall`, where it is the harder yardstick), `blind_recall@k` is the best that one fixed order can
-    reach, for instance the normal sentence first. `above_chance_recall@k` and `above_blind_recall@k` are the
+    the scope `overall`, where it is the harder yardstick), `blind_recall@k` is what the best fixed order of a
+    sequence's candidates reaches, for instance the normal sentence first (one order for all queries of the sequence,
+    also in the scope of abnormal ones). `above_chance_recall@k` and `above_blind_recall@k` are the
     differences, with intervals of their own. `n_queries`, `n_candidates` (mean over queries).
 
     Intervals resample patients. A text that is right for several series is shared out among them in equal weights

@@ -1,0 +1,218 @@
+"""`selip evaluate` from files to result, on a small checkpoint with random weights and a few phantoms."""
+
+import json
+import shlex
+import sys
+
+import nibabel
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from selip.arguments import parse_config
+from selip.processing.image_processing_selip import PRESETS
+from selip.processing.sources.studies import iter_studies, load_studies, write_studies
+from selip.training.config import EvaluateConfig, NetworkConfig, PrepareConfig
+from selip.training.evaluate import command_line, evaluate, load_checkpoint, result_path
+from selip.training.evaluation.embedding import NiftiSeries, embed_series
+from selip.training.evaluation.gallery import build_gallery
+from selip.training.evaluation.provenance import is_simulated
+from selip.training.network import build_model, build_processor
+from selip.training.volumes import prepare_volumes
+
+SITES = ("frontal lobe", "cerebellum", "thalamus")
+
+
+def write_phantom(path, number):
+    """A head-like ellipsoid with texture, 8 mm voxels."""
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in (24, 28, 22)), indexing="ij"))
+    inside = (grid**2).sum(axis=0) < 0.7
+    texture = 1 + 0.3 * np.random.default_rng(number).normal(size=inside.shape)
+    affine = np.diag([8.0, 8.0, 8.0, 1.0])
+    affine[:3, 3] = (-96, -112, -88)
+    nibabel.Nifti1Image((100 * inside * texture).astype(np.float32), affine).to_filename(path)
+
+
+def study_rows(folder):
+    """Eight patients with FLAIR and T1w, one in four normal, one lesion mask each."""
+    for number in range(8):
+        signals = [{"sequence": "FLAIR", "signal": "hyper"}, {"sequence": "T1w", "signal": "hypo"}]
+        side = ("left", "right")[number % 2]
+        finding = {"finding": "mass", "site": SITES[number % 3], "laterality": side, "signals": signals}
+        series = []
+        for place, sequence in enumerate(("FLAIR", "T1w")):
+            path = folder / f"{number}-{sequence}.nii.gz"
+            write_phantom(path, 2 * number + place)
+            series.append({"series_id": sequence, "sequence": sequence, "volume": path.name, "b_value": None})
+        findings = [] if number % 4 == 0 else [finding]
+        yield {
+            "study_id": f"study-{number}",
+            "patient_id": f"patient-{number}",
+            "split": "test",
+            "language": "en",
+            "series": series,
+            "report": {"findings": "", "impression": ""},
+            "labels": [],
+            "masks": [{"name": "lesions", "volume": f"{number}-FLAIR.nii.gz"}] if findings else [],
+            "reference_findings": json.dumps({"normal": not findings, "findings": findings, "impression": []}),
+        }
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    """A studies table."""
+    folder = tmp_path_factory.mktemp("files")
+    write_studies(study_rows(folder), folder / "studies", folder)
+    return folder / "studies"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, studies):
+    """A checkpoint of a small network with random weights."""
+    folder = tmp_path_factory.mktemp("run") / "best"
+    texts = [text.text for text in build_gallery(iter_studies(studies)).texts]
+    vision = {"depth": 10, "hidden_sizes": (8, 8, 16, 16), "stem_kernel_size": (4, 4, 2), "stem_stride": (4, 4, 2)}
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    network = NetworkConfig(vision=vision, text=small, projection_dim=16, vocabulary_size=300)
+    torch.manual_seed(0)
+    processor = build_processor(network, dict(PRESETS["tiny"]), texts, 64)
+    build_model(network, processor, 64).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def config_of(checkpoint, studies, out, **changes):
+    """Settings with few replicates and no pictures."""
+    values = {"bootstrap_samples": 50, "num_figure_cases": 0, "out": out}
+    return EvaluateConfig(checkpoint, studies, **(values | changes))
+
+
+def test_result_file_is_whole_and_can_be_recomputed(checkpoint, studies, tmp_path):
+    """The JSON holds what produced it, its metrics follow from the case table, pictures stand beside it."""
+    out = tmp_path / "new" / "result.json"
+    record = evaluate(config_of(checkpoint, studies, out, num_figure_cases=2))
+    written = json.loads(out.read_text())
+    assert written["metrics"] == record["metrics"]
+    assert written["n"] == {"patients": 8, "studies": 8, "series": 16, "texts": 12}
+    assert written["data"]["reference_findings"] == {"truth": 8}
+    assert len(written["checkpoint"]["sha256"]) == 64
+    assert written["simulated"] is False
+    files = {path.name for path in out.parent.iterdir()}
+    assert files == {"result.json", *written["files"].values()}
+    assert set(written["files"]) == {"cases", "recall", "examples"}
+
+    cases = pq.read_table(out.parent / written["files"]["cases"]).to_pandas()
+    mine = cases[cases["direction"] == "image_to_text"]
+    assert set(mine["study_id"]) == {f"study-{number}" for number in range(8)}
+    recall = np.average(mine["rank"] <= 5, weights=mine["weight"])
+    assert written["metrics"][written["primary_metric"]] == pytest.approx(recall)
+    low, high = written["intervals"][written["primary_metric"]]
+    assert low <= recall <= high
+    assert f"{100 * recall:.1f}" in str(record)
+
+
+def test_existing_result_is_kept_unless_told(checkpoint, studies, tmp_path):
+    """The second run refuses before any work, `overwrite` replaces, and the numbers are the same."""
+    out = tmp_path / "result.json"
+    first = evaluate(config_of(checkpoint, studies, out))
+    with pytest.raises(FileExistsError, match="overwrite"):
+        evaluate(config_of(checkpoint, studies, out))
+    second = evaluate(config_of(checkpoint, studies, out, overwrite=True))
+    assert first["metrics"] == second["metrics"]
+    assert first["intervals"] == second["intervals"]
+
+
+def test_volumes_table_and_nifti_files_give_the_same_result(checkpoint, studies, tmp_path):
+    """Reading prepared volumes or the files themselves is the same evaluation; another data set's table is refused."""
+    volumes = tmp_path / "volumes"
+    prepare_volumes(PrepareConfig(studies=studies, out=volumes, size="tiny", num_proc=1))
+    from_table = evaluate(config_of(checkpoint, studies, tmp_path / "a.json", volumes=volumes))
+    from_files = evaluate(config_of(checkpoint, studies, tmp_path / "b.json"))
+    assert from_table["metrics"] == from_files["metrics"]
+
+    other = tmp_path / "other"
+    other.mkdir()
+    write_studies(list(study_rows(other))[:3], other / "studies", other)
+    with pytest.raises(ValueError, match="another studies table"):
+        evaluate(config_of(checkpoint, other / "studies", tmp_path / "c.json", volumes=volumes))
+
+
+def test_series_embeddings_are_those_of_the_whole_model(checkpoint, studies):
+    """Each embedding equals `series_embeds` of a plain forward pass over the whole study, whatever the batch size."""
+    model, processor = load_checkpoint(checkpoint)
+    dataset = load_studies(studies)["test"]
+    gallery = build_gallery(iter_studies(dataset))
+    source = NiftiSeries(dataset, processor.image_processor)
+    got = embed_series(model, source, gallery, batch_size=3, progress=False)
+    assert got.kept.all()
+    row = next(iter_studies(dataset))
+    inputs = processor(
+        images=[{"sequence": s["sequence"], "volume": s["volume"]["path"]} for s in row["series"]], text="x"
+    )
+    with torch.inference_mode():
+        expected = model(**inputs).series_embeds[0].numpy()
+    assert got.embeds[:2] == pytest.approx(expected, abs=2e-2), "8-bit rounding"
+    alone = embed_series(model, source, gallery, batch_size=1, progress=False)
+    assert alone.embeds == pytest.approx(got.embeds, abs=1e-5)
+
+
+def test_unusable_series_are_counted_and_left_out(checkpoint, tmp_path):
+    """A truncated file costs its series and nothing else, and the result says so."""
+    write_studies(study_rows(tmp_path), tmp_path / "studies", tmp_path)
+    broken = tmp_path / "3-T1w.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:200])
+    record = evaluate(config_of(checkpoint, tmp_path / "studies", tmp_path / "result.json"))
+    assert record["n"]["series"] == 15
+    assert record["n"]["texts"] == 12
+    assert [count for reason, count in record["skipped"].items() if reason.startswith("unusable volume")] == [1]
+
+
+def test_bad_requests_say_what_to_do(checkpoint, studies, tmp_path, monkeypatch):
+    """Empty split, missing checkpoint parts, missing extra, wrong option values."""
+    with pytest.raises(ValueError, match="split train"):
+        evaluate(config_of(checkpoint, studies, tmp_path / "r.json", split="train"))
+    with pytest.raises(FileNotFoundError, match=r"no config\.json"):
+        evaluate(config_of(tmp_path, studies, tmp_path / "r.json"))
+    (tmp_path / "half").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "half" / name).write_bytes((checkpoint / name).read_bytes())
+    with pytest.raises(FileNotFoundError, match="no processor"):
+        evaluate(config_of(tmp_path / "half", studies, tmp_path / "r.json"))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ModuleNotFoundError, match=r"selip\[plots\]"):
+        evaluate(config_of(checkpoint, studies, tmp_path / "r.json", num_figure_cases=1))
+    with pytest.raises(ValueError, match="batch_size"):
+        config_of(checkpoint, studies, tmp_path / "r.json", batch_size=0)
+    with pytest.raises(ValueError, match=r"\.json"):
+        config_of(checkpoint, studies, tmp_path / "r.txt")
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_recorded_command_gives_the_same_settings(tmp_path):
+    """The command line in the result parses back into the configuration."""
+    config = EvaluateConfig(tmp_path / "a b", tmp_path, out=tmp_path / "r.json", seed=3, overwrite=True, split="train")
+    words = shlex.split(command_line(config))
+    assert words[:2] == ["selip", "evaluate"]
+    assert parse_config(EvaluateConfig, words[2:], prog="selip evaluate") == config
+
+
+def test_default_place_of_the_result(tmp_path):
+    """Beside the checkpoint's folder, so that pushing the checkpoint does not push it, named by task and split."""
+    config = EvaluateConfig(tmp_path / "run" / "best", tmp_path)
+    assert result_path(config) == (tmp_path / "run" / "evaluation" / "best-retrieval-test.json").resolve()
+
+
+def test_simulated_studies_are_called_so(tmp_path):
+    """By the table's own word, else by the generator of the data set that it refers to."""
+    table = tmp_path / "table"
+    table.mkdir()
+    info = {"root": "../bids", "root_absolute": str(tmp_path / "bids")}
+    (table / "studies.json").write_text(json.dumps(info))
+    assert not is_simulated(table)
+    (tmp_path / "bids").mkdir()
+    description = {"GeneratedBy": [{"Name": "selip simulate"}]}
+    (tmp_path / "bids" / "dataset_description.json").write_text(json.dumps(description))
+    assert is_simulated(table)
+    (table / "studies.json").write_text(json.dumps(info | {"simulated": False}))
+    assert not is_simulated(table)
