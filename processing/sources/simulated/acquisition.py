@@ -27,7 +27,7 @@ OTHER_PLANE_RATE = 0.12
 
 # Scanner axes (0 x, 1 y, 2 z) of the array axes, and voxels, of scans in another plane: sagittal T1w, coronal T2w.
 OTHER_PLANES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
-    "T1w": ((1, 2, 0), (112, 84, 28)),
+    "T1w": ((1, 2, 0), (112, 84, 30)),
     "T2w": ((0, 2, 1), (96, 84, 36)),
 }
 

@@ -19,6 +19,9 @@ NORMAL_RATE = 0.25
 COUNT_WEIGHTS = (0.5, 0.3, 0.2)
 """Probability of 1, 2 and 3 findings where there is a lesion."""
 
+GAP_MM = 8.0
+"""Least gap between two findings of one side as planned; places vary by about as much."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -150,7 +153,7 @@ KINDS: tuple[LesionKind, ...] = (
         core=Tissue(4000.0, 1400.0, 1.00, 2900.0),
         signals=(("T1w", "hypo"), ("T2w", "hyper"), ("FLAIR", "hypo"), ("DWI", "hypo"), ("ADC", "hyper")),
         sites=(*DEEP, "pons", "centrum semiovale", "corona radiata"),
-        diameter_mm=(9.0, 13.0),
+        diameter_mm=(10.0, 14.0),
         shapes=("round", "oval"),
         weight=1.3,
         edge_mm=1.0,
@@ -159,7 +162,7 @@ KINDS: tuple[LesionKind, ...] = (
     ),
     LesionKind(
         term="white matter lesion",
-        core=Tissue(1250.0, 130.0, 0.80, 1250.0),
+        core=Tissue(1350.0, 130.0, 0.80, 1250.0),
         signals=(("T1w", "hypo"), ("T2w", "hyper"), ("FLAIR", "hyper"), ("ADC", "hyper")),
         sites=(*WHITE, "frontal lobe", "parietal lobe"),
         diameter_mm=(10.0, 20.0),
@@ -215,7 +218,7 @@ KINDS: tuple[LesionKind, ...] = (
     ),
     LesionKind(
         term="edema",
-        core=Tissue(1500.0, 150.0, 0.82, 1300.0),
+        core=Tissue(1500.0, 150.0, 0.82, 1350.0),
         signals=(("T1w", "hypo"), ("T2w", "hyper"), ("FLAIR", "hyper"), ("ADC", "hyper")),
         sites=LOBES,
         diameter_mm=(26.0, 38.0),
@@ -277,27 +280,37 @@ def plan_findings(seed: int, patient: int, session: int) -> StudyPlan:
         session: number of the session.
 
     Returns:
-        The plan. No two findings share a site or a term.
+        The plan. No two findings share a site or a term, and they lie apart.
     """
     rng = generator(seed, Purpose.FINDINGS, patient, session)
     if rng.random() < NORMAL_RATE:
         return StudyPlan()
     count = 1 + int(rng.choice(len(COUNT_WEIGHTS), p=COUNT_WEIGHTS))
-    weights = np.array([kind.weight for kind in KINDS])
     findings: list[PlannedFinding] = []
-    used: set[str] = set()
-    terms: set[str] = set()
     while len(findings) < count:
-        kind = KINDS[int(rng.choice(len(KINDS), p=weights / weights.sum()))]
-        site = SITES[kind.sites[int(rng.integers(len(kind.sites)))]]
-        side = ("left", "right")[int(rng.integers(2))]
-        shape = kind.shapes[int(rng.integers(len(kind.shapes)))]
-        diameter_mm = rng.uniform(*kind.diameter_mm)
-        is_bilateral = rng.random() < kind.bilateral_rate
-        if site.term in used or kind.term in terms:
-            continue
-        used.add(site.term)
-        terms.add(kind.term)
-        side = "bilateral" if is_bilateral else side
-        findings.append(PlannedFinding(kind, site, side, shape, float(diameter_mm)))
+        drawn = _draw(rng)
+        is_repeated = any(drawn.site == other.site or drawn.kind.term == other.kind.term for other in findings)
+        if not is_repeated and all(_are_apart(drawn, other) for other in findings):
+            findings.append(drawn)
     return StudyPlan(tuple(findings))
+
+
+def _draw(rng: np.random.Generator) -> PlannedFinding:
+    """One finding: kind by weight, then one of its sites, a side, a shape and a size, each evenly."""
+    weights = np.array([kind.weight for kind in KINDS])
+    kind = KINDS[int(rng.choice(len(KINDS), p=weights / weights.sum()))]
+    site = SITES[kind.sites[int(rng.integers(len(kind.sites)))]]
+    side = ("left", "right")[int(rng.integers(2))]
+    shape = kind.shapes[int(rng.integers(len(kind.shapes)))]
+    diameter_mm = float(rng.uniform(*kind.diameter_mm))
+    side = "bilateral" if rng.random() < kind.bilateral_rate else side
+    return PlannedFinding(kind, site, side, shape, diameter_mm)
+
+
+def _are_apart(one: PlannedFinding, other: PlannedFinding) -> bool:
+    """Whether two findings at the middle of their sites have a gap between them; patches spread wider."""
+    if {one.side, other.side} == {"left", "right"}:
+        return True
+    reach_mm = sum(finding.diameter_mm * (0.9 if finding.shape == "patchy" else 0.5) for finding in (one, other))
+    distance_mm = float(np.linalg.norm(np.subtract(one.site.right_mm, other.site.right_mm)))
+    return distance_mm > reach_mm + GAP_MM
