@@ -50,7 +50,7 @@ wheel: install
 	@rm -rf build
 
 bench: install
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@failed=0; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || failed=1; done; exit $$failed
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .coverage htmlcov *.egg-info
