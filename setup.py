@@ -56,6 +56,7 @@ EXTRAS["dev"] = [
     "pytest-cov>=7",
     "ruff>=0.14",
     "setuptools>=80",
+    "simpleitk>=2.5",  # the independent reference for resampling
     "tensorboard>=2.20",
     "types-PyYAML",
     "types-tqdm",
