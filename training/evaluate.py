@@ -235,10 +235,10 @@ def _spread(cases: dict[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64], cou
     taken: Counter[str] = Counter()
     left = [int(row) for row in rows]
     while left and len(chosen) < count:
-        best = min(left, key=lambda row: (taken[cases["patient_id"][row]], taken[cases["sequence"][row]]))
+        best = min(left, key=lambda row: (taken[str(cases["patient_id"][row])], taken[str(cases["sequence"][row])]))
         left.remove(best)
         chosen.append(best)
-        taken.update((cases["patient_id"][best], cases["sequence"][best]))
+        taken.update((str(cases["patient_id"][best]), str(cases["sequence"][best])))
     return chosen
 
 

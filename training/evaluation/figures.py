@@ -294,7 +294,7 @@ def _draw_bars(
             ("blind", "#e0a100", "best order that sees no query"),
         ):
             level = 100 * metrics[f"{scope}/{direction}/{yardstick}_recall@{k}"]
-            axes.hlines(level, place - 0.4, place + 0.4, color=style, linewidth=2.2, label=words if first else None)
+            axes.hlines(level, place - 0.4, place + 0.4, color=style, linewidth=2.2, label=words if first else "")
     axes.set_ylim(0, 100)
     axes.set_axisbelow(True)
     axes.grid(axis="y", color="#dddddd", linewidth=0.7)

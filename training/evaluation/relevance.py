@@ -55,10 +55,10 @@ def relevance_grades(sets: Sequence[FindingSet]) -> npt.NDArray[np.int8]:
     pairs = _pair_scores(triples)
     for small in np.unique(sizes[sizes > 0]):
         rows = np.flatnonzero(sizes == small)
-        row_triples = np.array([[number_of[t] for t in sets[i]] for i in rows])  # (R, small)
+        row_triples = np.array([[number_of[t] for t in sets[int(i)]] for i in rows])  # (R, small)
         for large in np.unique(sizes[sizes >= small]):
             columns = np.flatnonzero(sizes == large)
-            column_triples = np.array([[number_of[t] for t in sets[i]] for i in columns])  # (C, large)
+            column_triples = np.array([[number_of[t] for t in sets[int(i)]] for i in columns])  # (C, large)
             matched = _best_matching(pairs, row_triples, column_triples)
             total = int(small + large)
             # agreement >= 2/3  <=>  3 M >= 5 (|A| + |B|);  >= 1/3  <=>  6 M >= 5 (|A| + |B|)
