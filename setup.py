@@ -34,6 +34,7 @@ CORE = [
     "numpy>=2.0",
     "pyarrow>=21",
     "scipy>=1.16",
+    "tokenizers>=0.22",
 ]
 
 EXTRAS = {
