@@ -91,9 +91,7 @@ def measure(batch: int, repeats: int) -> dict:
 
     def step() -> None:
         output = model(**inputs)
-        loss = selip_recommended_loss(
-            output.view_embeds, output.text_embeds, model.logit_scale, compared, similarity
-        )
+        loss = selip_recommended_loss(output.view_embeds, output.text_embeds, model.logit_scale, compared, similarity)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         set_learning_rate(optimizer, 100, config)

@@ -58,7 +58,9 @@ class SelipVisionConfig(PreTrainedConfig):
         if self.norm == "group" and any(width % self.norm_groups for width in self.hidden_sizes):
             raise ValueError(f"hidden_sizes {self.hidden_sizes} must be divisible by norm_groups {self.norm_groups}")
         if self.hidden_size % self.num_attention_heads:
-            raise ValueError(f"width {self.hidden_size} must be divisible by {self.num_attention_heads} attention heads")
+            raise ValueError(
+                f"width {self.hidden_size} must be divisible by {self.num_attention_heads} attention heads"
+            )
         super().__post_init__(**kwargs)
 
     @property

@@ -15,7 +15,9 @@ class SelipFusionLayer(GradientCheckpointingLayer):
         self.norm_attention = nn.LayerNorm(hidden_size)
         self.attention = SelipAttention(config, hidden_size, config.fusion_heads)
         self.norm_mlp = nn.LayerNorm(hidden_size)
-        self.mlp = nn.Sequential(nn.Linear(hidden_size, 2 * hidden_size), nn.GELU(), nn.Linear(2 * hidden_size, hidden_size))
+        self.mlp = nn.Sequential(
+            nn.Linear(hidden_size, 2 * hidden_size), nn.GELU(), nn.Linear(2 * hidden_size, hidden_size)
+        )
 
     def forward(self, hidden_states: torch.Tensor, token_mask: torch.Tensor) -> torch.Tensor:
         normed = self.norm_attention(hidden_states)

@@ -14,7 +14,6 @@ import warnings
 
 import torch
 
-
 # arXiv 2503.19801, released code: scores and targets are floored here
 FAITHFUL_FLOOR = 1e-3
 # above this batch the floor outweighs the targets: 256 floored entries hold a fifth of a row

@@ -248,7 +248,9 @@ class SelipModel(SelipPreTrainedModel):
         Returns:
             `pooler_output` (P, E), unit length; `last_hidden_state` (P, L, width of the text tower).
         """
-        hidden = self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True).last_hidden_state
+        hidden = self.text_model(
+            input_ids=input_ids, attention_mask=attention_mask, return_dict=True
+        ).last_hidden_state
         embeds = self._project_text(hidden, attention_mask)
         output = BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=embeds)
         return output.to_tuple() if return_dict is False else output
@@ -298,7 +300,9 @@ class SelipModel(SelipPreTrainedModel):
         return alone.unflatten(0, series_mask.shape) * series_mask[..., None].to(alone.dtype)
 
     def _embed_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        hidden = self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True).last_hidden_state
+        hidden = self.text_model(
+            input_ids=input_ids, attention_mask=attention_mask, return_dict=True
+        ).last_hidden_state
         return self._project_text(hidden, attention_mask)
 
     def _project_text(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:

@@ -25,16 +25,22 @@ class PretrainData:
     )
     unnamed: Literal["visibility", "copy-all", "drop"] = field(
         default="visibility",
-        metadata={"help": "Where a finding goes whose sentence names no sequence: to those that can show it, to all, to none."},
+        metadata={
+            "help": "Where a finding goes whose sentence names no sequence: to those that can show it, to all, to none."
+        },
     )
     batch_studies: int = field(default=64, metadata={"help": "Studies in a batch, over all processes."})
     series_per_study: int = field(default=1, metadata={"help": "Series drawn from each study of a batch."})
     normal_rate: float = field(
         default=0.05,
-        metadata={"help": "Share of normal studies in a batch. Texts are unique in a batch, which limits normal ones too."},
+        metadata={
+            "help": "Share of normal studies in a batch. Texts are unique in a batch, which limits normal ones too."
+        },
     )
     max_text_tokens: int = field(default=160, metadata={"help": "Tokens a text is cut to."})
-    num_workers: int = field(default=0, metadata={"help": "Processes that make batches; 0: one thread beside the training."})
+    num_workers: int = field(
+        default=0, metadata={"help": "Processes that make batches; 0: one thread beside the training."}
+    )
 
     def __post_init__(self) -> None:
         if not self.text_items:
@@ -77,7 +83,8 @@ class NetworkConfig:
         },
     )
     text: dict = field(
-        default_factory=dict, metadata={"help": "Fields of the configuration of a text tower that starts from scratch."}
+        default_factory=dict,
+        metadata={"help": "Fields of the configuration of a text tower that starts from scratch."},
     )
     vocabulary_size: int = field(default=2000, metadata={"help": "Vocabulary of a tokenizer trained on the corpus."})
 
@@ -91,9 +98,13 @@ class OptimizationConfig:
         metadata={"help": "clip, selip (as released), selip_recommended, or your own as package.module:function."},
     )
     steps: int = field(default=1000, metadata={"help": "Optimiser steps."})
-    learning_rate_vision: float = field(default=1e-3, metadata={"help": "Peak learning rate of series tower and fusion."})
+    learning_rate_vision: float = field(
+        default=1e-3, metadata={"help": "Peak learning rate of series tower and fusion."}
+    )
     learning_rate_text: float = field(default=5e-4, metadata={"help": "Peak learning rate of the text tower."})
-    weight_decay: float = field(default=0.05, metadata={"help": "AdamW decay of matrices and kernels; never of other weights."})
+    weight_decay: float = field(
+        default=0.05, metadata={"help": "AdamW decay of matrices and kernels; never of other weights."}
+    )
     adam_epsilon: float = field(default=1e-8, metadata={"help": "Epsilon of Adam; the released SeLIP has 1e-3."})
     warmup_steps: int = field(default=50, metadata={"help": "Steps of linear warm-up."})
     decay: Literal["cosine", "poly", "none"] = field(
@@ -104,20 +115,25 @@ class OptimizationConfig:
         default=True, metadata={"help": "Whether the temperature is trained; the released SeLIP keeps it at 1/14.29."}
     )
     precision: Literal["auto", "fp32", "bf16"] = field(
-        default="auto", metadata={"help": "auto: bf16 on a GPU, and on a CPU if a short measurement says it is faster."}
+        default="auto",
+        metadata={"help": "auto: bf16 on a GPU, and on a CPU if a short measurement says it is faster."},
     )
     seed: int = field(default=0, metadata={"help": "Seed of weights, batches and augmentation."})
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not 0 <= self.warmup_steps <= self.steps:
-            raise ValueError(f"expected steps >= 1 and 0 <= warmup_steps <= steps, got {self.steps} and {self.warmup_steps}")
+            raise ValueError(
+                f"expected steps >= 1 and 0 <= warmup_steps <= steps, got {self.steps} and {self.warmup_steps}"
+            )
 
 
 @dataclass(frozen=True)
 class TrackingConfig:
     """Validation, checkpoints and logs."""
 
-    validate_every: int = field(default=100, metadata={"help": "Steps between validations by retrieval; each saves `last`."})
+    validate_every: int = field(
+        default=100, metadata={"help": "Steps between validations by retrieval; each saves `last`."}
+    )
     log_every: int = field(default=10, metadata={"help": "Steps between lines of metrics.jsonl."})
     tracker: Literal["none", "tensorboard", "trackio"] = field(
         default="none", metadata={"help": "Also log to this tracker, offline."}
@@ -134,7 +150,9 @@ class PretrainConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    resume: bool = field(default=True, metadata={"help": "Continue the run in `output` if it has the same configuration."})
+    resume: bool = field(
+        default=True, metadata={"help": "Continue the run in `output` if it has the same configuration."}
+    )
     overwrite: bool = field(default=False, metadata={"help": "Replace a run in `output`."})
 
 
@@ -192,7 +210,8 @@ class PrepareConfig:
     studies: Path = field(metadata={"help": "folder of a studies table, or of an export of one"})
     out: Path = field(metadata={"help": "folder for the volumes table (volumes-*.arrow, volumes.json)"})
     size: Literal["tiny", "base"] = field(
-        default="tiny", metadata={"help": "study box: tiny = 72x88x24 at 2.5x2.5x6 mm, base = 224x224x48 at 1x1x3.5 mm"}
+        default="tiny",
+        metadata={"help": "study box: tiny = 72x88x24 at 2.5x2.5x6 mm, base = 224x224x48 at 1x1x3.5 mm"},
     )
     num_proc: int | None = field(default=None, metadata={"help": "processes; none = one a core"})
     overwrite: bool = field(

@@ -14,7 +14,14 @@ import numpy as np
 import torch
 
 from selip.processing.findings import StructuredReport
-from selip.processing.rendering import TextItem, finding_texts, impression_text, series_text, study_text, swap_laterality
+from selip.processing.rendering import (
+    TextItem,
+    finding_texts,
+    impression_text,
+    series_text,
+    study_text,
+    swap_laterality,
+)
 from selip.processing.similarity import released_similarity
 from selip.processing.text_selip import normalize_text
 
@@ -68,9 +75,7 @@ class StudyTexts:
         """What is seen in one sequence; None where the report says nothing of it."""
         key = (study.study_id, sequence)
         if key not in self._series:
-            self._series[key] = series_text(
-                study.report, sequence, self.config.language, unnamed=self.config.unnamed
-            )
+            self._series[key] = series_text(study.report, sequence, self.config.language, unnamed=self.config.unnamed)
         return self._series[key]
 
     def of_findings(self, study: Study, sequence: str) -> list[TextItem]:

@@ -68,6 +68,8 @@ def build_model(config: NetworkConfig, processor: SelipProcessor, max_text_token
         # the only part of a pretrained tower that SelipModel leaves out is its pooler; all else must match
         weights = {name: value for name, value in pretrained.state_dict().items() if not name.startswith("pooler.")}
         if wanted.keys() != weights.keys():
-            raise ValueError(f"the weights of {config.text_tower} do not match its configuration: {wanted.keys() ^ weights.keys()}")
+            raise ValueError(
+                f"the weights of {config.text_tower} do not match its configuration: {wanted.keys() ^ weights.keys()}"
+            )
         model.text_model.load_state_dict(weights)
     return model

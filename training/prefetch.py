@@ -32,7 +32,9 @@ def prefetch(make: Callable[[int], Any], start: int, stop: int, *, num_workers: 
         depth: batches made ahead.
     """
     if num_workers > 0:
-        yield from DataLoader(_Steps(make, start, stop), batch_size=None, num_workers=num_workers, prefetch_factor=depth)
+        yield from DataLoader(
+            _Steps(make, start, stop), batch_size=None, num_workers=num_workers, prefetch_factor=depth
+        )
         return
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting = [pool.submit(make, step) for step in range(start, min(start + depth, stop))]

@@ -304,7 +304,12 @@ def describe_environment(accelerator: Accelerator, precision: str, config: Pretr
 def _git_commit() -> str | None:
     try:
         found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -362,7 +367,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = load_config(PretrainConfig, find_config(arguments[0]), overrides_from_arguments(arguments[1:]))
     summary = pretrain(config)
-    logger.info("best checkpoint %s: %s %.3f at step %d", summary.best, PRIMARY_METRIC, summary.best_metric, summary.best_step)
+    logger.info(
+        "best checkpoint %s: %s %.3f at step %d", summary.best, PRIMARY_METRIC, summary.best_metric, summary.best_step
+    )
 
 
 if __name__ == "__main__":

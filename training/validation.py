@@ -18,7 +18,9 @@ class ValidationSet:
     The texts come from the findings table, as in training: true findings are for `selip evaluate` alone.
     """
 
-    def __init__(self, studies: Sequence[Study], texts: StudyTexts, table: VolumesTable, tokenizer, max_text_tokens: int):
+    def __init__(
+        self, studies: Sequence[Study], texts: StudyTexts, table: VolumesTable, tokenizer, max_text_tokens: int
+    ):
         rows = [(row, texts.of_series(study, row.sequence)) for study in studies for row in study.series]
         self.table = table
         self.series = [row for row, item in rows if item is not None]
@@ -47,7 +49,8 @@ class ValidationSet:
             rows = self.series[start : start + batch_size]
             volumes = np.stack([self.table.read(row.row) for row in rows]).astype(np.float32) / 255
             output = model.get_image_features(
-                torch.from_numpy(volumes)[:, None].to(device),  # (N, X, Y, Z) -> (N, 1, X, Y, Z): studies of one series
+                # (N, X, Y, Z) -> (N, 1, X, Y, Z): studies of one series
+                torch.from_numpy(volumes)[:, None].to(device),
                 sequence_ids=torch.tensor([[row.sequence_id] for row in rows], device=device),
             )
             embeds.append(output.pooler_output.float().cpu().numpy())

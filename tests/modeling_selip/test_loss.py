@@ -53,15 +53,16 @@ def loop_loss(images, texts, scale, similarity, study, real, *, floor, targets):
                 total -= math.log(prob[row]) / 2
             elif targets == "selip":
                 total -= math.log(prob[row]) / 2
-                total += sum(
-                    quota[column] * math.log(quota[column] / max(prob[column], floor))
-                    for column in columns
-                    if quota[column] > 0
-                ) / 2
+                total += (
+                    sum(
+                        quota[column] * math.log(quota[column] / max(prob[column], floor))
+                        for column in columns
+                        if quota[column] > 0
+                    )
+                    / 2
+                )
             else:
-                total -= sum(
-                    ((column == row) + quota[column]) / 2 * math.log(prob[column]) for column in columns
-                ) / 2
+                total -= sum(((column == row) + quota[column]) / 2 * math.log(prob[column]) for column in columns) / 2
     return total / len(rows)
 
 
@@ -96,9 +97,7 @@ def test_padding_changes_neither_loss_nor_gradient(pairs):
     study = torch.arange(7)
     for loss in (selip_loss, selip_recommended_loss):
         padded = loss(images, texts, logit_scale, compared_pairs(study, real), similarity)
-        without = loss(
-            images[real], texts[real], logit_scale, compared_pairs(study[real]), similarity[real][:, real]
-        )
+        without = loss(images[real], texts[real], logit_scale, compared_pairs(study[real]), similarity[real][:, real])
         assert padded.item() == pytest.approx(without.item(), rel=1e-6)
         for embeds in (images, texts):
             (got,) = torch.autograd.grad(padded, embeds, retain_graph=True)
@@ -115,9 +114,12 @@ def test_selip_is_twice_soft_target_clip_less_the_entropy(pairs):
     entropy = -(quota * quota.clamp(min=1e-30).log()).sum() / 7
     logits = scale_of(logit_scale) * images @ texts.T
     divergence = (
-        F.kl_div(logits.log_softmax(-1), quota, reduction="sum") + F.kl_div(logits.T.log_softmax(-1), quota, reduction="sum")
+        F.kl_div(logits.log_softmax(-1), quota, reduction="sum")
+        + F.kl_div(logits.T.log_softmax(-1), quota, reduction="sum")
     ) / (2 * 7)
-    released_without_floor = F.cross_entropy(logits, torch.arange(7)) / 2 + F.cross_entropy(logits.T, torch.arange(7)) / 2 + divergence
+    released_without_floor = (
+        F.cross_entropy(logits, torch.arange(7)) / 2 + F.cross_entropy(logits.T, torch.arange(7)) / 2 + divergence
+    )
     recommended = selip_recommended_loss(images, texts, logit_scale, compared, similarity)
     torch.testing.assert_close(released_without_floor, 2 * recommended - entropy, rtol=1e-5, atol=1e-6)
 

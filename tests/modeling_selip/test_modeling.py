@@ -40,7 +40,9 @@ def test_study_alone_equals_study_in_a_batch(build_tiny, studies, pooling):
     model = build_tiny(pooling)
     together = forward(model, studies)
     for study, slots in ((0, 3), (1, 2)):
-        alone = {name: studies[name][study : study + 1, :slots] for name in ("pixel_values", "series_mask", "sequence_ids")}
+        alone = {
+            name: studies[name][study : study + 1, :slots] for name in ("pixel_values", "series_mask", "sequence_ids")
+        }
         got = forward(model, {**studies, **alone})
         torch.testing.assert_close(got.image_embeds[0], together.image_embeds[study])
         torch.testing.assert_close(got.series_embeds[0], together.series_embeds[study, :slots])
@@ -85,9 +87,7 @@ def test_one_series_is_a_study_of_one(tiny_model, studies):
 def test_view_is_the_study_of_exactly_its_series(tiny_model, studies):
     """The view of a text that speaks of two series equals the study that has just these two."""
     text_series_mask = torch.tensor([[1, 0, 1], [1, 1, 1], [1, 1, 0], [1, 1, 1]]).bool()
-    got = forward(
-        tiny_model, studies, text_study=torch.tensor([0, 0, 1, 1]), text_series_mask=text_series_mask
-    )
+    got = forward(tiny_model, studies, text_study=torch.tensor([0, 0, 1, 1]), text_series_mask=text_series_mask)
     two = forward(
         tiny_model,
         {**studies, **{name: studies[name][:1, [0, 2]] for name in ("pixel_values", "series_mask", "sequence_ids")}},
@@ -273,8 +273,15 @@ def test_trainer_trains_it(tiny_model, studies, tmp_path):
     trainer = Trainer(
         tiny_model,
         TrainingArguments(
-            output_dir=tmp_path, max_steps=8, learning_rate=3e-3, per_device_train_batch_size=1, report_to=[],
-            use_cpu=True, save_strategy="no", remove_unused_columns=False, disable_tqdm=True,
+            output_dir=tmp_path,
+            max_steps=8,
+            learning_rate=3e-3,
+            per_device_train_batch_size=1,
+            report_to=[],
+            use_cpu=True,
+            save_strategy="no",
+            remove_unused_columns=False,
+            disable_tqdm=True,
         ),
         train_dataset=[0] * 8,
         data_collator=lambda rows: batch,

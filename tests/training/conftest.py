@@ -49,7 +49,9 @@ def make_study(number: int) -> Study:
     report = StructuredReport(
         normal=is_normal,
         findings=[] if is_normal else findings,
-        impression=["Normal MRI."] if is_normal else [f"{finding.finding}, {finding.laterality}" for finding in findings],
+        impression=["Normal MRI."]
+        if is_normal
+        else [f"{finding.finding}, {finding.laterality}" for finding in findings],
     )
     names = list(SEQUENCES)
     chosen = [names[place] for place in sorted(generator.permutation(len(names))[:3])]

@@ -60,7 +60,13 @@ def test_shift_stays_within_its_limit_in_mm():
     generator = np.random.default_rng(0)
     shifts = np.array(
         [
-            draw_change(AugmentationConfig(max_shift_mm=6.0), generator, spacing_mm=(2.5, 2.0, 7.0), sequence="T1w", is_flipped=False).shift
+            draw_change(
+                AugmentationConfig(max_shift_mm=6.0),
+                generator,
+                spacing_mm=(2.5, 2.0, 7.0),
+                sequence="T1w",
+                is_flipped=False,
+            ).shift
             for _ in range(300)
         ]
     )

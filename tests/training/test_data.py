@@ -39,7 +39,8 @@ def make_source(memory_studies, memory_table):
 def texts_of(source, batch) -> list[str]:
     ids, mask = batch["inputs"]["input_ids"], batch["inputs"]["attention_mask"]
     return [
-        source.tokenizer.decode(row[keep.bool()], skip_special_tokens=True) for row, keep in zip(ids, mask, strict=True)
+        source.tokenizer.decode(row[keep.bool()], skip_special_tokens=True)
+        for row, keep in zip(ids, mask, strict=True)
     ]
 
 

@@ -50,13 +50,13 @@ def test_frozen_temperature_is_not_optimised():
     assert not model.logit_scale.requires_grad
 
 
-@pytest.mark.parametrize(
-    ("decay", "half_way"), [("cosine", 0.5), ("poly", 0.5**0.9), ("none", 1.0)]
-)
+@pytest.mark.parametrize(("decay", "half_way"), [("cosine", 0.5), ("poly", 0.5**0.9), ("none", 1.0)])
 def test_schedule_warms_up_and_decays(decay, half_way):
     """Linear from 1/warmup to 1, then the named decay, down to its end at the last step."""
     config = OptimizationConfig(steps=110, warmup_steps=10, decay=decay)
-    assert [learning_rate_factor(step, config) for step in range(10)] == pytest.approx([(s + 1) / 10 for s in range(10)])
+    assert [learning_rate_factor(step, config) for step in range(10)] == pytest.approx(
+        [(s + 1) / 10 for s in range(10)]
+    )
     assert learning_rate_factor(10, config) == 1.0
     assert learning_rate_factor(60, config) == pytest.approx(half_way)
 

@@ -50,7 +50,9 @@ def make_config(tables, tmp_path):
             ),
             model=NetworkConfig(vision=VISION, text=TEXT, projection_dim=16, vocabulary_size=400),
             augmentation=AugmentationConfig(),
-            optimization=OptimizationConfig(**{"steps": steps, "warmup_steps": 2, "precision": "fp32", **optimization}),
+            optimization=OptimizationConfig(
+                **{"steps": steps, "warmup_steps": 2, "precision": "fp32", **optimization}
+            ),
             tracking=TrackingConfig(validate_every=3, log_every=1),
         )
 
@@ -81,13 +83,21 @@ def test_a_run_leaves_checkpoints_log_and_configuration(make_config, objective):
     lines = [json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
     assert [line["step"] for line in lines if "validation/mean_reciprocal_rank" in line] == [3, 6]
-    validated = [line["validation/mean_reciprocal_rank"] for line in lines if "validation/mean_reciprocal_rank" in line]
+    validated = [
+        line["validation/mean_reciprocal_rank"] for line in lines if "validation/mean_reciprocal_rank" in line
+    ]
     assert summary.best_metric == max(validated)
     stored = yaml.safe_load((config.output / "config.yaml").read_text())
     assert stored["optimization"] == as_dict(config)["optimization"]
     for name in ("best", "last"):
         files = {path.name for path in (config.output / name).iterdir()}
-        assert {"config.json", "model.safetensors", "processor_config.json", "modeling_selip.py", "tokenizer.json"} <= files
+        assert {
+            "config.json",
+            "model.safetensors",
+            "processor_config.json",
+            "modeling_selip.py",
+            "tokenizer.json",
+        } <= files
         assert not any(path.suffix in {".bin", ".pt", ".pkl"} for path in (config.output / name).rglob("*"))
     assert not (config.output / "best" / "optimizer.safetensors").exists()
 
@@ -108,9 +118,15 @@ def test_resumed_run_equals_uninterrupted_run(make_config):
     expected, got = weights(whole.output / "last"), weights(cut.output / "last")
     assert all(torch.equal(got[name], value) for name, value in expected.items())
     state = [load_file(config.output / "last" / "optimizer.safetensors") for config in (whole, cut)]
-    assert state[0].keys() == state[1].keys() and all(torch.equal(state[1][name], value) for name, value in state[0].items())
+    assert state[0].keys() == state[1].keys() and all(
+        torch.equal(state[1][name], value) for name, value in state[0].items()
+    )
     losses = [
-        [json.loads(line)["loss"] for line in (config.output / "metrics.jsonl").read_text().splitlines() if "loss" in line]
+        [
+            json.loads(line)["loss"]
+            for line in (config.output / "metrics.jsonl").read_text().splitlines()
+            if "loss" in line
+        ]
         for config in (whole, cut)
     ]
     assert losses[0] == losses[1]
@@ -154,7 +170,9 @@ def test_checkpoint_folder_survives_a_cut_between_renames(tmp_path):
 
 def test_state_round_trips_through_json():
     """Progress is plain JSON."""
-    state = TrainingState(step=3, best_metric=0.5, best_step=2, seconds=1.5, metrics={"a": 1.0}, environment={"x": "y"})
+    state = TrainingState(
+        step=3, best_metric=0.5, best_step=2, seconds=1.5, metrics={"a": 1.0}, environment={"x": "y"}
+    )
     assert TrainingState(**json.loads(json.dumps(state.__dict__))) == state
 
 
@@ -168,14 +186,24 @@ def test_two_processes_equal_one(make_config):
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     done = subprocess.run(
-        [*command, "-m", "selip.training.pretrain", str(written)], capture_output=True, text=True, timeout=300, check=False
+        [*command, "-m", "selip.training.pretrain", str(written)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     expected, got = weights(one.output / "last"), weights(two.output / "last")
     for name, value in expected.items():
-        torch.testing.assert_close(got[name], value, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            got[name], value, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
     losses = [
-        [json.loads(line)["loss"] for line in (config.output / "metrics.jsonl").read_text().splitlines() if "loss" in line]
+        [
+            json.loads(line)["loss"]
+            for line in (config.output / "metrics.jsonl").read_text().splitlines()
+            if "loss" in line
+        ]
         for config in (one, two)
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
@@ -190,7 +218,9 @@ def test_text_tower_from_a_folder_keeps_its_weights(make_config, tmp_path):
 
     tokenizer = train_tokenizer(["left frontal lobe", "右侧额叶"], vocabulary_size=300, max_tokens=20)
     tower = BertModel(
-        BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+        BertConfig(
+            vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+        )
     )
     tower.save_pretrained(tmp_path / "tower")
     tokenizer.save_pretrained(tmp_path / "tower")
