@@ -2,8 +2,9 @@
 
     python benchmarks/training_step.py --batch 64 [--threads 2] [--json out.json]
 
-Needs no data: random volumes at the size of `selip_tiny`, real texts' lengths. All figures come from one run: the matmul
-peak of the machine, each part of the step forward and backward, and the step as a whole. FLOPs are counted by torch.
+Needs no data: random volumes at the size of `selip_tiny`, real texts' lengths. All figures come from one run: the
+matmul peak of the machine, each part of the step forward and backward, and the step as a whole. FLOPs are counted by
+torch.
 """
 
 import argparse

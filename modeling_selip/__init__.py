@@ -1,4 +1,4 @@
-"""The network: configuration, series tower, fusion, text tower, losses. Knows nothing of files, reports or training."""
+"""The network: configuration, series tower, fusion, text tower, losses. Knows no files, reports or training."""
 
 from .configuration_selip import SelipConfig, SelipVisionConfig
 from .modeling_selip import SelipModel, SelipOutput, SelipVisionModel

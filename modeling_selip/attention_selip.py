@@ -17,7 +17,7 @@ def eager_attention(
     dropout: float = 0.0,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Reference attention in the signature that Transformers' attention interface calls (`kwargs` are its other backends')."""
+    """Reference attention, signature of Transformers' attention interface (`kwargs` are its other backends')."""
     scores = query @ key.transpose(-1, -2) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask

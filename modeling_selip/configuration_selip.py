@@ -10,8 +10,8 @@ _STAGE_DEPTHS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4
 class SelipVisionConfig(PreTrainedConfig):
     r"""Configuration of the 3D ResNet that encodes one series.
 
-    The defaults are the released SeLIP encoder (arXiv 2503.19801: ResNet-50, shared by all sequences, from scratch) with
-    GroupNorm in place of BatchNorm, in the axis order (x, y, z) of this package.
+    The defaults are the released SeLIP encoder (arXiv 2503.19801: ResNet-50, shared by all sequences, from scratch)
+    with GroupNorm in place of BatchNorm, in the axis order (x, y, z) of this package.
 
     Args:
         depth: 10, 18, 34 (basic blocks) or 50 (bottleneck blocks, four times wider at their end).
@@ -20,10 +20,11 @@ class SelipVisionConfig(PreTrainedConfig):
         stem_stride: stride of the stem along x, y, z.
         stem_pool: whether a 3 x 3 x 1 max-pool with stride (2, 2, 1) follows the stem.
         stage_strides: stride of each stage along x, y, z.
-        norm: `group` (independent of the batch), `batch` (as released), or `frozen_batch` (fixed statistics and scale).
+        norm: `group` (independent of the batch), `batch` (as released), or `frozen_batch` (fixed statistics and
+            scale).
         norm_groups: groups of `group`.
-        pooling: `average` (as released), or `attention`: learned queries over the last feature map, whose positions are
-            known in mm. A report says where a lesion is, and an average over positions can hardly tell.
+        pooling: `average` (as released), or `attention`: learned queries over the last feature map, whose positions
+            are known in mm. A report says where a lesion is, and an average over positions can hardly tell.
         pooling_queries: queries of `attention`, concatenated and projected back to the width of the last stage.
         num_attention_heads: heads of `attention`.
         spacing_mm: voxel size of the study box along x, y, z in mm; gives positions their unit.
@@ -110,7 +111,8 @@ class SelipConfig(PreTrainedConfig):
             self.text_config = AutoConfig.for_model(**(self.text_config or {"model_type": "bert"}))
         if self.vision_config.hidden_size % self.fusion_heads:
             raise ValueError(
-                f"width {self.vision_config.hidden_size} of a series token must be divisible by fusion_heads {self.fusion_heads}"
+                f"width {self.vision_config.hidden_size} of a series token must be divisible by fusion_heads "
+                f"{self.fusion_heads}"
             )
         super().__post_init__(**kwargs)
 

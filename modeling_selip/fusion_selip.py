@@ -28,8 +28,8 @@ class SelipFusionLayer(GradientCheckpointingLayer):
 class SelipFusion(nn.Module):
     """A study token that starts as the mean of the series tokens and reads them through masked attention.
 
-    The tokens are a set: the result does not depend on their order, nor on how many absent series pad it. A study of one
-    series goes the same way, so a series embedding is the embedding of a study that has this series only.
+    The tokens are a set: the result does not depend on their order, nor on how many absent series pad it. A study of
+    one series goes the same way, so a series embedding is the embedding of a study that has this series only.
     """
 
     def __init__(self, config, hidden_size: int, num_sequences: int):

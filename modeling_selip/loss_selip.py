@@ -5,8 +5,8 @@ Letters: P pairs, E embedding. `image_embeds[i]` is the view that text i speaks 
     l_ij = s u_i . v_j                       u, v unit image and text vectors, s = exp(logit_scale)
     P^I = softmax of l over texts,  P^T = softmax of l over images
 
-Which pairs are compared: pair (i, j) counts if both items are real and either i = j or they come from different studies.
-Two views of one study are never each other's negatives: what is said of the one is often true of the other.
+Which pairs are compared: pair (i, j) counts if both items are real and either i = j or they come from different
+studies. Two views of one study are never each other's negatives: what is said of the one is often true of the other.
 """
 
 import math
@@ -47,7 +47,7 @@ def compared_pairs(text_study: torch.Tensor, text_mask: torch.Tensor | None = No
 def clip_loss(
     image_embeds: torch.Tensor, text_embeds: torch.Tensor, logit_scale: torch.Tensor, compared: torch.Tensor
 ) -> torch.Tensor:
-    """Symmetric InfoNCE (Radford et al. 2021): the mean of the two cross-entropies with the true pair as the only target.
+    """Symmetric InfoNCE (Radford et al. 2021): mean of the two cross-entropies with the true pair as the only target.
 
     Args:
         image_embeds: (P, E), unit length.
@@ -73,7 +73,8 @@ def soft_target_clip_loss(
 
     Args:
         targets: (P, P), Y; its rows are distributions over texts. Y' is taken as Y, which holds for a symmetric
-            similarity after row normalisation in each direction (rows of the transposed problem see the same similarity).
+            similarity after row normalisation in each direction (rows of the transposed problem see the same
+            similarity).
 
     Returns:
         Scalar float32. Other arguments as in [`clip_loss`].
@@ -131,7 +132,7 @@ def selip_recommended_loss(
     compared: torch.Tensor,
     similarity: torch.Tensor,
 ) -> torch.Tensor:
-    """SeLIP without the floors: soft-target CLIP with Y = (I + Q) / 2 from the log-softmax, so any batch size is sound.
+    """SeLIP without the floors: soft-target CLIP, Y = (I + Q) / 2, from the log-softmax, so any batch size is sound.
 
     Its gradient is half of that of the released form where no floor is active. Arguments as in [`selip_loss`].
     """

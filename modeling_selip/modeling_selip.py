@@ -1,7 +1,7 @@
 """SeLIP: a dual encoder of head MRI studies and report texts (arXiv 2503.19801).
 
-Letters: B studies, S series slots of a study, P texts, V views of studies, L text tokens, X Y Z voxels (RAS+), E embedding,
-H width of a series token. Masks are bool, True = real.
+Letters: B studies, S series slots of a study, P texts, V views of studies, L text tokens, X Y Z voxels (RAS+),
+E embedding, H width of a series token. Masks are bool, True = real.
 
 A view is what a text speaks of: one series, some, or the whole study. The embedding of a view comes from exactly its
 series, each encoded alone by the series tower and then fused, so a view never sees any other series of the study.
@@ -49,7 +49,8 @@ class SelipOutput(ModelOutput):
         image_embeds: (B, E), one a study, from all its series.
         series_embeds: (B, S, E), each series as if it were a study of its own; zero where absent.
         text_embeds: (P, E).
-        view_embeds: (V, E): the views that `text_study` and `text_series_mask` name (V = P), else `image_embeds` (V = B).
+        view_embeds: (V, E): the views that `text_study` and `text_series_mask` name (V = P), else `image_embeds`
+            (V = B).
         series_features: (B, S, H), series tokens before fusion: keep them to fuse other subsets later.
         affines: (B, S, 4, 4) as given: from box voxels to scanner mm, to place what is computed on the box.
     """
@@ -79,7 +80,7 @@ class SelipPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Kaiming for 3D convolutions (the base class would draw N(0, 0.02)); every bare parameter has its own start."""
+        """Kaiming for 3D convolutions (the base class would draw N(0, 0.02)); a bare parameter has its own start."""
         if isinstance(module, nn.Conv3d):
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
@@ -179,14 +180,14 @@ class SelipModel(SelipPreTrainedModel):
             series_mask: bool (B, S); None: every slot holds a series.
             sequence_ids: int64 (B, S), the MRI sequence of each series, 0 = unknown; None: all unknown.
             attention_mask: (P, L), 1 = a real token; None: all are real.
-            text_study: int64 (P,), the study of each text. Given, every text is compared with its own view of its study;
-                without it, texts are free queries and the views are the studies.
+            text_study: int64 (P,), the study of each text. Given, every text is compared with its own view of its
+                study; without it, texts are free queries and the views are the studies.
             text_series_mask: bool (P, S), the series each text speaks of; None: all series of its study.
             text_mask: bool (P,), True = a real text; False rows pad P to a fixed length.
             similarity: (P, P), S between the texts; with it the loss is SeLIP's recommended form, without it CLIP's.
             affines: (B, S, 4, 4), box voxels to scanner mm; handed on to the output.
-            return_loss: compute the loss within this batch. Texts and views must pair up: give `text_study`, or one text
-                a study in order.
+            return_loss: compute the loss within this batch. Texts and views must pair up: give `text_study`, or one
+                text a study in order.
             return_dict: False gives a tuple.
         """
         series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
@@ -323,8 +324,8 @@ class SelipModel(SelipPreTrainedModel):
     ) -> torch.Tensor:
         if len(view_embeds) != len(text_embeds):
             raise ValueError(
-                f"expected one text a study to compute the loss, got {len(view_embeds)} studies and {len(text_embeds)} "
-                "texts; give text_study to say which study each text speaks of"
+                f"expected one text a study to compute the loss, got {len(view_embeds)} studies and "
+                f"{len(text_embeds)} texts; give text_study to say which study each text speaks of"
             )
         if text_study is None:
             text_study = torch.arange(len(text_embeds), device=text_embeds.device)

@@ -47,7 +47,10 @@ class ConvNorm(nn.Sequential):
 
 
 class SelipResNetBlock(GradientCheckpointingLayer):
-    """Residual block: two 3x3x3 convolutions, or the 1-3-1 bottleneck at depth 50 (shortcut "B": 1x1x1 where shapes differ)."""
+    """Residual block: two 3x3x3 convolutions, or the 1-3-1 bottleneck at depth 50.
+
+    Its shortcut is of type "B": 1x1x1 where shapes differ.
+    """
 
     def __init__(self, config, in_channels: int, width: int, stride):
         super().__init__()
@@ -111,8 +114,8 @@ class SelipResNet(nn.Module):
 class SelipAttentionPooling(nn.Module):
     """Learned queries, one set per MRI sequence, read a feature map whose positions are known in mm.
 
-    The positions are sines and cosines of the distance from the centre of the study box, so that a token means the same
-    place whatever the size of the map.
+    The positions are sines and cosines of the distance from the centre of the study box, so that a token means the
+    same place whatever the size of the map.
     """
 
     def __init__(self, config):

@@ -38,7 +38,7 @@ class TrainingState:
 
 
 def save_checkpoint(folder: Path, model, processor, state: TrainingState, optimizer=None) -> None:
-    """Writes a checkpoint folder that `AutoModel` and `AutoProcessor` load; with an optimiser, also what resuming needs.
+    """Writes a checkpoint that `AutoModel` and `AutoProcessor` load; with an optimiser, also what resuming needs.
 
     The folder appears whole: it is written under another name first and then takes the place of the old one.
     """

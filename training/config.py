@@ -19,14 +19,15 @@ class PretrainData:
     text_items: tuple[Literal["series", "finding", "impression", "report"], ...] = field(
         default=("series",),
         metadata={
-            "help": "Texts a study brings to a batch: what is seen in each sampled series, one finding of each sampled "
-            "series, the conclusion of the study, or its findings section as written."
+            "help": "Texts a study brings to a batch: what is seen in each sampled series, one finding of each "
+            "sampled series, the conclusion of the study, or its findings section as written."
         },
     )
     unnamed: Literal["visibility", "copy-all", "drop"] = field(
         default="visibility",
         metadata={
-            "help": "Where a finding goes whose sentence names no sequence: to those that can show it, to all, to none."
+            "help": "Where a finding goes whose sentence names no sequence: to those that can show it, to all, "
+            "to none."
         },
     )
     batch_studies: int = field(default=64, metadata={"help": "Studies in a batch, over all processes."})
@@ -78,8 +79,8 @@ class NetworkConfig:
     text_tower: str | None = field(
         default=None,
         metadata={
-            "help": "Folder or Hub id of an encoder with its tokenizer; without one, a small tower starts from scratch "
-            "with a tokenizer trained on the training texts."
+            "help": "Folder or Hub id of an encoder with its tokenizer; without one, a small tower starts from "
+            "scratch with a tokenizer trained on the training texts."
         },
     )
     text: dict = field(

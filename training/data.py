@@ -1,8 +1,9 @@
 """From the volumes table and the findings table to batches.
 
-A batch is B studies with S series slots and P texts (architecture: the batch contract). What a study shows and says in an
-epoch is drawn from (seed, epoch, study id) alone, so it does not depend on the number of processes, on workers, or on
-where training was interrupted. Texts are unique in the global batch; a study whose text is taken waits for the next one.
+A batch is B studies with S series slots and P texts (architecture: the batch contract). What a study shows and says in
+an epoch is drawn from (seed, epoch, study id) alone, so it does not depend on the number of processes, on workers, or
+on where training was interrupted. Texts are unique in the global batch; a study whose text is taken waits for the next
+one.
 """
 
 import hashlib
@@ -144,8 +145,8 @@ class BatchSource:
         self._plans: dict[int, list[list[DrawnStudy]]] = {}
         if not self.plan(0):
             raise ValueError(
-                f"expected enough studies for one batch of {data.batch_studies} with unique texts, got {len(speaking)} "
-                "studies with text; lower data.batch_studies or bring more studies"
+                f"expected enough studies for one batch of {data.batch_studies} with unique texts, got "
+                f"{len(speaking)} studies with text; lower data.batch_studies or bring more studies"
             )
 
     def plan(self, epoch: int) -> list[list[DrawnStudy]]:
@@ -196,7 +197,7 @@ class BatchSource:
             yield [batch[position] for position in generator.permutation(len(batch))]
 
     def _take(self, batch: list[DrawnStudy], waiting: deque[str], until: int, epoch: int) -> None:
-        """Moves studies with texts new to the batch from the queue to it, until it has `until`; others keep their turn."""
+        """Moves studies with texts new to the batch from the queue to it, until it has `until`; others keep turn."""
         used = set().union(*(study.strings for study in batch)) if batch else set()
         passed_over = []
         while waiting and len(batch) < until:
@@ -319,8 +320,8 @@ def read_studies(
     ]
     if not studies:
         raise ValueError(
-            f"expected studies of split {split!r} with both volumes and findings, got none; do the two tables come from "
-            "the same studies table?"
+            f"expected studies of split {split!r} with both volumes and findings, got none; do the two tables come "
+            "from the same studies table?"
         )
     return studies
 

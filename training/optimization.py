@@ -34,7 +34,7 @@ def build_optimizer(model, config: OptimizationConfig) -> torch.optim.AdamW:
 
 
 def learning_rate_factor(step: int, config: OptimizationConfig) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, then cosine, (1 - t)^0.9 (as released), or constant."""
+    """Share of the peak learning rate at a step: linear warm-up, then cosine, (1 - t)^0.9 (released), or constant."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)

@@ -28,7 +28,8 @@ def prefetch(make: Callable[[int], Any], start: int, stop: int, *, num_workers: 
         make: batch of a step; a pure function of the step.
         start: first step.
         stop: one after the last.
-        num_workers: processes; 0 = one thread, which is enough where decoding is cheap and torch computes without the GIL.
+        num_workers: processes; 0 = one thread, which is enough where decoding is cheap and torch computes without the
+            GIL.
         depth: batches made ahead.
     """
     if num_workers > 0:

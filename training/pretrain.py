@@ -135,7 +135,7 @@ class PretrainRun:
         inputs = {name: value.to(device, non_blocking=True) for name, value in batch["inputs"].items()}
         similarity = batch["similarity"].to(device)
         compared = compared_pairs(batch["text_study"], batch["text_mask"]).to(device)
-        # whatever a text tower of the user's draws (dropout) depends on the step alone, so that a resumed run is the same
+        # what a text tower of the user's draws (dropout) depends on the step alone, so that a resumed run is the same
         torch.manual_seed(hash((config.seed, self.state.step, self.accelerator.process_index)) % 2**63)
         with self.accelerator.autocast():
             output = self.model(**inputs)
@@ -328,8 +328,8 @@ def _tell_start(run: PretrainRun) -> None:
     source, model = run.source, run.bare_model
     normal = round(run.config.data.normal_rate * run.config.data.batch_studies)
     logger.info(
-        "%d training studies (%d without any text left out), %d batches in the first epoch, at most %d of %d studies of a "
-        "batch normal, %.2f M parameters, from step %d",
+        "%d training studies (%d without any text left out), %d batches in the first epoch, at most %d of %d studies "
+        "of a batch normal, %.2f M parameters, from step %d",
         len(source.studies),
         source.num_without_text,
         len(source.plan(0)),

@@ -1,1 +1,1 @@
-"""Lexicon data (YAML): canonical terms, their words in each language, and the visibility table; read by `vocabulary.py`."""
+"""Lexicon data (YAML): canonical terms, their words in each language, the visibility table; see `vocabulary.py`."""

@@ -51,7 +51,8 @@ def test_adc_keeps_its_scale():
 
     adc, flair = draw("ADC"), draw("FLAIR")
     assert (adc.gamma, adc.gain) == (1.0, 1.0)
-    assert flair.gamma != 1.0 and flair.gain != 1.0
+    assert flair.gamma != 1.0
+    assert flair.gain != 1.0
     assert adc.shift == flair.shift
 
 

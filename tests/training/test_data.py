@@ -80,10 +80,12 @@ def test_flip_exchanges_sides_in_image_and_text_together(make_source):
         before, after = plain._draw(study, 0), mirrored._draw(study, 0)
         assert before.series == after.series
         text, swapped = before.texts[0].item, after.texts[0].item
-        assert swapped == swap_laterality(text) and swap_laterality(swapped) == text, study_id
+        assert swapped == swap_laterality(text), study_id
+        assert swap_laterality(swapped) == text, study_id
         lateral += swapped != text
         images = [source._images([drawn])["pixel_values"] for source, drawn in ((plain, before), (mirrored, after))]
-        assert torch.equal(images[1], images[0].flip(2)) and not torch.equal(images[0], images[1])
+        assert torch.equal(images[1], images[0].flip(2))
+        assert not torch.equal(images[0], images[1])
     assert lateral > 20
 
 
@@ -96,7 +98,7 @@ def test_processes_share_the_batch_of_one(make_source):
         whole, parts = one.batch(step), [rank.batch(step) for rank in ranks]
         for name in ("pixel_values", "series_mask", "sequence_ids", "text_series_mask"):
             assert torch.equal(torch.cat([part["inputs"][name] for part in parts]), whole["inputs"][name]), name
-        assert sum((texts_of(one, part) for part in parts), []) == texts_of(one, whole)
+        assert [text for part in parts for text in texts_of(one, part)] == texts_of(one, whole)
         shifted = [part["inputs"]["text_study"] + 4 * rank for rank, part in enumerate(parts)]
         assert torch.equal(torch.cat(shifted), whole["text_study"])
         for part in parts:
@@ -142,7 +144,8 @@ def test_all_kinds_of_text_name_the_series_they_speak_of(make_source, memory_stu
         assert slots[number, 4:, : len(study.series)].all()
     # padding says nothing and is like nothing
     missing = ~batch["text_mask"]
-    assert (batch["similarity"][missing] == 0).all() and (batch["similarity"][:, missing] == 0).all()
+    assert (batch["similarity"][missing] == 0).all()
+    assert (batch["similarity"][:, missing] == 0).all()
 
 
 def test_similarity_is_between_the_texts_of_the_batch(make_source):

@@ -76,10 +76,11 @@ def test_training_lowers_the_loss_and_moves_every_parameter(make_config):
 
 @pytest.mark.parametrize("objective", ["clip", "selip", "selip_recommended"])
 def test_a_run_leaves_checkpoints_log_and_configuration(make_config, objective):
-    """`best` and `last` load by Auto classes' own files, each logged step is one line, the config reproduces the run."""
+    """`best` and `last` load by Auto classes' own files, each logged step is a line, the config reproduces the run."""
     config = make_config(objective=objective)
     summary = pretrain(config)
-    assert summary.steps == 6 and summary.best == config.output / "best"
+    assert summary.steps == 6
+    assert summary.best == config.output / "best"
     lines = [json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
     assert [line["step"] for line in lines if "validation/mean_reciprocal_rank" in line] == [3, 6]
@@ -118,9 +119,8 @@ def test_resumed_run_equals_uninterrupted_run(make_config):
     expected, got = weights(whole.output / "last"), weights(cut.output / "last")
     assert all(torch.equal(got[name], value) for name, value in expected.items())
     state = [load_file(config.output / "last" / "optimizer.safetensors") for config in (whole, cut)]
-    assert state[0].keys() == state[1].keys() and all(
-        torch.equal(state[1][name], value) for name, value in state[0].items()
-    )
+    assert state[0].keys() == state[1].keys()
+    assert all(torch.equal(state[1][name], value) for name, value in state[0].items())
     losses = [
         [
             json.loads(line)["loss"]
