@@ -23,12 +23,9 @@ class SelipVisionConfig(PreTrainedConfig):
         norm: `group` (independent of the batch), `batch` (as released), or `frozen_batch` (fixed statistics and
             scale).
         norm_groups: groups of `group`.
-        pooling: `average` (as released), or `attention`: learned queries over the last feature map, whose positions
-            are known in mm. A report says where a lesion is, and an average over positions can hardly tell.
-        pooling_queries: queries of `attention`, concatenated and projected back to the width of the last stage.
-        num_attention_heads: heads of `attention`.
-        spacing_mm: voxel size of the study box along x, y, z in mm; gives positions their unit.
-        num_sequences: size of the table of MRI sequences; id 0 is an unknown sequence.
+        pooling: `average` (as released), or `grid`: the strongest response in each cell of a coarse grid over the study
+            box, and a linear map over cells. A report says where a lesion is, and an average can hardly tell.
+        pooling_grid: cells of `grid` along x, y, z.
     """
 
     model_type = "selip_vision"
@@ -43,25 +40,18 @@ class SelipVisionConfig(PreTrainedConfig):
     norm: str = "group"
     norm_groups: int = 8
     pooling: str = "average"
-    pooling_queries: int = 4
-    num_attention_heads: int = 4
-    spacing_mm: list[float] | tuple[float, ...] = (1.0, 1.0, 3.5)
-    num_sequences: int = 16
+    pooling_grid: list[int] | tuple[int, ...] = (4, 5, 3)
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs):
         _expect_one_of("depth", self.depth, tuple(_STAGE_DEPTHS))
         _expect_one_of("norm", self.norm, ("group", "batch", "frozen_batch"))
-        _expect_one_of("pooling", self.pooling, ("average", "attention"))
-        for name, length in (("hidden_sizes", 4), ("stage_strides", 4), ("stem_kernel_size", 3), ("stem_stride", 3)):
+        _expect_one_of("pooling", self.pooling, ("average", "grid"))
+        for name, length in (("hidden_sizes", 4), ("stage_strides", 4), ("stem_kernel_size", 3), ("stem_stride", 3), ("pooling_grid", 3)):
             if len(getattr(self, name)) != length:
                 raise ValueError(f"expected {length} values in {name}, got {getattr(self, name)}")
         if self.norm == "group" and any(width % self.norm_groups for width in self.hidden_sizes):
             raise ValueError(f"hidden_sizes {self.hidden_sizes} must be divisible by norm_groups {self.norm_groups}")
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"width {self.hidden_size} must be divisible by {self.num_attention_heads} attention heads"
-            )
         super().__post_init__(**kwargs)
 
     @property
@@ -88,6 +78,7 @@ class SelipConfig(PreTrainedConfig):
         vision_config: [`SelipVisionConfig`] or its dictionary.
         text_config: configuration of any encoder that `AutoModel` knows, or its dictionary with `model_type`.
         projection_dim: dimension of the shared space.
+        num_sequences: size of the table of MRI sequences; id 0 is an unknown sequence.
         fusion_layers: transformer layers over the series tokens of a study.
         fusion_heads: attention heads of the fusion.
         logit_scale_init: initial logarithm of the inverse temperature; ln(1/0.07) as in CLIP and SeLIP.
@@ -99,6 +90,7 @@ class SelipConfig(PreTrainedConfig):
     vision_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
     projection_dim: int = 512
+    num_sequences: int = 16
     fusion_layers: int = 1
     fusion_heads: int = 4
     logit_scale_init: float = 2.6592600369327783

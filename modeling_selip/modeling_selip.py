@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput
 from .configuration_selip import SelipConfig, SelipVisionConfig
 from .fusion_selip import SelipFusion
 from .loss_selip import clip_loss, compared_pairs, scale_of, selip_recommended_loss
-from .resnet_selip import SelipAttentionPooling, SelipResNet
+from .resnet_selip import SelipGridPooling, SelipResNet
 
 
 @dataclass
@@ -76,7 +76,7 @@ class SelipPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
-    _no_split_modules = ["SelipResNetBlock", "SelipFusionLayer", "SelipAttentionPooling"]  # noqa: RUF012
+    _no_split_modules = ["SelipResNetBlock", "SelipFusionLayer", "SelipGridPooling"]  # noqa: RUF012
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -87,8 +87,6 @@ class SelipPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.bias)
         else:
             super()._init_weights(module)
-        if isinstance(module, SelipAttentionPooling):
-            init.normal_(module.queries, std=self.config.initializer_range)
         if isinstance(module, SelipModel):
             init.constant_(module.logit_scale, self.config.logit_scale_init)
 
@@ -103,32 +101,19 @@ class SelipVisionModel(SelipPreTrainedModel):
     def __init__(self, config: SelipVisionConfig):
         super().__init__(config)
         self.backbone = SelipResNet(config)
-        self.pooling = SelipAttentionPooling(config) if config.pooling == "attention" else None
+        self.pooling = SelipGridPooling(config) if config.pooling == "grid" else None
         self.post_init()
 
-    def forward(self, pixel_values: torch.Tensor, sequence_ids: torch.Tensor | None = None) -> SelipVisionOutput:
+    def forward(self, pixel_values: torch.Tensor) -> SelipVisionOutput:
         """
         Args:
             pixel_values: (N, X, Y, Z), one channel, intensities in [0, 1].
-            sequence_ids: int64 (N,), 0 = unknown; None: all unknown.
         """
         if pixel_values.ndim != 4:
             raise ValueError(f"expected pixel_values of shape (N, X, Y, Z), got {tuple(pixel_values.shape)}")
         feature_maps = self.backbone(pixel_values[:, None])  # (N, X, Y, Z) -> (N, 1, X, Y, Z)
         last = feature_maps[-1]
-        if self.pooling is None:
-            pooled = last.mean(dim=(2, 3, 4))
-        else:
-            if sequence_ids is None:
-                sequence_ids = pixel_values.new_zeros(len(pixel_values), dtype=torch.long)
-            # spacing of the map: the box's own, stretched by how much the tower shrank each axis
-            spacing_mm = [
-                step * before / after
-                for step, before, after in zip(
-                    self.config.spacing_mm, pixel_values.shape[1:], last.shape[2:], strict=True
-                )
-            ]
-            pooled = self.pooling(last, spacing_mm, sequence_ids)
+        pooled = last.mean(dim=(2, 3, 4)) if self.pooling is None else self.pooling(last)
         tokens = last.flatten(2).transpose(1, 2)  # (N, H, X', Y', Z') -> (N, T, H)
         return SelipVisionOutput(last_hidden_state=tokens, pooler_output=pooled, feature_maps=feature_maps)
 
@@ -142,7 +127,7 @@ class SelipModel(SelipPreTrainedModel):
         super().__init__(config)
         vision_width = config.vision_config.hidden_size
         self.vision_model = SelipVisionModel._from_config(config.vision_config)
-        self.fusion = SelipFusion(config, vision_width, config.vision_config.num_sequences)
+        self.fusion = SelipFusion(config, vision_width, config.num_sequences)
         self.text_model = AutoModel.from_config(config.text_config)
         if getattr(self.text_model, "pooler", None) is not None:
             # BERT-like towers bring a pooler that no loss reaches: DDP refuses such parameters
@@ -191,7 +176,7 @@ class SelipModel(SelipPreTrainedModel):
             return_dict: False gives a tuple.
         """
         series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
-        series_features = self._encode_series(pixel_values, series_mask, sequence_ids)
+        series_features = self._encode_series(pixel_values, series_mask)
         text_embeds = self._embed_text(input_ids, attention_mask)
         image_embeds = self._embed_views(series_features, series_mask, sequence_ids)
         series_embeds = self._embed_each_series(series_features, series_mask, sequence_ids)
@@ -233,7 +218,7 @@ class SelipModel(SelipPreTrainedModel):
             `pooler_output` (B, E), unit length; `last_hidden_state` (B, S, H), the series tokens before fusion.
         """
         series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
-        series_features = self._encode_series(pixel_values, series_mask, sequence_ids)
+        series_features = self._encode_series(pixel_values, series_mask)
         embeds = self._embed_views(series_features, series_mask, sequence_ids)
         output = BaseModelOutputWithPooling(last_hidden_state=series_features, pooler_output=embeds)
         return output.to_tuple() if return_dict is False else output
@@ -272,12 +257,10 @@ class SelipModel(SelipPreTrainedModel):
                 raise ValueError(f"expected {name} of shape {tuple(shape)}, got {tuple(given.shape)}")
         return series_mask.bool(), sequence_ids
 
-    def _encode_series(
-        self, pixel_values: torch.Tensor, series_mask: torch.Tensor, sequence_ids: torch.Tensor
-    ) -> torch.Tensor:
+    def _encode_series(self, pixel_values: torch.Tensor, series_mask: torch.Tensor) -> torch.Tensor:
         """Tower over the series that exist; absent ones cost nothing and leave a zero token. Returns (B, S, H)."""
         pixel_values = pixel_values.to(self.visual_projection.weight.dtype)
-        tokens = self.vision_model(pixel_values[series_mask], sequence_ids[series_mask]).pooler_output
+        tokens = self.vision_model(pixel_values[series_mask]).pooler_output
         features = tokens.new_zeros(*series_mask.shape, tokens.shape[-1])
         features[series_mask] = tokens  # (N, H) -> (B, S, H)
         return features

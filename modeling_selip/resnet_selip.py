@@ -10,8 +10,6 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .attention_selip import SelipAttention
-
 
 class FrozenBatchNorm3d(nn.BatchNorm3d):
     """BatchNorm that never updates its statistics nor its scale: for tuning where batches are small or replayed."""
@@ -111,70 +109,24 @@ class SelipResNet(nn.Module):
         return tuple(features)
 
 
-class SelipAttentionPooling(nn.Module):
-    """Learned queries, one set per MRI sequence, read a feature map whose positions are known in mm.
+class SelipGridPooling(nn.Module):
+    """Strongest response in each cell of a coarse grid over the study box, cells told apart by a linear map.
 
-    The positions are sines and cosines of the distance from the centre of the study box, so that a token means the
-    same place whatever the size of the map.
+    The study box puts a place of the head always at the same cell, so a weight of this map can mean "bright here, on the
+    left": what a report says. An average over positions has to guess the place from how the borders look.
     """
 
     def __init__(self, config):
         super().__init__()
-        self.config = config
-        self.queries = nn.Parameter(torch.empty(config.pooling_queries, config.hidden_size))
-        self.sequence_queries = nn.Embedding(config.num_sequences, config.hidden_size)
-        self.position_projection = nn.Linear(6 * len(_WAVELENGTHS_MM), config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size)
-        self.attention = SelipAttention(config, config.hidden_size, config.num_attention_heads)
-        self.projection = nn.Linear(config.pooling_queries * config.hidden_size, config.hidden_size)
+        self.grid = tuple(config.pooling_grid)
+        width = config.hidden_size * math.prod(self.grid)
+        self.norm = nn.LayerNorm(width)
+        self.projection = nn.Linear(width, config.hidden_size)
 
-    def forward(self, features: torch.Tensor, spacing_mm, sequence_ids: torch.Tensor) -> torch.Tensor:
-        """
-        Args:
-            features: (N, H, X', Y', Z').
-            spacing_mm: distance of neighbouring positions of the map along x, y, z.
-            sequence_ids: int64 (N,).
-
-        Returns:
-            (N, H).
-        """
-        positions = position_features(features.shape[2:], spacing_mm, features.device).to(features.dtype)
-        tokens = self.norm(features.flatten(2).transpose(1, 2))  # (N, H, X', Y', Z') -> (N, T, H)
-        tokens = tokens + self.position_projection(positions)
-        queries = self.queries + self.sequence_queries(sequence_ids)[:, None]  # (Q, H), (N, 1, H) -> (N, Q, H)
-        read, _ = self.attention(queries, tokens)
-        return self.projection(read.flatten(1))  # (N, Q, H) -> (N, Q*H) -> (N, H)
-
-
-# from the size of the head down to a small gyrus
-_WAVELENGTHS_MM = (400.0, 200.0, 100.0, 50.0, 25.0)
-
-
-def position_features(shape, spacing_mm, device=None) -> torch.Tensor:
-    """Sines and cosines of the distance to the box centre, per axis.
-
-    Args:
-        shape: positions along x, y, z.
-        spacing_mm: distance of neighbouring positions along x, y, z in mm.
-
-    Returns:
-        float32 (X'*Y'*Z', 30), in the order of `Tensor.flatten` over (X', Y', Z').
-    """
-    axes = []
-    for size, step in zip(shape, spacing_mm, strict=True):
-        distance = (torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2) * step
-        phase = distance[:, None] * (2 * math.pi / torch.tensor(_WAVELENGTHS_MM, device=device))
-        axes.append(torch.cat([phase.sin(), phase.cos()], dim=-1))
-    x, y, z = axes
-    grid = torch.cat(
-        [
-            x[:, None, None].expand(*shape, -1),
-            y[None, :, None].expand(*shape, -1),
-            z[None, None, :].expand(*shape, -1),
-        ],
-        dim=-1,
-    )
-    return grid.flatten(0, 2)
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, H, X', Y', Z') to (N, H); the map may have any size."""
+        cells = F.adaptive_max_pool3d(features, self.grid)
+        return self.projection(self.norm(cells.flatten(1)))  # (N, H, gx, gy, gz) -> (N, H*gx*gy*gz) -> (N, H)
 
 
 def _pad_to_multiple(volumes: torch.Tensor, multiple: tuple[int, ...]) -> torch.Tensor:

@@ -31,6 +31,13 @@ class PretrainData:
         },
     )
     batch_studies: int = field(default=64, metadata={"help": "Studies in a batch, over all processes."})
+    batch_sequences: Literal["mixed", "one"] = field(
+        default="mixed",
+        metadata={
+            "help": "Whether a batch mixes MRI sequences, or holds one. One makes every negative a hard one: texts of "
+            "different sequences differ by the name of the sequence already."
+        },
+    )
     series_per_study: int = field(default=1, metadata={"help": "Series drawn from each study of a batch."})
     normal_rate: float = field(
         default=0.05,

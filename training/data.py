@@ -137,11 +137,9 @@ class BatchSource:
         self.seed, self.process_index, self.num_processes = seed, process_index, num_processes
         self.texts = StudyTexts(data)
         self.spacing_mm = table.processor_config["spacing_mm"]
-        speaking = [study for study in studies if self._speaking_series(study)]
+        speaking = [study for study in studies if self._speaking_series(study, None)]
         self.num_without_text = len(studies) - len(speaking)
-        self.studies = {study.study_id: study for study in speaking}
-        self._normal = sorted(study.study_id for study in speaking if study.report.normal)
-        self._abnormal = sorted(study.study_id for study in speaking if not study.report.normal)
+        self.studies = {study.study_id: study for study in sorted(speaking, key=lambda study: study.study_id)}
         self._plans: dict[int, list[list[DrawnStudy]]] = {}
         if not self.plan(0):
             raise ValueError(
@@ -150,11 +148,11 @@ class BatchSource:
             )
 
     def plan(self, epoch: int) -> list[list[DrawnStudy]]:
-        """The batches of an epoch: every abnormal study at most once, normal ones at the stated rate."""
+        """The batches of an epoch: every study at most once (once a sequence where batches hold one sequence)."""
         if epoch not in self._plans:
             # two epochs are enough: the one in work and the next
             self._plans = {known: plan for known, plan in self._plans.items() if known >= epoch - 1}
-            self._plans[epoch] = list(self._fill(epoch))
+            self._plans[epoch] = self._fill(epoch)
         return self._plans[epoch]
 
     def locate(self, step: int) -> tuple[int, int]:
@@ -183,26 +181,42 @@ class BatchSource:
             "similarity": torch.from_numpy(_similarity(texts, self.data.language)),
         }
 
-    def _fill(self, epoch: int) -> Iterator[list[DrawnStudy]]:
+    def _fill(self, epoch: int) -> list[list[DrawnStudy]]:
         generator = np.random.default_rng([self.seed, epoch])
-        abnormal = deque(generator.permutation(self._abnormal).tolist())
-        normal = deque(generator.permutation(self._normal).tolist())
-        num_normal = round(self.data.normal_rate * self.data.batch_studies) if abnormal else self.data.batch_studies
+        if self.data.batch_sequences == "mixed":
+            return list(self._fill_from(list(self.studies), None, epoch, generator))
+        batches = []
+        for sequence in sorted({row.sequence for study in self.studies.values() for row in study.series}):
+            speaking = [name for name, study in self.studies.items() if self._speaking_series(study, sequence)]
+            batches += self._fill_from(speaking, sequence, epoch, generator)
+        return [batches[place] for place in generator.permutation(len(batches))]
+
+    def _fill_from(
+        self, study_ids: Sequence[str], sequence: str | None, epoch: int, generator: np.random.Generator
+    ) -> Iterator[list[DrawnStudy]]:
+        """Batches of these studies, of one sequence where it is given; what does not fill a batch is left over."""
+        is_normal = np.array([self.studies[study_id].report.normal for study_id in study_ids])
+        names = np.array(study_ids)
+        normal = deque(generator.permutation(names[is_normal]).tolist())
+        abnormal = deque(generator.permutation(names[~is_normal]).tolist())
+        num_normal = round(self.data.normal_rate * self.data.batch_studies)
         while True:
             batch: list[DrawnStudy] = []
-            self._take(batch, normal, num_normal, epoch)
-            self._take(batch, abnormal, self.data.batch_studies, epoch)
+            self._take(batch, normal, num_normal, sequence, epoch)
+            self._take(batch, abnormal, self.data.batch_studies, sequence, epoch)
             if len(batch) < self.data.batch_studies:
                 return
-            yield [batch[position] for position in generator.permutation(len(batch))]
+            yield [batch[place] for place in generator.permutation(len(batch))]
 
-    def _take(self, batch: list[DrawnStudy], waiting: deque[str], until: int, epoch: int) -> None:
+    def _take(
+        self, batch: list[DrawnStudy], waiting: deque[str], until: int, sequence: str | None, epoch: int
+    ) -> None:
         """Moves studies with texts new to the batch from the queue to it, until it has `until`; others keep turn."""
         used = set().union(*(study.strings for study in batch)) if batch else set()
         passed_over = []
         while waiting and len(batch) < until:
             study_id = waiting.popleft()
-            drawn = self._draw(self.studies[study_id], epoch)
+            drawn = self._draw(self.studies[study_id], sequence, epoch)
             if drawn.strings & used:
                 passed_over.append(study_id)
                 continue
@@ -210,11 +224,11 @@ class BatchSource:
             batch.append(drawn)
         waiting.extendleft(reversed(passed_over))
 
-    def _draw(self, study: Study, epoch: int) -> DrawnStudy:
-        digest = hashlib.sha256(study.study_id.encode()).digest()
+    def _draw(self, study: Study, sequence: str | None, epoch: int) -> DrawnStudy:
+        digest = hashlib.sha256(f"{study.study_id}\0{sequence}".encode()).digest()
         generator = np.random.default_rng([self.seed, epoch, int.from_bytes(digest[:8], "little")])
         is_flipped = bool(generator.random() < self.augmentation.flip_probability)
-        speaking = self._speaking_series(study)
+        speaking = self._speaking_series(study, sequence)
         chosen = generator.permutation(len(speaking))[: self.data.series_per_study]
         series = tuple(speaking[position] for position in sorted(chosen))
         changes = tuple(
@@ -255,12 +269,13 @@ class BatchSource:
                     texts.append(DrawnText(item, (slot,)))
         return texts
 
-    def _speaking_series(self, study: Study) -> list[SeriesRow]:
-        """Series that a text of the wanted kinds speaks of; study texts speak of all."""
+    def _speaking_series(self, study: Study, sequence: str | None) -> list[SeriesRow]:
+        """Series that a text of the wanted kinds speaks of (study texts speak of all), of one sequence or of any."""
         kinds = set(self.data.text_items)
+        rows = [row for row in study.series if sequence in (None, row.sequence)]
         if ("impression" in kinds and self.texts.of_impression(study)) or ("report" in kinds and study.written):
-            return list(study.series)
-        return [row for row in study.series if self.texts.of_series(study, row.sequence) is not None]
+            return rows
+        return [row for row in rows if self.texts.of_series(study, row.sequence) is not None]
 
     def _images(self, drawn: list[DrawnStudy]) -> dict[str, torch.Tensor]:
         slots = self.data.series_per_study

@@ -54,10 +54,9 @@ def build_model(config: NetworkConfig, processor: SelipProcessor, max_text_token
             "pad_token_id": processor.tokenizer.pad_token_id,
             **config.text,
         }
-    vision = {**config.vision, "spacing_mm": tuple(processor.image_processor.spacing_mm)}
     model = SelipModel(
         SelipConfig(
-            vision_config=vision,
+            vision_config=config.vision,
             text_config=AutoConfig.for_model(**text_config),
             projection_dim=config.projection_dim,
             fusion_layers=config.fusion_layers,

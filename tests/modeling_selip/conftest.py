@@ -11,7 +11,6 @@ VISION = {
     "stem_pool": False,
     "stage_strides": ((1, 1, 1), (2, 2, 2), (1, 1, 1), (1, 1, 1)),
     "norm_groups": 4,
-    "spacing_mm": (8.0, 8.0, 12.0),
 }
 TEXT = {
     "model_type": "bert",
@@ -26,7 +25,7 @@ TEXT = {
 }
 
 
-def build(pooling="attention", **changes) -> SelipModel:
+def build(pooling="grid", **changes) -> SelipModel:
     """A model of a few thousand parameters with random weights, its logit scale included."""
     torch.manual_seed(7)
     vision = {**VISION, "pooling": pooling, **changes}

@@ -9,7 +9,7 @@ from transformers import Trainer, TrainingArguments
 
 from selip.modeling_selip import SelipConfig, SelipModel, SelipVisionConfig, SelipVisionModel
 
-POOLINGS = ("attention", "average")
+POOLINGS = ("grid", "average")
 
 
 def forward(model, batch, **more):

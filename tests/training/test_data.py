@@ -77,7 +77,7 @@ def test_flip_exchanges_sides_in_image_and_text_together(make_source):
     plain, mirrored = make_source(STILL), make_source(replace(STILL, flip_probability=1.0))
     lateral = 0
     for study_id, study in plain.studies.items():
-        before, after = plain._draw(study, 0), mirrored._draw(study, 0)
+        before, after = plain._draw(study, None, 0), mirrored._draw(study, None, 0)
         assert before.series == after.series
         text, swapped = before.texts[0].item, after.texts[0].item
         assert swapped == swap_laterality(text), study_id
