@@ -1,9 +1,11 @@
 """Multi-head attention over a set of tokens, through the attention interface of Transformers (eager, sdpa, ...)."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
@@ -15,7 +17,7 @@ def eager_attention(
     attention_mask: torch.Tensor | None,
     scaling: float,
     dropout: float = 0.0,
-    **kwargs,
+    **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Reference attention, signature of Transformers' attention interface (`kwargs` are its other backends')."""
     scores = query @ key.transpose(-1, -2) * scaling
@@ -34,7 +36,7 @@ class SelipAttention(nn.Module):
         num_heads: number of heads; divides H.
     """
 
-    def __init__(self, config, hidden_size: int, num_heads: int):
+    def __init__(self, config: PreTrainedConfig, hidden_size: int, num_heads: int):
         super().__init__()
         self.config = config
         self.num_heads = num_heads

@@ -5,12 +5,13 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_selip import SelipAttention
+from .configuration_selip import SelipConfig
 
 
 class SelipFusionLayer(GradientCheckpointingLayer):
     """Pre-norm transformer layer over a masked set of tokens."""
 
-    def __init__(self, config, hidden_size: int):
+    def __init__(self, config: SelipConfig, hidden_size: int):
         super().__init__()
         self.norm_attention = nn.LayerNorm(hidden_size)
         self.attention = SelipAttention(config, hidden_size, config.fusion_heads)
@@ -32,7 +33,7 @@ class SelipFusion(nn.Module):
     one series goes the same way, so a series embedding is the embedding of a study that has this series only.
     """
 
-    def __init__(self, config, hidden_size: int, num_sequences: int):
+    def __init__(self, config: SelipConfig, hidden_size: int, num_sequences: int):
         super().__init__()
         self.sequence_embedding = nn.Embedding(num_sequences, hidden_size)
         self.layers = nn.ModuleList([SelipFusionLayer(config, hidden_size) for _ in range(config.fusion_layers)])

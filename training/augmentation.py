@@ -1,5 +1,6 @@
 """Random changes of one prepared volume. What is drawn comes from a generator; nothing here keeps state."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,16 +26,21 @@ class VolumeChange:
 
 
 def draw_change(
-    config: AugmentationConfig, generator: np.random.Generator, *, spacing_mm, sequence: str, is_flipped: bool
+    config: AugmentationConfig,
+    generator: np.random.Generator,
+    *,
+    spacing_mm: Sequence[float],
+    sequence: str,
+    is_flipped: bool,
 ) -> VolumeChange:
     """Draws a change. The flip belongs to the study, so it is given. ADC is a physical quantity: its scale stays."""
     limits = [int(config.max_shift_mm // step) for step in spacing_mm]
-    shift = tuple(int(generator.integers(-limit, limit + 1)) for limit in limits)
+    x, y, z = (int(generator.integers(-limit, limit + 1)) for limit in limits)
     log_gamma, gain = generator.uniform(-1, 1), generator.uniform(-1, 1)
     is_physical = sequence == "ADC"
     return VolumeChange(
         is_flipped=is_flipped,
-        shift=shift,  # type: ignore[arg-type]
+        shift=(x, y, z),
         gamma=1.0 if is_physical else float(np.exp(log_gamma * config.max_gamma)),
         gain=1.0 if is_physical else 1 + gain * config.max_gain,
     )
@@ -57,7 +63,7 @@ def apply_change(volume: np.ndarray, change: VolumeChange) -> np.ndarray:
     return changed
 
 
-def _overlap(shape, shift) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def _overlap(shape: Sequence[int], shift: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     source = tuple(slice(max(0, -step), size - max(0, step)) for size, step in zip(shape, shift, strict=True))
     target = tuple(slice(max(0, step), size - max(0, -step)) for size, step in zip(shape, shift, strict=True))
     return source, target

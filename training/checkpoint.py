@@ -12,6 +12,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from selip.modeling_selip.modeling_selip import SelipModel
+from selip.processing.processing_selip import SelipProcessor
+
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "training_state.json"
 
@@ -37,7 +40,13 @@ class TrainingState:
     environment: dict | None = None
 
 
-def save_checkpoint(folder: Path, model, processor, state: TrainingState, optimizer=None) -> None:
+def save_checkpoint(
+    folder: Path,
+    model: SelipModel,
+    processor: SelipProcessor,
+    state: TrainingState,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> None:
     """Writes a checkpoint that `AutoModel` and `AutoProcessor` load; with an optimiser, also what resuming needs.
 
     The folder appears whole: it is written under another name first and then takes the place of the old one.
@@ -74,7 +83,7 @@ def read_state(folder: Path) -> TrainingState:
     return TrainingState(**json.loads((folder / STATE_FILE).read_text()))
 
 
-def load_checkpoint(folder: Path, model, optimizer) -> TrainingState:
+def load_checkpoint(folder: Path, model: SelipModel, optimizer: torch.optim.Optimizer) -> TrainingState:
     """Puts weights and optimiser of a checkpoint into `model` and `optimizer`, strictly.
 
     Raises:
@@ -85,7 +94,7 @@ def load_checkpoint(folder: Path, model, optimizer) -> TrainingState:
     return read_state(folder)
 
 
-def optimizer_tensors(model, optimizer) -> dict[str, torch.Tensor]:
+def optimizer_tensors(model: SelipModel, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """The optimiser's state by parameter name, e.g. `logit_scale/exp_avg`."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     return {
@@ -95,7 +104,7 @@ def optimizer_tensors(model, optimizer) -> dict[str, torch.Tensor]:
     }
 
 
-def restore_optimizer(tensors: dict[str, torch.Tensor], model, optimizer) -> None:
+def restore_optimizer(tensors: dict[str, torch.Tensor], model: SelipModel, optimizer: torch.optim.Optimizer) -> None:
     """The inverse of `optimizer_tensors`."""
     for name, parameter in model.named_parameters():
         values = {key.rpartition("/")[2]: value for key, value in tensors.items() if key.rpartition("/")[0] == name}

@@ -1,5 +1,7 @@
 """Gathering embeddings across processes with exact gradients."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 
@@ -12,14 +14,14 @@ class _AllGather(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, local: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, local: torch.Tensor) -> torch.Tensor:
         gathered = [torch.empty_like(local) for _ in range(dist.get_world_size())]
         dist.all_gather(gathered, local.contiguous())
         ctx.rows = len(local)
         return torch.cat(gathered)
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
         return gradient[dist.get_rank() * ctx.rows : (dist.get_rank() + 1) * ctx.rows]

@@ -6,10 +6,12 @@ import time
 import torch
 from torch import nn
 
+from selip.modeling_selip.modeling_selip import SelipModel
+
 from .config import OptimizationConfig
 
 
-def build_optimizer(model, config: OptimizationConfig) -> torch.optim.AdamW:
+def build_optimizer(model: SelipModel, config: OptimizationConfig) -> torch.optim.AdamW:
     """AdamW with a learning rate for each tower, and decay on matrices and kernels only.
 
     The text tower is `text_model` and `text_projection`; everything else learns at the rate of the vision tower.
@@ -73,7 +75,9 @@ def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:
 
 
 def _time_convolution(dtype: torch.dtype) -> float:
-    layer = nn.Conv3d(32, 32, 3, padding=1).to(dtype=dtype, memory_format=torch.channels_last_3d)
+    layer = nn.Conv3d(32, 32, 3, padding=1)
+    # the stubs of torch know memory_format for four axes only
+    layer = layer.to(dtype=dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     volume = torch.rand(4, 32, 16, 16, 12).to(dtype=dtype, memory_format=torch.channels_last_3d)
     times = []
     with torch.inference_mode():

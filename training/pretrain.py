@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -26,6 +27,7 @@ from accelerate.utils import set_seed
 from tqdm import tqdm
 
 from selip.modeling_selip.loss_selip import compared_pairs, scale_of
+from selip.modeling_selip.modeling_selip import SelipModel
 from selip.processing.sources.studies import load_studies
 from selip.processing.structurer import load_findings
 
@@ -161,7 +163,7 @@ class PretrainRun:
         }
 
     @property
-    def bare_model(self) -> torch.nn.Module:
+    def bare_model(self) -> SelipModel:
         """The model without the wrapper of distributed training."""
         return self.accelerator.unwrap_model(self.model)
 
@@ -349,8 +351,8 @@ def _log(run: PretrainRun, line: dict[str, float]) -> None:
         run.accelerator.log({key: value for key, value in line.items() if key != "step"}, step=int(line["step"]))
 
 
-def _flat(values: dict, prefix: str = "") -> dict:
-    flat = {}
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")

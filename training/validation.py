@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
+
+from selip.modeling_selip.modeling_selip import SelipModel
 
 from .data import Study, StudyTexts
 from .evaluation.metrics import retrieval_metrics
@@ -19,7 +22,12 @@ class ValidationSet:
     """
 
     def __init__(
-        self, studies: Sequence[Study], texts: StudyTexts, table: VolumesTable, tokenizer, max_text_tokens: int
+        self,
+        studies: Sequence[Study],
+        texts: StudyTexts,
+        table: VolumesTable,
+        tokenizer: PreTrainedTokenizerBase,
+        max_text_tokens: int,
     ):
         rows = [(row, texts.of_series(study, row.sequence)) for study in studies for row in study.series]
         self.table = table
@@ -40,7 +48,7 @@ class ValidationSet:
         )
 
     @torch.no_grad()
-    def __call__(self, model, batch_size: int = 64) -> dict[str, float]:
+    def __call__(self, model: SelipModel, batch_size: int = 64) -> dict[str, float]:
         """Within-sequence retrieval metrics of a model; the primary one is the mean of both directions."""
         device = model.logit_scale.device
         model.eval()

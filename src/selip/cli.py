@@ -198,7 +198,8 @@ def load(target: str) -> Any:
 
 def shown(result: Any) -> str:
     """What a stage returned, as lines for a person; its own text if it has one."""
-    if type(result).__str__ is not object.__str__:
+    inherited: object = object.__str__
+    if type(result).__str__ is not inherited:
         return str(result)
     if dataclasses.is_dataclass(result):
         result = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
