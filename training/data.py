@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from selip.processing.findings import StructuredReport
 from selip.processing.rendering import (
+    Language,
     TextItem,
     finding_texts,
     impression_text,
@@ -91,7 +93,9 @@ class StudyTexts:
         """The findings section as written, compared with others by its structured findings."""
         structured = study_text(study.report, self.config.language)
         written = normalize_text(study.written)
-        return TextItem(text=written, clauses=structured.clauses, normal=structured.normal) if written else None
+        if structured is None or not written:
+            return None
+        return TextItem(text=written, clauses=structured.clauses, normal=structured.normal)
 
     def corpus(self, studies: Sequence[Study]) -> Iterator[str]:
         """Every text that training on these studies can meet, sides exchanged as well."""
@@ -113,7 +117,7 @@ class BatchSource:
         self,
         studies: Sequence[Study],
         table: VolumesTable,
-        tokenizer,
+        tokenizer: PreTrainedTokenizerBase,
         data: PretrainData,
         augmentation: AugmentationConfig,
         *,
@@ -341,7 +345,7 @@ def read_studies(
     return studies
 
 
-def _similarity(items: Sequence[TextItem | None], language: str) -> np.ndarray:
+def _similarity(items: Sequence[TextItem | None], language: Language) -> np.ndarray:
     """Similarity of the texts; rows and columns of padding are 0. float32 (P, P)."""
     real = [position for position, item in enumerate(items) if item is not None]
     full = np.zeros((len(items), len(items)), dtype=np.float32)
