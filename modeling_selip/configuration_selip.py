@@ -1,5 +1,7 @@
 """Configuration of the SeLIP dual encoder: what rebuilds the network, and nothing else."""
 
+from typing import Any
+
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -23,8 +25,8 @@ class SelipVisionConfig(PreTrainedConfig):
         norm: `group` (independent of the batch), `batch` (as released), or `frozen_batch` (fixed statistics and
             scale).
         norm_groups: groups of `group`.
-        pooling: `average` (as released), or `grid`: the strongest response in each cell of a coarse grid over the study
-            box, and a linear map over cells. A report says where a lesion is, and an average can hardly tell.
+        pooling: `average` (as released), or `grid`: the strongest response in each cell of a coarse grid over the
+            study box, and a linear map over cells. A report says where a lesion is, and an average can hardly tell.
         pooling_grid: cells of `grid` along x, y, z.
     """
 
@@ -43,11 +45,17 @@ class SelipVisionConfig(PreTrainedConfig):
     pooling_grid: list[int] | tuple[int, ...] = (4, 5, 3)
     initializer_range: float = 0.02
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         _expect_one_of("depth", self.depth, tuple(_STAGE_DEPTHS))
         _expect_one_of("norm", self.norm, ("group", "batch", "frozen_batch"))
         _expect_one_of("pooling", self.pooling, ("average", "grid"))
-        for name, length in (("hidden_sizes", 4), ("stage_strides", 4), ("stem_kernel_size", 3), ("stem_stride", 3), ("pooling_grid", 3)):
+        for name, length in (
+            ("hidden_sizes", 4),
+            ("stage_strides", 4),
+            ("stem_kernel_size", 3),
+            ("stem_stride", 3),
+            ("pooling_grid", 3),
+        ):
             if len(getattr(self, name)) != length:
                 raise ValueError(f"expected {length} values in {name}, got {getattr(self, name)}")
         if self.norm == "group" and any(width % self.norm_groups for width in self.hidden_sizes):
@@ -96,7 +104,7 @@ class SelipConfig(PreTrainedConfig):
     logit_scale_init: float = 2.6592600369327783
     initializer_range: float = 0.02
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         if not isinstance(self.vision_config, PreTrainedConfig):
             self.vision_config = SelipVisionConfig(**(self.vision_config or {}))
         if not isinstance(self.text_config, PreTrainedConfig):

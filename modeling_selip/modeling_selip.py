@@ -8,6 +8,7 @@ series, each encoded alone by the series tower and then fused, so a view never s
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,9 +34,9 @@ class SelipVisionOutput(ModelOutput):
         feature_maps: four maps (N, C, X', Y', Z'), finest first; for segmentation and heatmaps.
     """
 
-    last_hidden_state: torch.FloatTensor | None = None
-    pooler_output: torch.FloatTensor | None = None
-    feature_maps: tuple[torch.FloatTensor, ...] | None = None
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+    feature_maps: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
@@ -55,15 +56,15 @@ class SelipOutput(ModelOutput):
         affines: (B, S, 4, 4) as given: from box voxels to scanner mm, to place what is computed on the box.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits_per_image: torch.FloatTensor | None = None
-    logits_per_text: torch.FloatTensor | None = None
-    image_embeds: torch.FloatTensor | None = None
-    series_embeds: torch.FloatTensor | None = None
-    text_embeds: torch.FloatTensor | None = None
-    view_embeds: torch.FloatTensor | None = None
-    series_features: torch.FloatTensor | None = None
-    affines: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    logits_per_image: torch.Tensor | None = None
+    logits_per_text: torch.Tensor | None = None
+    image_embeds: torch.Tensor | None = None
+    series_embeds: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+    view_embeds: torch.Tensor | None = None
+    series_features: torch.Tensor | None = None
+    affines: torch.Tensor | None = None
 
 
 class SelipPreTrainedModel(PreTrainedModel):
@@ -71,7 +72,7 @@ class SelipPreTrainedModel(PreTrainedModel):
 
     config: SelipConfig
     base_model_prefix = "selip"
-    input_modalities = ("image", "text")
+    input_modalities: tuple[str, ...] = ("image", "text")
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -125,15 +126,18 @@ class SelipModel(SelipPreTrainedModel):
 
     def __init__(self, config: SelipConfig):
         super().__init__(config)
-        vision_width = config.vision_config.hidden_size
-        self.vision_model = SelipVisionModel._from_config(config.vision_config)
+        # SelipConfig has made configurations of both, whatever form they came in
+        vision_config: Any = config.vision_config
+        text_config: Any = config.text_config
+        vision_width = vision_config.hidden_size
+        self.vision_model = SelipVisionModel._from_config(vision_config)
         self.fusion = SelipFusion(config, vision_width, config.num_sequences)
-        self.text_model = AutoModel.from_config(config.text_config)
+        self.text_model = AutoModel.from_config(text_config)
         if getattr(self.text_model, "pooler", None) is not None:
             # BERT-like towers bring a pooler that no loss reaches: DDP refuses such parameters
             self.text_model.pooler = None
         self.visual_projection = nn.Linear(vision_width, config.projection_dim, bias=False)
-        self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
+        self.text_projection = nn.Linear(text_config.hidden_size, config.projection_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.empty(1))  # 1-D: sharding refuses scalars
         self.post_init()
 

@@ -4,11 +4,15 @@ Letters: N series, C channels, X Y Z voxels (RAS+), T positions of the last feat
 """
 
 import math
+from collections.abc import Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
+
+from .configuration_selip import SelipVisionConfig
 
 
 class FrozenBatchNorm3d(nn.BatchNorm3d):
@@ -19,11 +23,11 @@ class FrozenBatchNorm3d(nn.BatchNorm3d):
         self.weight.requires_grad_(False)
         self.bias.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> nn.Module:
+    def train(self, mode: bool = True) -> Self:
         return super().train(False)
 
 
-def build_norm(config, channels: int) -> nn.Module:
+def build_norm(config: SelipVisionConfig, channels: int) -> nn.Module:
     """The normalisation that `config.norm` names, over `channels` channels."""
     if config.norm == "group":
         return nn.GroupNorm(config.norm_groups, channels)
@@ -33,11 +37,18 @@ def build_norm(config, channels: int) -> nn.Module:
 class ConvNorm(nn.Sequential):
     """Convolution without bias and its normalisation; the padding keeps the size at stride 1."""
 
-    def __init__(self, config, in_channels: int, out_channels: int, kernel_size, stride=1):
-        sizes = (kernel_size,) * 3 if isinstance(kernel_size, int) else tuple(kernel_size)
-        strides = (stride,) * 3 if isinstance(stride, int) else tuple(stride)
+    def __init__(
+        self,
+        config: SelipVisionConfig,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+    ):
+        sizes, strides = _three(kernel_size), _three(stride)
         # a patch stem (kernel = stride) has nothing to overlap; its input is padded to whole patches instead
-        padding = (0, 0, 0) if sizes == strides and max(sizes) > 1 else tuple((size - 1) // 2 for size in sizes)
+        is_patch = sizes == strides and max(sizes) > 1
+        padding = (0, 0, 0) if is_patch else _three([(size - 1) // 2 for size in sizes])
         super().__init__(
             nn.Conv3d(in_channels, out_channels, sizes, stride=strides, padding=padding, bias=False),
             build_norm(config, out_channels),
@@ -50,7 +61,7 @@ class SelipResNetBlock(GradientCheckpointingLayer):
     Its shortcut is of type "B": 1x1x1 where shapes differ.
     """
 
-    def __init__(self, config, in_channels: int, width: int, stride):
+    def __init__(self, config: SelipVisionConfig, in_channels: int, width: int, stride: Sequence[int]):
         super().__init__()
         out_channels = width * config.expansion
         if config.expansion == 1:
@@ -75,7 +86,7 @@ class SelipResNetBlock(GradientCheckpointingLayer):
 class SelipResNet(nn.Module):
     """Stem and four stages; gives the feature map of every stage, finest first."""
 
-    def __init__(self, config):
+    def __init__(self, config: SelipVisionConfig):
         super().__init__()
         is_patch_stem = tuple(config.stem_kernel_size) == tuple(config.stem_stride)
         self.patch = tuple(config.stem_stride) if is_patch_stem else (1, 1, 1)
@@ -112,13 +123,13 @@ class SelipResNet(nn.Module):
 class SelipGridPooling(nn.Module):
     """Strongest response in each cell of a coarse grid over the study box, cells told apart by a linear map.
 
-    The study box puts a place of the head always at the same cell, so a weight of this map can mean "bright here, on the
-    left": what a report says. An average over positions has to guess the place from how the borders look.
+    The study box puts a place of the head always at the same cell, so a weight of this map can mean "bright here, on
+    the left": what a report says. An average over positions has to guess the place from how the borders look.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: SelipVisionConfig):
         super().__init__()
-        self.grid = tuple(config.pooling_grid)
+        self.grid = _three(config.pooling_grid)
         width = config.hidden_size * math.prod(self.grid)
         self.norm = nn.LayerNorm(width)
         self.projection = nn.Linear(width, config.hidden_size)
@@ -127,6 +138,12 @@ class SelipGridPooling(nn.Module):
         """(N, H, X', Y', Z') to (N, H); the map may have any size."""
         cells = F.adaptive_max_pool3d(features, self.grid)
         return self.projection(self.norm(cells.flatten(1)))  # (N, H, gx, gy, gz) -> (N, H*gx*gy*gz) -> (N, H)
+
+
+def _three(sizes: int | Sequence[int]) -> tuple[int, int, int]:
+    """Sizes along x, y, z; one number stands for all three."""
+    x, y, z = (sizes,) * 3 if isinstance(sizes, int) else sizes
+    return x, y, z
 
 
 def _pad_to_multiple(volumes: torch.Tensor, multiple: tuple[int, ...]) -> torch.Tensor:
