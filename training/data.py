@@ -189,7 +189,7 @@ class BatchSource:
         generator = np.random.default_rng([self.seed, epoch])
         if self.data.batch_sequences == "mixed":
             return list(self._fill_from(list(self.studies), None, epoch, generator))
-        batches = []
+        batches: list[list[DrawnStudy]] = []
         for sequence in sorted({row.sequence for study in self.studies.values() for row in study.series}):
             speaking = [name for name, study in self.studies.items() if self._speaking_series(study, sequence)]
             batches += self._fill_from(speaking, sequence, epoch, generator)
@@ -277,7 +277,8 @@ class BatchSource:
         """Series that a text of the wanted kinds speaks of (study texts speak of all), of one sequence or of any."""
         kinds = set(self.data.text_items)
         rows = [row for row in study.series if sequence in (None, row.sequence)]
-        if ("impression" in kinds and self.texts.of_impression(study)) or ("report" in kinds and study.written):
+        says_impression = "impression" in kinds and self.texts.of_impression(study) is not None
+        if says_impression or ("report" in kinds and self.texts.of_report(study) is not None):
             return rows
         return [row for row in rows if self.texts.of_series(study, row.sequence) is not None]
 

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
 from transformers import AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from selip.modeling_selip.modeling_selip import SelipModel
 from selip.processing.image_processing_selip import SelipImageProcessor
@@ -68,6 +69,7 @@ def evaluate(config: EvaluateConfig) -> ResultRecord:
         raise FileExistsError(f"{out} exists; choose another --out, or say --overwrite")
     if config.num_figure_cases:
         require_matplotlib()
+    disable_progress_bar()  # Transformers draws one for reading the weights, which takes no time
     model, processor = load_checkpoint(config.checkpoint)
     studies = load_studies(config.studies)[config.split]
     gallery = _gallery(config, studies)

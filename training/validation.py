@@ -1,6 +1,7 @@
 """Retrieval on the validation split while training: which step is the best checkpoint."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,19 +57,19 @@ class ValidationSet:
         for start in range(0, len(self.series), batch_size):
             rows = self.series[start : start + batch_size]
             volumes = np.stack([self.table.read(row.row) for row in rows]).astype(np.float32) / 255
-            output = model.get_image_features(
+            output: Any = model.get_image_features(  # a tuple only with return_dict=False
                 # (N, X, Y, Z) -> (N, 1, X, Y, Z): studies of one series
                 torch.from_numpy(volumes)[:, None].to(device),
                 sequence_ids=torch.tensor([[row.sequence_id] for row in rows], device=device),
             )
             embeds.append(output.pooler_output.float().cpu().numpy())
-        text_embeds = model.get_text_features(
+        text_output: Any = model.get_text_features(
             self.encoded["input_ids"].to(device), self.encoded["attention_mask"].to(device)
-        ).pooler_output
+        )
         model.train()
         metrics = retrieval_metrics(
             np.concatenate(embeds),
-            text_embeds.float().cpu().numpy(),
+            text_output.pooler_output.float().cpu().numpy(),
             self.is_hit,
             self.series_sequences,
             self.candidate_sequences,
