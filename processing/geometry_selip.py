@@ -5,16 +5,21 @@ order low x is the patient's left, low y posterior, low z inferior.
 """
 
 import math
+from collections.abc import Callable
 from itertools import permutations, product
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 FWHM_TO_VARIANCE = 1.0 / (8.0 * math.log(2.0))
 """Variance of a Gaussian of full width at half maximum 1."""
 EDGE_TOLERANCE = 1e-3
 """Voxels by which a target centre may lie beyond the source's edge: rounding must not drop a layer."""
+SLAB_VOXELS = 32768
+"""Target voxels sampled at a time: what is computed on the way then stays in the CPU's cache."""
+
+Sampler = Callable[[list[torch.Tensor]], torch.Tensor]
+"""From positions, per axis in voxels, to values of their shape."""
 
 
 def canonical_axes(affine: np.ndarray) -> tuple[tuple[int, ...], tuple[bool, ...]]:
@@ -88,10 +93,18 @@ def resample(
         return np.zeros(target_size, np.float32), np.zeros(target_size, bool)
     variances = np.zeros(3) if nearest else np.maximum(0.0, widths**2 - 1.0) * FWHM_TO_VARIANCE
     tensor, crop_to_full = _reduce(source, window, variances)
-    grid, covered = _sampling_grid(to_index, target_size, source.shape, tensor.shape, crop_to_full)
-    mode = "nearest" if nearest else "bilinear"  # torch calls the trilinear case bilinear
-    values = F.grid_sample(tensor[None, None], grid[None], mode=mode, padding_mode="border", align_corners=True)[0, 0]
-    return values.mul_(covered).numpy(), covered.numpy()
+    lines = _index_lines(to_index, target_size, crop_to_full)
+    sample = _nearest_sampler(tensor) if nearest else _linear_sampler(tensor)
+    values, covered = torch.empty(target_size), torch.ones(target_size, dtype=torch.bool)
+    limits = _limits_to_test(lines, source.shape, crop_to_full)
+    rows = max(1, SLAB_VOXELS // (target_size[1] * target_size[2]))
+    for start in range(0, target_size[0], rows):
+        slab = slice(start, start + rows)
+        index = [(x[slab] + y) + z for x, y, z in lines]
+        for k, (first, last) in limits.items():
+            covered[slab] &= (index[k] >= first) & (index[k] <= last)
+        torch.mul(sample(index), covered[slab], out=values[slab])
+    return values.numpy(), covered.numpy()
 
 
 def _target_widths(source_affine: np.ndarray, target_affine: np.ndarray) -> np.ndarray:
@@ -166,54 +179,100 @@ def block_mean(volume: np.ndarray, factors: list[int]) -> torch.Tensor:
 def _smooth(tensor: torch.Tensor, axis: int, variance: float) -> torch.Tensor:
     """Convolve one axis with a Gaussian of the given variance in voxels; edges repeat.
 
-    The product with a band matrix is several times faster on a CPU than a convolution of one channel.
+    The few weights are applied as shifted sums: faster on a CPU than a convolution of one channel or a matrix product.
     """
     if variance < 0.04:  # a sigma under 0.2 voxels has no weight on the neighbours
         return tensor
     radius = math.ceil(3.0 * math.sqrt(variance))
     offsets = torch.arange(-radius, radius + 1)
     weights = torch.exp(-offsets.double().square() / (2.0 * variance))
-    n = tensor.shape[axis]
-    columns = (torch.arange(n)[:, None] + offsets).clamp(0, n - 1)
-    band = torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, columns, (weights / weights.sum()).expand(n, -1))
-    band = band.float()
-    memory = sorted(range(3), key=lambda k: tensor.stride()[k], reverse=True)
-    stored = tensor.permute(memory)  # (x, y, z) -> memory order, so that no product has to copy
-    place = memory.index(axis)
-    if place == 0:
-        smoothed = (band @ stored.reshape(n, -1)).view(stored.shape)
-    else:
-        smoothed = band @ stored if place == 1 else stored @ band.T
-    return smoothed.permute([memory.index(k) for k in range(3)])  # memory order -> (x, y, z)
+    weight = (weights / weights.sum()).tolist()
+    stored, order = _in_memory_order(tensor)
+    k, n = order.index(axis), tensor.shape[axis]
+    edges = [
+        stored.narrow(k, i, 1).expand([radius if j == k else m for j, m in enumerate(stored.shape)])
+        for i in (0, n - 1)
+    ]
+    padded = torch.cat([edges[0], stored, edges[1]], dim=k)
+    smoothed = padded.narrow(k, radius, n) * weight[radius]
+    for i in range(2 * radius + 1):
+        if i != radius:
+            smoothed.add_(padded.narrow(k, i, n), alpha=weight[i])
+    return smoothed.permute([order.index(j) for j in range(3)])  # memory order -> (x, y, z)
 
 
-def _sampling_grid(
-    to_index: np.ndarray,
-    target_size: tuple[int, int, int],
-    full_size: tuple[int, ...],
-    crop_size: torch.Size,
-    crop_to_full: list[tuple[float, int]],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where to sample the reduced source for every target voxel, and whether the full source has a voxel there.
+def _in_memory_order(tensor: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
+    """Permute the axes as they lie in memory, outer first, so that nothing has to copy; and that order of axes."""
+    order = sorted(range(3), key=lambda k: tensor.stride()[k], reverse=True)
+    return tensor.permute(order).contiguous(), order
+
+
+def _index_lines(
+    to_index: np.ndarray, target_size: tuple[int, int, int], crop_to_full: list[tuple[float, int]]
+) -> list[tuple[torch.Tensor, ...]]:
+    """Terms of the source index along the target's axes.
+
+    Their sum is, per source axis, where each target voxel lies in the reduced source. They are made in float64, so
+    that the sum of three float32 numbers is exact to 1e-4 voxels.
 
     Returns:
-        grid: float32 (X, Y, Z, 3) for `grid_sample` with aligned corners, its last axis in the order z, y, x.
-        covered: bool (X, Y, Z).
+        Per source axis float32 (X, 1, 1), (1, Y, 1) and (1, 1, Z), in voxels of the reduced source.
     """
-    grid = torch.empty((*target_size, 3))
-    covered = torch.ones(target_size, dtype=torch.bool)
-    steps = [torch.arange(n, dtype=torch.float64) for n in target_size]
-    for k, n in enumerate(full_size):
-        # relative to the middle of the source: small numbers lose nothing in float32
-        row, middle = to_index[k], (n - 1) / 2.0
-        x, y, z = (
-            (row[0] * steps[0] + (row[3] - middle)).float(),
-            (row[1] * steps[1]).float(),
-            (row[2] * steps[2]).float(),
-        )
-        index = (x[:, None, None] + y[None, :, None]) + z[None, None, :]
-        covered &= index.abs() <= n / 2.0 + EDGE_TOLERANCE
-        offset, factor = crop_to_full[k]
-        scale = 2.0 / (max(crop_size[k] - 1, 1) * factor)
-        grid[..., 2 - k] = index * scale + ((middle - offset) * scale - 1.0) if crop_size[k] > 1 else 0.0
-    return grid, covered
+    x, y, z = (torch.arange(n, dtype=torch.float64) for n in target_size)
+    lines: list[tuple[torch.Tensor, ...]] = []
+    for row, (offset, factor) in zip(to_index, crop_to_full, strict=False):  # the last row of an affine says nothing
+        along_x = (row[0] * x + (row[3] - offset)) / factor
+        along_y, along_z = row[1] * y / factor, row[2] * z / factor
+        lines.append((along_x[:, None, None].float(), along_y[None, :, None].float(), along_z[None, None, :].float()))
+    return lines
+
+
+def _limits_to_test(
+    lines: list[tuple[torch.Tensor, ...]], full_size: tuple[int, ...], crop_to_full: list[tuple[float, int]]
+) -> dict[int, tuple[float, float]]:
+    """Smallest and largest index with a source voxel, for those source axes that the target reaches beyond."""
+    limits = {}
+    for k, (n, (offset, factor)) in enumerate(zip(full_size, crop_to_full, strict=True)):
+        first = (-0.5 - EDGE_TOLERANCE - offset) / factor
+        last = (n - 0.5 + EDGE_TOLERANCE - offset) / factor
+        if sum(float(x.min()) for x in lines[k]) < first or sum(float(x.max()) for x in lines[k]) > last:
+            limits[k] = (first, last)
+    return limits
+
+
+def _linear_sampler(tensor: torch.Tensor) -> Sampler:
+    """Return the function that interpolates a volume (x', y', z') linearly at positions in voxels, edges repeated.
+
+    Eight look-ups in flat memory for many positions at once: `grid_sample` goes voxel by voxel in 3D, without the
+    CPU's vector instructions, and takes several times as long.
+    """
+    stored, order = _in_memory_order(tensor)
+    flat, sizes = stored.reshape(-1), tensor.shape
+    # axes in the order x, y, z whatever the memory order is: a transposed file must give the same bits
+    strides = [stored.stride(order.index(k)) if n > 1 else 0 for k, n in enumerate(sizes)]
+    corners = [flat[sum(s for s, up in zip(strides, ups, strict=True) if up) :] for ups in product((0, 1), repeat=3)]
+
+    def sample(index: list[torch.Tensor]) -> torch.Tensor:
+        low = torch.zeros(index[0].shape, dtype=torch.int32)
+        weights = []
+        for position, n, stride in zip(index, sizes, strides, strict=True):
+            place = position.clamp(0, n - 1)
+            floor = place.int().clamp_(max=max(n - 2, 0))  # the last voxel is the upper neighbour of the one before
+            low.add_(floor, alpha=stride)
+            weights.append((place - floor).view(-1))
+        values = [corner.index_select(0, low.view(-1)) for corner in corners]
+        for weight in reversed(weights):  # neighbours in the list differ along the last axis that is left
+            values = [torch.lerp(a, b, weight) for a, b in zip(values[::2], values[1::2], strict=True)]
+        return values[0].view(low.shape)
+
+    return sample
+
+
+def _nearest_sampler(tensor: torch.Tensor) -> Sampler:
+    """Return the function that takes the voxel of a volume (x', y', z') nearest to positions in voxels."""
+
+    def sample(index: list[torch.Tensor]) -> torch.Tensor:
+        x, y, z = (place.round().clamp_(0, n - 1).long() for place, n in zip(index, tensor.shape, strict=True))
+        return tensor[x, y, z]
+
+    return sample
