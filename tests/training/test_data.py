@@ -129,6 +129,19 @@ def test_normal_studies_come_at_the_stated_rate(make_source):
         assert max(counts) == most
 
 
+def test_batches_of_one_sequence_hold_one_sequence(make_source):
+    """With `batch_sequences` one, every negative is of the query's sequence; a series comes at most once an epoch."""
+    source = make_source(batch_sequences="one", batch_studies=4, normal_rate=0.25)
+    seen = []
+    for batch in source.plan(1):
+        assert len({row.sequence for study in batch for row in study.series}) == 1
+        seen += [(study.study_id, study.series[0].sequence) for study in batch]
+    assert len(set(seen)) == len(seen)
+    assert len({sequence for _, sequence in seen}) == 5
+    mixed = make_source(batch_studies=4).plan(1)
+    assert max(len({row.sequence for study in batch for row in study.series}) for batch in mixed) > 1
+
+
 def test_all_kinds_of_text_name_the_series_they_speak_of(make_source, memory_studies):
     """Series and finding items speak of one slot, impression and report of all; P is the same for every study."""
     source = make_source(text_items=ALL_KINDS, series_per_study=2)
