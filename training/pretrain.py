@@ -25,6 +25,7 @@ import yaml
 from accelerate import Accelerator, PartialState
 from accelerate.utils import set_seed
 from tqdm import tqdm
+from transformers.utils.logging import disable_progress_bar
 
 from selip.modeling_selip.loss_selip import compared_pairs, scale_of
 from selip.modeling_selip.modeling_selip import SelipModel
@@ -192,6 +193,7 @@ def pretrain(config: PretrainConfig) -> PretrainSummary:
         FileExistsError: `config.output` holds another run.
         ValueError: the tables do not fit together, or the configuration is wrong.
     """
+    disable_progress_bar()  # Transformers draws one for each checkpoint, across the bar of the run
     run = PretrainRun(config)
     tracking, optimization, data = config.tracking, config.optimization, config.data
     if run.is_main:
