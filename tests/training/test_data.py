@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from selip.processing.findings import StructuredReport
 from selip.processing.rendering import swap_laterality
 from selip.training.config import AugmentationConfig, PretrainData
 from selip.training.data import BatchSource, StudyTexts
@@ -193,3 +194,13 @@ def test_impossible_batches_are_refused(make_source, memory_studies):
         make_source(studies=memory_studies[:6])
     with pytest.raises(ValueError, match="multiple of the 3 processes"):
         make_source(num_processes=3)
+
+
+def test_report_that_could_not_be_structured_is_no_text(make_source, memory_studies):
+    """Words without structured findings cannot be compared with other texts: such a study is left out and counted."""
+    silent = StructuredReport(normal=False, findings=[], impression=[])
+    studies = [replace(memory_studies[0], study_id="silent", report=silent), *memory_studies[1:]]
+    assert studies[0].written
+    source = make_source(studies=studies, text_items=("report",))
+    assert source.num_without_text == 1
+    assert "silent" not in source.studies
