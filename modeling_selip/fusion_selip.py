@@ -35,7 +35,10 @@ class SelipFusion(nn.Module):
 
     def __init__(self, config: SelipConfig, hidden_size: int, num_sequences: int):
         super().__init__()
-        self.sequence_embedding = nn.Embedding(num_sequences, hidden_size)
+        # what a token means differs by sequence; training starts these so that the tokens of a sequence have mean 0
+        # and variance 1
+        self.sequence_scale = nn.Embedding(num_sequences, hidden_size)
+        self.sequence_shift = nn.Embedding(num_sequences, hidden_size)
         self.layers = nn.ModuleList([SelipFusionLayer(config, hidden_size) for _ in range(config.fusion_layers)])
         self.norm = nn.LayerNorm(hidden_size)
 
@@ -51,7 +54,7 @@ class SelipFusion(nn.Module):
         Returns:
             (V, H). A view without any series gives the constant of an empty study.
         """
-        tokens = series_tokens + self.sequence_embedding(sequence_ids)
+        tokens = series_tokens * self.sequence_scale(sequence_ids) + self.sequence_shift(sequence_ids)
         weights = series_mask.to(tokens.dtype)[..., None]  # (V, S) -> (V, S, 1)
         mean = (tokens * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp(min=1)
         hidden = torch.cat([mean, tokens], dim=1)  # (V, 1 + S, H)

@@ -88,6 +88,9 @@ class SelipPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.bias)
         else:
             super()._init_weights(module)
+        if isinstance(module, SelipFusion):
+            init.ones_(module.sequence_scale.weight)
+            init.zeros_(module.sequence_shift.weight)
         if isinstance(module, SelipModel):
             init.constant_(module.logit_scale, self.config.logit_scale_init)
 
@@ -137,7 +140,7 @@ class SelipModel(SelipPreTrainedModel):
             # BERT-like towers bring a pooler that no loss reaches: DDP refuses such parameters
             self.text_model.pooler = None
         self.visual_projection = nn.Linear(vision_width, config.projection_dim, bias=False)
-        self.text_projection = nn.Linear(text_config.hidden_size, config.projection_dim, bias=False)
+        self.text_projection = nn.Linear(text_config.hidden_size, config.projection_dim)
         self.logit_scale = nn.Parameter(torch.empty(1))  # 1-D: sharding refuses scalars
         self.post_init()
 
@@ -181,7 +184,7 @@ class SelipModel(SelipPreTrainedModel):
         """
         series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
         series_features = self._encode_series(pixel_values, series_mask)
-        text_embeds = self._embed_text(input_ids, attention_mask)
+        text_embeds = F.normalize(self.project_text(input_ids, attention_mask), dim=-1)
         image_embeds = self._embed_views(series_features, series_mask, sequence_ids)
         series_embeds = self._embed_each_series(series_features, series_mask, sequence_ids)
         if text_study is None:
@@ -238,12 +241,14 @@ class SelipModel(SelipPreTrainedModel):
         Returns:
             `pooler_output` (P, E), unit length; `last_hidden_state` (P, L, width of the text tower).
         """
-        hidden = self.text_model(
-            input_ids=input_ids, attention_mask=attention_mask, return_dict=True
-        ).last_hidden_state
-        embeds = self._project_text(hidden, attention_mask)
+        hidden = self._encode_text(input_ids, attention_mask)
+        embeds = F.normalize(self._pool_text(hidden, attention_mask), dim=-1)
         output = BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=embeds)
         return output.to_tuple() if return_dict is False else output
+
+    def project_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Texts in the shared space before they are scaled to unit length, (P, E)."""
+        return self._pool_text(self._encode_text(input_ids, attention_mask), attention_mask)
 
     @staticmethod
     def _series_defaults(
@@ -287,19 +292,17 @@ class SelipModel(SelipPreTrainedModel):
         )
         return alone.unflatten(0, series_mask.shape) * series_mask[..., None].to(alone.dtype)
 
-    def _embed_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        hidden = self.text_model(
-            input_ids=input_ids, attention_mask=attention_mask, return_dict=True
-        ).last_hidden_state
-        return self._project_text(hidden, attention_mask)
+    def _encode_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """(P, L) to (P, L, W)."""
+        return self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True).last_hidden_state
 
-    def _project_text(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    def _pool_text(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Mean over real tokens, projected: (P, L, W) to (P, E)."""
         weights = torch.ones_like(hidden[..., :1])
         if attention_mask is not None:
             weights = attention_mask[..., None].to(hidden.dtype)  # (P, L) -> (P, L, 1)
         pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
-        return F.normalize(self.text_projection(pooled), dim=-1)
+        return self.text_projection(pooled)
 
     def _loss(
         self,

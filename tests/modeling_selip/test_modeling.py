@@ -122,6 +122,18 @@ def test_left_and_right_are_told_apart(build_tiny, pooling):
     assert (embeds[0] - embeds[1]).abs().max() > 1e-3
 
 
+def test_grid_pooling_reads_the_strongest_response_of_each_cell():
+    """Against loops: cells of the map, their maximum, a norm and a linear map."""
+    config = SelipVisionConfig(depth=10, hidden_sizes=(8, 8, 8, 8), pooling="grid", pooling_grid=(2, 3, 1))
+    pooling = SelipVisionModel(config).pooling
+    features = torch.randn(2, 8, 4, 6, 2, generator=torch.Generator().manual_seed(0))
+    cells = torch.stack(
+        [features[:, :, 2 * x : 2 * x + 2, 2 * y : 2 * y + 2].amax(dim=(2, 3, 4)) for x in range(2) for y in range(3)],
+        dim=-1,
+    )
+    torch.testing.assert_close(pooling(features), pooling.projection(pooling.norm(cells.flatten(1))))
+
+
 def test_two_dimensional_image_is_a_volume_one_voxel_deep(tiny_model):
     """A slice gives a finite unit embedding that depends on its pixels."""
     generator = torch.Generator().manual_seed(5)
