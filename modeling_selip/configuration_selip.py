@@ -25,9 +25,8 @@ class SelipVisionConfig(PreTrainedConfig):
         norm: `group` (independent of the batch), `batch` (as released), or `frozen_batch` (fixed statistics and
             scale).
         norm_groups: groups of `group`.
-        pooling: `average` (as released), or `grid`: the strongest response in each cell of a coarse grid over the
-            study box, and a linear map over cells. A report says where a lesion is, and an average can hardly tell.
-        pooling_grid: cells of `grid` along x, y, z.
+        pooling: `average` (as released), or `moments`: strength and place of the strongest responses. A report says
+            where a small lesion is, and an average over the head can hardly tell.
     """
 
     model_type = "selip_vision"
@@ -42,19 +41,17 @@ class SelipVisionConfig(PreTrainedConfig):
     norm: str = "group"
     norm_groups: int = 8
     pooling: str = "average"
-    pooling_grid: list[int] | tuple[int, ...] = (4, 5, 3)
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
         _expect_one_of("depth", self.depth, tuple(_STAGE_DEPTHS))
         _expect_one_of("norm", self.norm, ("group", "batch", "frozen_batch"))
-        _expect_one_of("pooling", self.pooling, ("average", "grid"))
+        _expect_one_of("pooling", self.pooling, ("average", "moments"))
         for name, length in (
             ("hidden_sizes", 4),
             ("stage_strides", 4),
             ("stem_kernel_size", 3),
             ("stem_stride", 3),
-            ("pooling_grid", 3),
         ):
             if len(getattr(self, name)) != length:
                 raise ValueError(f"expected {length} values in {name}, got {getattr(self, name)}")

@@ -21,7 +21,7 @@ from transformers.utils import ModelOutput
 from .configuration_selip import SelipConfig, SelipVisionConfig
 from .fusion_selip import SelipFusion
 from .loss_selip import clip_loss, compared_pairs, scale_of, selip_recommended_loss
-from .resnet_selip import SelipGridPooling, SelipResNet
+from .resnet_selip import INITIAL_SHARPNESS, SelipMomentPooling, SelipResNet
 
 
 @dataclass
@@ -77,7 +77,7 @@ class SelipPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
-    _no_split_modules = ["SelipResNetBlock", "SelipFusionLayer", "SelipGridPooling"]  # noqa: RUF012
+    _no_split_modules = ["SelipResNetBlock", "SelipFusionLayer", "SelipMomentPooling"]  # noqa: RUF012
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -88,6 +88,8 @@ class SelipPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.bias)
         else:
             super()._init_weights(module)
+        if isinstance(module, SelipMomentPooling):
+            init.constant_(module.sharpness, INITIAL_SHARPNESS)
         if isinstance(module, SelipFusion):
             init.ones_(module.sequence_scale.weight)
             init.zeros_(module.sequence_shift.weight)
@@ -105,7 +107,7 @@ class SelipVisionModel(SelipPreTrainedModel):
     def __init__(self, config: SelipVisionConfig):
         super().__init__(config)
         self.backbone = SelipResNet(config)
-        self.pooling = SelipGridPooling(config) if config.pooling == "grid" else None
+        self.pooling = SelipMomentPooling(config) if config.pooling == "moments" else None
         self.post_init()
 
     def forward(self, pixel_values: torch.Tensor) -> SelipVisionOutput:

@@ -3,7 +3,6 @@
 Letters: N series, C channels, X Y Z voxels (RAS+), T positions of the last feature map, H its width.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Self
 
@@ -120,30 +119,55 @@ class SelipResNet(nn.Module):
         return tuple(features)
 
 
-class SelipGridPooling(nn.Module):
-    """Strongest response in each cell of a coarse grid over the study box, cells told apart by a linear map.
+class SelipMomentPooling(nn.Module):
+    """How strong the strongest responses of each channel are, and where: moments up to the second order.
 
-    The study box puts a place of the head always at the same cell, so a weight of this map can mean "bright here, on
-    the left": what a report says. An average over positions has to guess the place from how the borders look.
+    Each channel is weighted by a softmax over positions, sharper or flatter as its own parameter says, for a lesion is a
+    small part of a head. The zeroth moment is then a soft maximum; the study box puts a place of the head always at the
+    same coordinates, so the first moments say where it is (the sign along x is the side), the second how far it is
+    spread. One detector thus serves every place, and "left" is one direction for all of them.
     """
 
-    def __init__(self, config: SelipVisionConfig):
+    def __init__(self, config):
         super().__init__()
-        self.grid = _three(config.pooling_grid)
-        width = config.hidden_size * math.prod(self.grid)
+        width = config.hidden_size * NUM_MOMENTS
+        self.sharpness = nn.Parameter(torch.full((config.hidden_size, 1), INITIAL_SHARPNESS))
         self.norm = nn.LayerNorm(width)
         self.projection = nn.Linear(width, config.hidden_size)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(N, H, X', Y', Z') to (N, H); the map may have any size."""
-        cells = F.adaptive_max_pool3d(features, self.grid)
-        return self.projection(self.norm(cells.flatten(1)))  # (N, H, gx, gy, gz) -> (N, H*gx*gy*gz) -> (N, H)
+        basis = moment_basis(features.shape[2:], features.device).to(features.dtype)
+        response = features.flatten(2)  # (N, H, X', Y', Z') -> (N, H, T)
+        weights = (self.sharpness * response).softmax(dim=-1)
+        moments = (weights * response) @ basis  # (N, H, T) @ (T, 10) -> (N, H, 10)
+        return self.projection(self.norm(moments.flatten(1)))
 
 
-def _three(sizes: int | Sequence[int]) -> tuple[int, int, int]:
-    """Sizes along x, y, z; one number stands for all three."""
-    x, y, z = (sizes,) * 3 if isinstance(sizes, int) else sizes
-    return x, y, z
+# at 2 a response of five standard deviations outweighs a map of some hundred positions
+INITIAL_SHARPNESS = 2.0
+NUM_MOMENTS = 10
+
+
+def moment_basis(shape, device=None) -> torch.Tensor:
+    """1, x, y, z, their squares and their products at the positions of a map, coordinates in [-1, 1].
+
+    Each column is scaled to unit root mean square, so that no moment outweighs another.
+
+    Args:
+        shape: positions along x, y, z.
+
+    Returns:
+        float32 (X'*Y'*Z', 10), in the order of `Tensor.flatten`.
+    """
+    axes = [
+        torch.linspace(-1, 1, size, device=device) if size > 1 else torch.zeros(1, device=device) for size in shape
+    ]
+    x, y, z = (axis.flatten() for axis in torch.meshgrid(*axes, indexing="ij"))
+    # squares less their mean: spread apart from amount
+    squares = [axis**2 - (axis**2).mean() for axis in (x, y, z)]
+    basis = torch.stack([torch.ones_like(x), x, y, z, *squares, x * y, x * z, y * z], dim=-1)
+    return basis / basis.square().mean(0).sqrt().clamp(min=1e-6)
 
 
 def _pad_to_multiple(volumes: torch.Tensor, multiple: tuple[int, ...]) -> torch.Tensor:
@@ -151,3 +175,9 @@ def _pad_to_multiple(volumes: torch.Tensor, multiple: tuple[int, ...]) -> torch.
     for size, step in zip(reversed(volumes.shape[2:]), reversed(multiple), strict=True):
         padding += [0, -size % step]
     return F.pad(volumes, padding) if any(padding) else volumes
+
+
+def _three(sizes: int | Sequence[int]) -> tuple[int, int, int]:
+    """Sizes along x, y, z; one number stands for all three."""
+    x, y, z = (sizes,) * 3 if isinstance(sizes, int) else sizes
+    return x, y, z

@@ -145,6 +145,7 @@ class BatchSource:
         self.num_without_text = len(studies) - len(speaking)
         self.studies = {study.study_id: study for study in sorted(speaking, key=lambda study: study.study_id)}
         self._plans: dict[int, list[list[DrawnStudy]]] = {}
+        self._lengths: dict[int, int] = {}
         if not self.plan(0):
             raise ValueError(
                 f"expected enough studies for one batch of {data.batch_studies} with unique texts, got "
@@ -154,18 +155,21 @@ class BatchSource:
     def plan(self, epoch: int) -> list[list[DrawnStudy]]:
         """The batches of an epoch: every study at most once (once a sequence where batches hold one sequence)."""
         if epoch not in self._plans:
-            # two epochs are enough: the one in work and the next
-            self._plans = {known: plan for known, plan in self._plans.items() if known >= epoch - 1}
-            self._plans[epoch] = self._fill(epoch)
+            # the epoch in work is all that is needed again; of others their length is enough
+            self._plans = {epoch: self._fill(epoch)}
+            self._lengths[epoch] = len(self._plans[epoch])
         return self._plans[epoch]
 
     def locate(self, step: int) -> tuple[int, int]:
         """Epoch and batch within it of a step of the run."""
         epoch = 0
-        while step >= len(self.plan(epoch)):
-            step -= len(self.plan(epoch))
+        while True:
+            if epoch not in self._lengths:
+                self.plan(epoch)
+            if step < self._lengths[epoch]:
+                return epoch, step
+            step -= self._lengths[epoch]
             epoch += 1
-        return epoch, step
 
     def batch(self, step: int) -> dict[str, torch.Tensor | dict[str, torch.Tensor]]:
         """

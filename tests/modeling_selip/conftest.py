@@ -25,7 +25,7 @@ TEXT = {
 }
 
 
-def build(pooling="grid", **changes) -> SelipModel:
+def build(pooling="moments", **changes) -> SelipModel:
     """A model of a few thousand parameters with random weights, its logit scale included."""
     torch.manual_seed(7)
     vision = {**VISION, "pooling": pooling, **changes}

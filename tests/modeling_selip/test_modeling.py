@@ -9,7 +9,7 @@ from transformers import Trainer, TrainingArguments
 
 from selip.modeling_selip import SelipConfig, SelipModel, SelipVisionConfig, SelipVisionModel
 
-POOLINGS = ("grid", "average")
+POOLINGS = ("moments", "average")
 
 
 def forward(model, batch, **more):
@@ -122,16 +122,24 @@ def test_left_and_right_are_told_apart(build_tiny, pooling):
     assert (embeds[0] - embeds[1]).abs().max() > 1e-3
 
 
-def test_grid_pooling_reads_the_strongest_response_of_each_cell():
-    """Against loops: cells of the map, their maximum, a norm and a linear map."""
-    config = SelipVisionConfig(depth=10, hidden_sizes=(8, 8, 8, 8), pooling="grid", pooling_grid=(2, 3, 1))
+def test_moment_pooling_weights_strong_responses_and_tells_where_they_are():
+    """Against loops: each moment is the softmax-weighted sum of a channel times 1, x, y, z or a product of two."""
+    config = SelipVisionConfig(depth=10, hidden_sizes=(8, 8, 8, 8), pooling="moments")
     pooling = SelipVisionModel(config).pooling
-    features = torch.randn(2, 8, 4, 6, 2, generator=torch.Generator().manual_seed(0))
-    cells = torch.stack(
-        [features[:, :, 2 * x : 2 * x + 2, 2 * y : 2 * y + 2].amax(dim=(2, 3, 4)) for x in range(2) for y in range(3)],
-        dim=-1,
-    )
-    torch.testing.assert_close(pooling(features), pooling.projection(pooling.norm(cells.flatten(1))))
+    features = torch.randn(2, 8, 4, 3, 2, generator=torch.Generator().manual_seed(0))
+    places = [(x, y, z) for x in (-1, -1 / 3, 1 / 3, 1) for y in (-1, 0, 1) for z in (-1, 1)]
+    columns = [lambda x, y, z: 1, lambda x, y, z: x, lambda x, y, z: y, lambda x, y, z: z]
+    columns += [lambda x, y, z: x * x - 5 / 9, lambda x, y, z: y * y - 2 / 3, lambda x, y, z: 0]
+    columns += [lambda x, y, z: x * y, lambda x, y, z: x * z, lambda x, y, z: y * z]
+    moments = torch.zeros(2, 8, 10)
+    for number, column in enumerate(columns):
+        values = [column(*place) for place in places]
+        size = (sum(value**2 for value in values) / len(places)) ** 0.5 or 1.0
+        weights = (2.0 * features.flatten(2)).softmax(-1)
+        for place, value in enumerate(values):
+            moments[..., number] += value / size * weights[..., place] * features.flatten(2)[..., place]
+    expected = pooling.projection(pooling.norm(moments.flatten(1)))
+    torch.testing.assert_close(pooling(features), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_two_dimensional_image_is_a_volume_one_voxel_deep(tiny_model):

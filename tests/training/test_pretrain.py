@@ -30,7 +30,7 @@ VISION = {
     "stem_pool": False,
     "stage_strides": [[1, 1, 1], [2, 2, 2], [1, 1, 1], [1, 1, 1]],
     "norm_groups": 4,
-    "pooling": "grid",
+    "pooling": "moments",
 }
 TEXT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 
