@@ -122,10 +122,10 @@ class SelipResNet(nn.Module):
 class SelipMomentPooling(nn.Module):
     """How strong the strongest responses of each channel are, and where: moments up to the second order.
 
-    Each channel is weighted by a softmax over positions, sharper or flatter as its own parameter says, for a lesion is a
-    small part of a head. The zeroth moment is then a soft maximum; the study box puts a place of the head always at the
-    same coordinates, so the first moments say where it is (the sign along x is the side), the second how far it is
-    spread. One detector thus serves every place, and "left" is one direction for all of them.
+    Each channel is weighted by a softmax over positions, sharper or flatter as its own parameter says, for a lesion
+    is a small part of a head. The zeroth moment is then a soft maximum. The study box puts a place of the head always
+    at the same coordinates, so the first moments say where it is (the sign along x is the side), the second how far it
+    is spread. One detector thus serves every place, and "left" is one direction for all of them.
     """
 
     def __init__(self, config):
