@@ -35,7 +35,7 @@ NETWORK = NetworkConfig(
         "stem_stride": (4, 4, 2),
         "stem_pool": False,
         "norm_groups": 4,
-        "pooling": "grid",
+        "pooling": "moments",
     },
     text={"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32},
     projection_dim=12,
