@@ -128,7 +128,7 @@ class SelipMomentPooling(nn.Module):
     is spread. One detector thus serves every place, and "left" is one direction for all of them.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: SelipVisionConfig) -> None:
         super().__init__()
         width = config.hidden_size * NUM_MOMENTS
         self.sharpness = nn.Parameter(torch.full((config.hidden_size, 1), INITIAL_SHARPNESS))
@@ -149,7 +149,7 @@ INITIAL_SHARPNESS = 2.0
 NUM_MOMENTS = 10
 
 
-def moment_basis(shape, device=None) -> torch.Tensor:
+def moment_basis(shape: Sequence[int], device: torch.device | None = None) -> torch.Tensor:
     """1, x, y, z, their squares and their products at the positions of a map, coordinates in [-1, 1].
 
     Each column is scaled to unit root mean square, so that no moment outweighs another.
