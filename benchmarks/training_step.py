@@ -1,6 +1,6 @@
 """Where the time of one training step goes, and how near it comes to what the machine can do.
 
-    python benchmarks/training_step.py --batch 64 [--threads 2] [--json out.json]
+    python benchmarks/training_step.py --batch 32 [--threads 2] [--json out.json]
 
 Needs no data: random volumes at the size of `selip_tiny`, real texts' lengths. All figures come from one run: the
 matmul peak of the machine, each part of the step forward and backward, and the step as a whole. FLOPs are counted by
@@ -49,9 +49,11 @@ def build(batch: int) -> tuple[SelipModel, dict[str, torch.Tensor]]:
     text = {"model_type": "bert", "vocab_size": 2000, "hidden_size": 128, "num_hidden_layers": 2}
     text |= {"num_attention_heads": 4, "intermediate_size": 512, "max_position_embeddings": 160}
     text |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    vision = {**recipe.model.vision, "spacing_mm": (2.5, 2.5, 6.0)}
     torch.manual_seed(0)
-    model = SelipModel(SelipConfig(vision_config=vision, text_config=text, projection_dim=recipe.model.projection_dim))
+    network = recipe.model
+    model = SelipModel(
+        SelipConfig(vision_config=network.vision, text_config=text, projection_dim=network.projection_dim)
+    )
     inputs = {
         "pixel_values": torch.rand(batch, 1, *BOX),
         "sequence_ids": torch.randint(1, 7, (batch, 1)),
@@ -71,12 +73,12 @@ def measure(batch: int, repeats: int) -> dict:
     """All figures of one run."""
     peak = matmul_peak(repeats)
     model, inputs = build(batch)
-    volumes, ids = inputs["pixel_values"][:, 0], inputs["sequence_ids"][:, 0]
+    volumes = inputs["pixel_values"][:, 0]
     resnet = model.vision_model.backbone
     last = resnet(volumes[:, None])[-1].detach()
     parts = {
         "series tower: stem and stages": lambda: resnet(volumes[:, None])[-1],
-        "series tower: attention pooling": lambda: model.vision_model.pooling(last, (20.0, 20.0, 24.0), ids),
+        "series tower: pooling": lambda: model.vision_model.pooling(last),
         "text tower": lambda: model.get_text_features(inputs["input_ids"], inputs["attention_mask"]).pooler_output,
     }
     table = {}
@@ -118,7 +120,7 @@ def measure(batch: int, repeats: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=64, help="volumes in a step")
+    parser.add_argument("--batch", type=int, default=32, help="volumes in a step")
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
     parser.add_argument("--threads", type=int, default=None, help="threads of torch; its own choice if not given")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
