@@ -36,7 +36,7 @@ from .vocabulary import load_terms
 logger = logging.getLogger(__name__)
 
 STRUCTURER = "rules"
-VERSION = "0.1"  # raise with every change that alters the findings of some report
+VERSION = "0.2"  # raise with every change that alters the findings of some report
 
 _SEQUENCES = ("T1w", "T1c", "T2w", "FLAIR", "DWI", "ADC", "SWI", "MRA", "PD", "any")
 _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")

@@ -105,10 +105,11 @@ def test_folder_loads_without_selip(processor: SelipProcessor, head: nib.Nifti1I
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
     expected = processor(images={"FLAIR": volume}, text="FLAIR, left lesion .")
-    for batch in torch.load(out):
+    batches = torch.load(out, weights_only=True)
+    for batch in batches:
         for key, value in batch.items():
             assert torch.equal(value, expected[key]), key
-    assert "input_ids" in torch.load(out)[1]
+    assert "input_ids" in batches[1]
 
 
 HIDE_SELIP = """
