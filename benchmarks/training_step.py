@@ -52,7 +52,7 @@ def build(batch: int) -> tuple[SelipModel, dict[str, torch.Tensor]]:
     torch.manual_seed(0)
     network = recipe.model
     model = SelipModel(
-        SelipConfig(vision_config=network.vision, text_config=text, projection_dim=network.projection_dim)
+        SelipConfig(vision_config={"spatial_size": BOX, **network.vision}, text_config=text, projection_dim=network.projection_dim)
     )
     inputs = {
         "pixel_values": torch.rand(batch, 1, *BOX),

@@ -17,7 +17,7 @@ class SelipVisionConfig(PreTrainedConfig):
 
     Args:
         depth: 10, 18, 34 (basic blocks) or 50 (bottleneck blocks, four times wider at their end).
-        hidden_sizes: width of the four stages, before the fourfold widening of a bottleneck.
+        hidden_sizes: width of each stage (four as released, or fewer), before the fourfold widening of a bottleneck.
         stem_kernel_size: kernel of the stem in voxels along x, y, z. Equal to `stem_stride`, the stem cuts patches.
         stem_stride: stride of the stem along x, y, z.
         stem_pool: whether a 3 x 3 x 1 max-pool with stride (2, 2, 1) follows the stem.
@@ -25,8 +25,15 @@ class SelipVisionConfig(PreTrainedConfig):
         norm: `group` (independent of the batch), `batch` (as released), or `frozen_batch` (fixed statistics and
             scale).
         norm_groups: groups of `group`.
-        pooling: `average` (as released), or `moments`: strength and place of the strongest responses. A report says
-            where a small lesion is, and an average over the head can hardly tell.
+        pooling: `average` (as released), or `position`: every position of the last map has weights of its own, for a
+            report says where a lesion is, and the study box puts a place of the head always at the same position.
+        position_channels: channels that `position` reduces the last map to.
+        pooled_size: width of a series token with `position`.
+        input_pool: voxels along x, y, z that are averaged before anything else.
+        input_norm: `none`, or `population`: each voxel's deviation from the mean of its sequence over the training
+            volumes (population_selip.py).
+        spatial_size: voxels of the study box along x, y, z; `position` and `population` need it.
+        num_sequences: size of the table of MRI sequences; id 0 is an unknown sequence.
     """
 
     model_type = "selip_vision"
@@ -41,28 +48,41 @@ class SelipVisionConfig(PreTrainedConfig):
     norm: str = "group"
     norm_groups: int = 8
     pooling: str = "average"
+    position_channels: int = 16
+    pooled_size: int = 128
+    input_pool: list[int] | tuple[int, ...] = (1, 1, 1)
+    input_norm: str = "none"
+    spatial_size: list[int] | tuple[int, ...] | None = None
+    num_sequences: int = 16
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
         _expect_one_of("depth", self.depth, tuple(_STAGE_DEPTHS))
         _expect_one_of("norm", self.norm, ("group", "batch", "frozen_batch"))
-        _expect_one_of("pooling", self.pooling, ("average", "moments"))
-        for name, length in (
-            ("hidden_sizes", 4),
-            ("stage_strides", 4),
-            ("stem_kernel_size", 3),
-            ("stem_stride", 3),
-        ):
-            if len(getattr(self, name)) != length:
-                raise ValueError(f"expected {length} values in {name}, got {getattr(self, name)}")
+        _expect_one_of("pooling", self.pooling, ("average", "position"))
+        _expect_one_of("input_norm", self.input_norm, ("none", "population"))
+        stages = len(self.hidden_sizes)
+        if not 1 <= stages <= 4 or len(self.stage_strides) != stages:
+            raise ValueError(
+                f"expected one to four stages, with a width in hidden_sizes and strides in stage_strides for each, got "
+                f"{self.hidden_sizes} and {self.stage_strides}"
+            )
+        for name in ("stem_kernel_size", "stem_stride", "input_pool"):
+            if len(getattr(self, name)) != 3:
+                raise ValueError(f"expected 3 values in {name}, got {getattr(self, name)}")
+        needs_size = self.pooling == "position" or self.input_norm == "population"
+        if (needs_size and self.spatial_size is None) or (self.spatial_size and len(self.spatial_size) != 3):
+            raise ValueError(
+                f"expected spatial_size, the voxels of the study box along x, y, z, got {self.spatial_size}"
+            )
         if self.norm == "group" and any(width % self.norm_groups for width in self.hidden_sizes):
             raise ValueError(f"hidden_sizes {self.hidden_sizes} must be divisible by norm_groups {self.norm_groups}")
         super().__post_init__(**kwargs)
 
     @property
     def stage_depths(self) -> tuple[int, ...]:
-        """Blocks in each of the four stages."""
-        return _STAGE_DEPTHS[self.depth]
+        """Blocks in each stage."""
+        return _STAGE_DEPTHS[self.depth][: len(self.hidden_sizes)]
 
     @property
     def expansion(self) -> int:
@@ -71,7 +91,12 @@ class SelipVisionConfig(PreTrainedConfig):
 
     @property
     def hidden_size(self) -> int:
-        """Width of the last stage, and of a series token."""
+        """Width of a series token."""
+        return self.pooled_size if self.pooling == "position" else self.last_width
+
+    @property
+    def last_width(self) -> int:
+        """Channels of the last stage's map."""
         return self.hidden_sizes[-1] * self.expansion
 
 
@@ -83,7 +108,6 @@ class SelipConfig(PreTrainedConfig):
         vision_config: [`SelipVisionConfig`] or its dictionary.
         text_config: configuration of any encoder that `AutoModel` knows, or its dictionary with `model_type`.
         projection_dim: dimension of the shared space.
-        num_sequences: size of the table of MRI sequences; id 0 is an unknown sequence.
         fusion_layers: transformer layers over the series tokens of a study.
         fusion_heads: attention heads of the fusion.
         logit_scale_init: initial logarithm of the inverse temperature; ln(1/0.07) as in CLIP and SeLIP.
@@ -95,7 +119,6 @@ class SelipConfig(PreTrainedConfig):
     vision_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
     projection_dim: int = 512
-    num_sequences: int = 16
     fusion_layers: int = 1
     fusion_heads: int = 4
     logit_scale_init: float = 2.6592600369327783

@@ -21,7 +21,8 @@ from transformers.utils import ModelOutput
 from .configuration_selip import SelipConfig, SelipVisionConfig
 from .fusion_selip import SelipFusion
 from .loss_selip import clip_loss, compared_pairs, scale_of, selip_recommended_loss
-from .resnet_selip import INITIAL_SHARPNESS, SelipMomentPooling, SelipResNet
+from .population_selip import SelipPopulation, pool_input
+from .resnet_selip import SelipPositionPooling, SelipResNet
 
 
 @dataclass
@@ -31,7 +32,7 @@ class SelipVisionOutput(ModelOutput):
     Args:
         last_hidden_state: (N, T, H), positions of the last feature map as a sequence.
         pooler_output: (N, H), one token a series.
-        feature_maps: four maps (N, C, X', Y', Z'), finest first; for segmentation and heatmaps.
+        feature_maps: one map a stage (N, C, X', Y', Z'), finest first; for segmentation and heatmaps.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -77,7 +78,7 @@ class SelipPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
-    _no_split_modules = ["SelipResNetBlock", "SelipFusionLayer", "SelipMomentPooling"]  # noqa: RUF012
+    _no_split_modules = ["SelipResNetBlock", "SelipFusionLayer", "SelipPositionPooling"]  # noqa: RUF012
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -88,8 +89,10 @@ class SelipPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.bias)
         else:
             super()._init_weights(module)
-        if isinstance(module, SelipMomentPooling):
-            init.constant_(module.sharpness, INITIAL_SHARPNESS)
+        if isinstance(module, SelipPopulation):
+            init.zeros_(module.mean)
+            init.ones_(module.spread)
+            init.zeros_(module.is_known)
         if isinstance(module, SelipFusion):
             init.ones_(module.sequence_scale.weight)
             init.zeros_(module.sequence_shift.weight)
@@ -106,18 +109,26 @@ class SelipVisionModel(SelipPreTrainedModel):
 
     def __init__(self, config: SelipVisionConfig):
         super().__init__(config)
+        self.population = SelipPopulation(config) if config.input_norm == "population" else None
         self.backbone = SelipResNet(config)
-        self.pooling = SelipMomentPooling(config) if config.pooling == "moments" else None
+        self.pooling = SelipPositionPooling(config) if config.pooling == "position" else None
         self.post_init()
 
-    def forward(self, pixel_values: torch.Tensor) -> SelipVisionOutput:
+    def forward(self, pixel_values: torch.Tensor, sequence_ids: torch.Tensor | None = None) -> SelipVisionOutput:
         """
         Args:
             pixel_values: (N, X, Y, Z), one channel, intensities in [0, 1].
+            sequence_ids: int64 (N,), the MRI sequence of each series, 0 = unknown; None: all unknown. Read only with
+                `input_norm="population"`.
         """
         if pixel_values.ndim != 4:
             raise ValueError(f"expected pixel_values of shape (N, X, Y, Z), got {tuple(pixel_values.shape)}")
-        feature_maps = self.backbone(pixel_values[:, None])  # (N, X, Y, Z) -> (N, 1, X, Y, Z)
+        volumes = pool_input(pixel_values, self.config)
+        if self.population is not None:
+            if sequence_ids is None:
+                sequence_ids = torch.zeros(len(volumes), dtype=torch.long, device=volumes.device)
+            volumes = self.population(volumes, sequence_ids)
+        feature_maps = self.backbone(volumes[:, None])  # (N, X, Y, Z) -> (N, 1, X, Y, Z)
         last = feature_maps[-1]
         pooled = last.mean(dim=(2, 3, 4)) if self.pooling is None else self.pooling(last)
         tokens = last.flatten(2).transpose(1, 2)  # (N, H, X', Y', Z') -> (N, T, H)
@@ -136,7 +147,7 @@ class SelipModel(SelipPreTrainedModel):
         text_config: Any = config.text_config
         vision_width = vision_config.hidden_size
         self.vision_model = SelipVisionModel._from_config(vision_config)
-        self.fusion = SelipFusion(config, vision_width, config.num_sequences)
+        self.fusion = SelipFusion(config, vision_width, vision_config.num_sequences)
         self.text_model = AutoModel.from_config(text_config)
         if getattr(self.text_model, "pooler", None) is not None:
             # BERT-like towers bring a pooler that no loss reaches: DDP refuses such parameters
@@ -185,7 +196,7 @@ class SelipModel(SelipPreTrainedModel):
             return_dict: False gives a tuple.
         """
         series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
-        series_features = self._encode_series(pixel_values, series_mask)
+        series_features = self._encode_series(pixel_values, series_mask, sequence_ids)
         text_embeds = F.normalize(self.project_text(input_ids, attention_mask), dim=-1)
         image_embeds = self._embed_views(series_features, series_mask, sequence_ids)
         series_embeds = self._embed_each_series(series_features, series_mask, sequence_ids)
@@ -227,7 +238,7 @@ class SelipModel(SelipPreTrainedModel):
             `pooler_output` (B, E), unit length; `last_hidden_state` (B, S, H), the series tokens before fusion.
         """
         series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
-        series_features = self._encode_series(pixel_values, series_mask)
+        series_features = self._encode_series(pixel_values, series_mask, sequence_ids)
         embeds = self._embed_views(series_features, series_mask, sequence_ids)
         output = BaseModelOutputWithPooling(last_hidden_state=series_features, pooler_output=embeds)
         return output.to_tuple() if return_dict is False else output
@@ -268,10 +279,12 @@ class SelipModel(SelipPreTrainedModel):
                 raise ValueError(f"expected {name} of shape {tuple(shape)}, got {tuple(given.shape)}")
         return series_mask.bool(), sequence_ids
 
-    def _encode_series(self, pixel_values: torch.Tensor, series_mask: torch.Tensor) -> torch.Tensor:
+    def _encode_series(
+        self, pixel_values: torch.Tensor, series_mask: torch.Tensor, sequence_ids: torch.Tensor
+    ) -> torch.Tensor:
         """Tower over the series that exist; absent ones cost nothing and leave a zero token. Returns (B, S, H)."""
         pixel_values = pixel_values.to(self.visual_projection.weight.dtype)
-        tokens = self.vision_model(pixel_values[series_mask]).pooler_output
+        tokens = self.vision_model(pixel_values[series_mask], sequence_ids[series_mask]).pooler_output
         features = tokens.new_zeros(*series_mask.shape, tokens.shape[-1])
         features[series_mask] = tokens  # (N, H) -> (B, S, H)
         return features

@@ -3,6 +3,7 @@
 Letters: N series, C channels, X Y Z voxels (RAS+), T positions of the last feature map, H its width.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Self
 
@@ -12,6 +13,7 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_selip import SelipVisionConfig
+from .population_selip import pooled_shape
 
 
 class FrozenBatchNorm3d(nn.BatchNorm3d):
@@ -46,8 +48,7 @@ class ConvNorm(nn.Sequential):
     ):
         sizes, strides = _three(kernel_size), _three(stride)
         # a patch stem (kernel = stride) has nothing to overlap; its input is padded to whole patches instead
-        is_patch = sizes == strides and max(sizes) > 1
-        padding = (0, 0, 0) if is_patch else _three([(size - 1) // 2 for size in sizes])
+        padding = (0, 0, 0) if _is_patch(sizes, strides) else _three([(size - 1) // 2 for size in sizes])
         super().__init__(
             nn.Conv3d(in_channels, out_channels, sizes, stride=strides, padding=padding, bias=False),
             build_norm(config, out_channels),
@@ -83,12 +84,12 @@ class SelipResNetBlock(GradientCheckpointingLayer):
 
 
 class SelipResNet(nn.Module):
-    """Stem and four stages; gives the feature map of every stage, finest first."""
+    """Stem and stages; gives the feature map of every stage, finest first."""
 
     def __init__(self, config: SelipVisionConfig):
         super().__init__()
-        is_patch_stem = tuple(config.stem_kernel_size) == tuple(config.stem_stride)
-        self.patch = tuple(config.stem_stride) if is_patch_stem else (1, 1, 1)
+        is_patch = _is_patch(config.stem_kernel_size, config.stem_stride)
+        self.patch = _three(config.stem_stride) if is_patch else (1, 1, 1)
         self.stem = ConvNorm(config, 1, config.hidden_sizes[0], config.stem_kernel_size, config.stem_stride)
         self.stem_pool = nn.MaxPool3d((3, 3, 1), stride=(2, 2, 1), padding=(1, 1, 0)) if config.stem_pool else None
         stages, in_channels = [], config.hidden_sizes[0]
@@ -103,12 +104,12 @@ class SelipResNet(nn.Module):
     def forward(self, volumes: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """
         Args:
-            volumes: (N, 1, X, Y, Z), intensities in [0, 1], air 0. Z may be 1 (a 2D image).
+            volumes: (N, 1, X, Y, Z), intensities or deviations. Z may be 1 (a 2D image).
 
         Returns:
-            Four feature maps (N, C, X', Y', Z'), finest first.
+            One feature map a stage (N, C, X', Y', Z'), finest first.
         """
-        hidden = volumes.to(memory_format=torch.channels_last_3d)
+        hidden = volumes
         hidden = F.relu(self.stem(_pad_to_multiple(hidden, self.patch)), inplace=True)
         if self.stem_pool is not None:
             hidden = self.stem_pool(hidden)
@@ -119,55 +120,44 @@ class SelipResNet(nn.Module):
         return tuple(features)
 
 
-class SelipMomentPooling(nn.Module):
-    """How strong the strongest responses of each channel are, and where: moments up to the second order.
+class SelipPositionPooling(nn.Module):
+    """A series token from a map in which every position has its own weights.
 
-    Each channel is weighted by a softmax over positions, sharper or flatter as its own parameter says, for a lesion
-    is a small part of a head. The zeroth moment is then a soft maximum. The study box puts a place of the head always
-    at the same coordinates, so the first moments say where it is (the sign along x is the side), the second how far it
-    is spread. One detector thus serves every place, and "left" is one direction for all of them.
+    The study box puts a place of the head always at the same position, so "left frontal" is a set of weights. What
+    is looked for (the channels) is shared by all positions.
     """
 
     def __init__(self, config: SelipVisionConfig) -> None:
         super().__init__()
-        width = config.hidden_size * NUM_MOMENTS
-        self.sharpness = nn.Parameter(torch.full((config.hidden_size, 1), INITIAL_SHARPNESS))
-        self.norm = nn.LayerNorm(width)
-        self.projection = nn.Linear(width, config.hidden_size)
+        self.shape = map_shape(config)
+        self.reduce = ConvNorm(config, config.last_width, config.position_channels, 1)
+        self.projection = nn.Linear(config.position_channels * math.prod(self.shape), config.pooled_size)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, H, X', Y', Z') to (N, H); the map may have any size."""
-        basis = moment_basis(features.shape[2:], features.device).to(features.dtype)
-        response = features.flatten(2)  # (N, H, X', Y', Z') -> (N, H, T)
-        weights = (self.sharpness * response).softmax(dim=-1)
-        moments = (weights * response) @ basis  # (N, H, T) @ (T, 10) -> (N, H, 10)
-        return self.projection(self.norm(moments.flatten(1)))
+        """(N, C, X', Y', Z') to (N, H)."""
+        if tuple(features.shape[2:]) != self.shape:
+            raise ValueError(
+                f"expected a last map of {self.shape} positions, got {tuple(features.shape[2:])}; prepare volumes with "
+                "the processor of this checkpoint"
+            )
+        return self.projection(F.relu(self.reduce(features)).flatten(1))  # (N, c, X', Y', Z') -> (N, c * T)
 
 
-# at 2 a response of five standard deviations outweighs a map of some hundred positions
-INITIAL_SHARPNESS = 2.0
-NUM_MOMENTS = 10
+def map_shape(config: SelipVisionConfig) -> tuple[int, int, int]:
+    """Positions of the last stage's map along x, y, z, for a study box of `config.spatial_size`."""
+    sizes = pooled_shape(config)
+    if not _is_patch(config.stem_kernel_size, config.stem_stride):
+        # an even kernel is padded by less than half, and loses a position
+        sizes = _three([n - (k + 1) % 2 for n, k in zip(sizes, config.stem_kernel_size, strict=True)])
+    strides = [config.stem_stride, *([(2, 2, 1)] if config.stem_pool else []), *config.stage_strides]
+    for stride in strides:
+        sizes = _three([-(-size // step) for size, step in zip(sizes, stride, strict=True)])
+    return sizes
 
 
-def moment_basis(shape: Sequence[int], device: torch.device | None = None) -> torch.Tensor:
-    """1, x, y, z, their squares and their products at the positions of a map, coordinates in [-1, 1].
-
-    Each column is scaled to unit root mean square, so that no moment outweighs another.
-
-    Args:
-        shape: positions along x, y, z.
-
-    Returns:
-        float32 (X'*Y'*Z', 10), in the order of `Tensor.flatten`.
-    """
-    axes = [
-        torch.linspace(-1, 1, size, device=device) if size > 1 else torch.zeros(1, device=device) for size in shape
-    ]
-    x, y, z = (axis.flatten() for axis in torch.meshgrid(*axes, indexing="ij"))
-    # squares less their mean: spread apart from amount
-    squares = [axis**2 - (axis**2).mean() for axis in (x, y, z)]
-    basis = torch.stack([torch.ones_like(x), x, y, z, *squares, x * y, x * z, y * z], dim=-1)
-    return basis / basis.square().mean(0).sqrt().clamp(min=1e-6)
+def _is_patch(kernel_size: Sequence[int], stride: Sequence[int]) -> bool:
+    """Whether a stem cuts patches: its steps are as wide as its kernel."""
+    return tuple(kernel_size) == tuple(stride) and max(kernel_size) > 1
 
 
 def _pad_to_multiple(volumes: torch.Tensor, multiple: tuple[int, ...]) -> torch.Tensor:

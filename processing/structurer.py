@@ -36,7 +36,7 @@ from .vocabulary import load_terms
 logger = logging.getLogger(__name__)
 
 STRUCTURER = "rules"
-VERSION = "0.2"  # raise with every change that alters the findings of some report
+VERSION = "0.3"  # raise with every change that alters the findings of some report
 
 _SEQUENCES = ("T1w", "T1c", "T2w", "FLAIR", "DWI", "ADC", "SWI", "MRA", "PD", "any")
 _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
@@ -124,7 +124,8 @@ def _read(sentence: str, reading: _Reading) -> None:
         placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, bool(spoken_of))]
         entries = [_merge(entry, reading.entries) for entry in placed]
         is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
-        if is_lesion and (mention.term not in _COMPANIONS or not earlier):
+        # a companion with a place of its own is a lesion in its own right
+        if is_lesion and (mention.term not in _COMPANIONS or mention.sites or not earlier):
             spoken_of = entries
     if spoken_of:
         reading.last = spoken_of

@@ -56,7 +56,7 @@ def build_model(config: NetworkConfig, processor: SelipProcessor, max_text_token
         }
     model = SelipModel(
         SelipConfig(
-            vision_config=config.vision,
+            vision_config={"spatial_size": processor.image_processor.spatial_size, **config.vision},
             text_config=AutoConfig.for_model(**text_config),
             projection_dim=config.projection_dim,
             fusion_layers=config.fusion_layers,

@@ -11,7 +11,13 @@ VISION = {
     "stem_pool": False,
     "stage_strides": ((1, 1, 1), (2, 2, 2), (1, 1, 1), (1, 1, 1)),
     "norm_groups": 4,
+    "input_norm": "population",
+    "spatial_size": (16, 20, 8),
+    "position_channels": 4,
+    "pooled_size": 16,
 }
+# sequences that the population of the tiny model knows; 2 is not among them
+KNOWN_SEQUENCES = (1, 3, 4, 5, 6)
 TEXT = {
     "model_type": "bert",
     "vocab_size": 60,
@@ -25,7 +31,7 @@ TEXT = {
 }
 
 
-def build(pooling="moments", **changes) -> SelipModel:
+def build(pooling="position", **changes) -> SelipModel:
     """A model of a few thousand parameters with random weights, its logit scale included."""
     torch.manual_seed(7)
     vision = {**VISION, "pooling": pooling, **changes}
@@ -34,6 +40,9 @@ def build(pooling="moments", **changes) -> SelipModel:
         # weights as after training: nothing is zero, so nothing that should not matter can hide behind a zero
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
+        if model.vision_model.population is not None:
+            for sequence_id in KNOWN_SEQUENCES:
+                model.vision_model.population.fit(sequence_id, torch.rand(5, 16, 20, 8))
     return model
 
 

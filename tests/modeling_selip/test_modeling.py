@@ -9,7 +9,7 @@ from transformers import Trainer, TrainingArguments
 
 from selip.modeling_selip import SelipConfig, SelipModel, SelipVisionConfig, SelipVisionModel
 
-POOLINGS = ("moments", "average")
+POOLINGS = ("position", "average")
 
 
 def forward(model, batch, **more):
@@ -122,28 +122,9 @@ def test_left_and_right_are_told_apart(build_tiny, pooling):
     assert (embeds[0] - embeds[1]).abs().max() > 1e-3
 
 
-def test_moment_pooling_weights_strong_responses_and_tells_where_they_are():
-    """Against loops: each moment is the softmax-weighted sum of a channel times 1, x, y, z or a product of two."""
-    config = SelipVisionConfig(depth=10, hidden_sizes=(8, 8, 8, 8), pooling="moments")
-    pooling = SelipVisionModel(config).pooling
-    features = torch.randn(2, 8, 4, 3, 2, generator=torch.Generator().manual_seed(0))
-    places = [(x, y, z) for x in (-1, -1 / 3, 1 / 3, 1) for y in (-1, 0, 1) for z in (-1, 1)]
-    columns = [lambda x, y, z: 1, lambda x, y, z: x, lambda x, y, z: y, lambda x, y, z: z]
-    columns += [lambda x, y, z: x * x - 5 / 9, lambda x, y, z: y * y - 2 / 3, lambda x, y, z: 0]
-    columns += [lambda x, y, z: x * y, lambda x, y, z: x * z, lambda x, y, z: y * z]
-    moments = torch.zeros(2, 8, 10)
-    for number, column in enumerate(columns):
-        values = [column(*place) for place in places]
-        size = (sum(value**2 for value in values) / len(places)) ** 0.5 or 1.0
-        weights = (2.0 * features.flatten(2)).softmax(-1)
-        for place, value in enumerate(values):
-            moments[..., number] += value / size * weights[..., place] * features.flatten(2)[..., place]
-    expected = pooling.projection(pooling.norm(moments.flatten(1)))
-    torch.testing.assert_close(pooling(features), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_two_dimensional_image_is_a_volume_one_voxel_deep(tiny_model):
-    """A slice gives a finite unit embedding that depends on its pixels."""
+def test_two_dimensional_image_is_a_volume_one_voxel_deep(build_tiny):
+    """A slice gives a finite unit embedding that depends on its pixels, where no part is bound to a study box."""
+    tiny_model = build_tiny("average", input_norm="none", spatial_size=None)
     generator = torch.Generator().manual_seed(5)
     embeds = tiny_model.get_image_features(torch.rand(2, 1, 16, 20, 1, generator=generator)).pooler_output
     torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(2))
@@ -268,11 +249,14 @@ def test_wrong_shapes_are_refused(tiny_model, studies):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("depth", 11), ("norm", "layer"), ("pooling", "max"), ("hidden_sizes", (8, 8)), ("norm_groups", 3)],
+    [("depth", 11), ("norm", "layer"), ("pooling", "max"), ("hidden_sizes", (8, 8)), ("norm_groups", 3)]
+    + [("pooling", "position"), ("input_norm", "population"), ("input_norm", "batch"), ("input_pool", (2, 2))],
 )
 def test_impossible_configurations_are_refused(field, value):
     """A wrong value is named when the configuration is made, not when the network runs."""
-    with pytest.raises(Exception, match=field):
+    # what is bound to a study box needs its size
+    named = "spatial_size" if value in ("position", "population") else field
+    with pytest.raises(Exception, match=named):
         SelipVisionConfig(**{"hidden_sizes": (8, 8, 8, 8), field: value})
 
 

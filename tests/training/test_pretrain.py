@@ -25,12 +25,15 @@ from selip.training.pretrain import PretrainRun, drop_lines_after, prepare_outpu
 VISION = {
     "depth": 10,
     "hidden_sizes": [8, 8, 16, 16],
-    "stem_kernel_size": [8, 8, 4],
-    "stem_stride": [8, 8, 4],
+    "stem_kernel_size": [8, 8, 2],
+    "stem_stride": [8, 8, 2],
     "stem_pool": False,
     "stage_strides": [[1, 1, 1], [2, 2, 2], [1, 1, 1], [1, 1, 1]],
     "norm_groups": 4,
-    "pooling": "moments",
+    "input_norm": "population",
+    "input_pool": [1, 1, 2],
+    "pooling": "position",
+    "pooled_size": 16,
 }
 TEXT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 
-SIMULATOR_VERSION = 1
+SIMULATOR_VERSION = 2
 """Raised whenever the same seed would give other voxels or texts; part of the fingerprint that resuming checks."""
 
 

@@ -203,7 +203,7 @@ def _place(finding: Finding, rng: np.random.Generator) -> str:
         plural = {"centrum semiovale": "centra semiovale", "corona radiata": "corona radiata"}
         lobes = site.replace(" lobe", " lobes")
         return f"bilateral {plural.get(site, lobes)}"
-    if site == "cerebellum":
+    if site == "cerebellar hemisphere":
         return f"{finding.laterality} {_pick(('cerebellum', 'cerebellar hemisphere'), rng)}"
     if site.endswith(" lobe") and rng.random() < 0.15:
         return f"{finding.laterality} {site.removesuffix(' lobe')} region"

@@ -14,7 +14,7 @@ from selip.processing.sources.simulated.reports import NOUNS, PLURALS, Report, w
 
 # Words of which one must appear for a site; the longest part of the name that all its forms share.
 SITE_WORDS = {
-    "cerebellum": "cerebell",
+    "cerebellar hemisphere": "cerebell",
     "centrum semiovale": "semiovale",
     "periventricular white matter": "periventricular",
 }
