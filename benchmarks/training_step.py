@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selip.modeling_selip import SelipConfig, SelipModel
 from selip.modeling_selip.loss_selip import compared_pairs, selip_recommended_loss
+from selip.modeling_selip.population_selip import pool_input
 from selip.training.config import OptimizationConfig, PretrainConfig
 from selip.training.configuration import find_config, load_config
 from selip.training.optimization import build_optimizer, choose_precision, set_learning_rate
@@ -52,7 +53,11 @@ def build(batch: int) -> tuple[SelipModel, dict[str, torch.Tensor]]:
     torch.manual_seed(0)
     network = recipe.model
     model = SelipModel(
-        SelipConfig(vision_config={"spatial_size": BOX, **network.vision}, text_config=text, projection_dim=network.projection_dim)
+        SelipConfig(
+            vision_config={"spatial_size": BOX, **network.vision},
+            text_config=text,
+            projection_dim=network.projection_dim,
+        )
     )
     inputs = {
         "pixel_values": torch.rand(batch, 1, *BOX),
@@ -62,6 +67,12 @@ def build(batch: int) -> tuple[SelipModel, dict[str, torch.Tensor]]:
         "text_study": torch.arange(batch),
     }
     return model.train(), inputs
+
+
+def deviations_of(model: SelipModel, volumes: torch.Tensor, sequence_ids: torch.Tensor) -> torch.Tensor:
+    """(N, X, Y, Z) to what the stem reads, (N, 1, X', Y', Z')."""
+    vision = model.vision_model
+    return vision.population(pool_input(volumes, vision.config), sequence_ids)[:, None]
 
 
 def forward_backward(work: Callable[[], torch.Tensor]) -> Callable[[], None]:
@@ -74,14 +85,17 @@ def measure(batch: int, repeats: int) -> dict:
     peak = matmul_peak(repeats)
     model, inputs = build(batch)
     volumes = inputs["pixel_values"][:, 0]
-    resnet = model.vision_model.backbone
-    last = resnet(volumes[:, None])[-1].detach()
+    vision, sequence_ids = model.vision_model, inputs["sequence_ids"][:, 0]
+    deviations = deviations_of(model, volumes, sequence_ids).detach()
+    last = vision.backbone(deviations)[-1].detach()
     parts = {
-        "series tower: stem and stages": lambda: resnet(volumes[:, None])[-1],
-        "series tower: pooling": lambda: model.vision_model.pooling(last),
+        "series tower: stem and stages": lambda: vision.backbone(deviations)[-1],
+        "series tower: pooling": lambda: vision.pooling(last),
         "text tower": lambda: model.get_text_features(inputs["input_ids"], inputs["attention_mask"]).pooler_output,
     }
-    table = {}
+    # no parameter stands before the deviations, so they have no backward pass
+    seconds = median_seconds(lambda: deviations_of(model, volumes, sequence_ids), repeats)
+    table = {"series tower: deviations (forward only)": {"seconds": seconds, "gflop": 0.0}}
     for name, work in parts.items():
         with FlopCounterMode(display=False) as counter:
             forward_backward(work)()

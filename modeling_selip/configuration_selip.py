@@ -64,7 +64,7 @@ class SelipVisionConfig(PreTrainedConfig):
         stages = len(self.hidden_sizes)
         if not 1 <= stages <= 4 or len(self.stage_strides) != stages:
             raise ValueError(
-                f"expected one to four stages, with a width in hidden_sizes and strides in stage_strides for each, got "
+                "expected one to four stages, each with a width in hidden_sizes and strides in stage_strides, got "
                 f"{self.hidden_sizes} and {self.stage_strides}"
             )
         for name in ("stem_kernel_size", "stem_stride", "input_pool"):

@@ -1,7 +1,7 @@
 """How a volume differs from the population of its MRI sequence, voxel by voxel.
 
-The study box puts every head at the same place, so the voxels of many studies of one sequence have a mean and a spread
-of their own. Against them a lesion stands out as a head's own anatomy does not (as in voxel-based morphometry: Ashburner
+The study box puts every head at the same place, so each voxel has a mean and a spread over the studies of one
+sequence. Against them a lesion stands out as a head's own anatomy does not (as in voxel-based morphometry: Ashburner
 and Friston, NeuroImage 2000;11:805-821). A network that starts from raw intensities has to learn the mean head first.
 """
 

@@ -137,8 +137,8 @@ class SelipPositionPooling(nn.Module):
         """(N, C, X', Y', Z') to (N, H)."""
         if tuple(features.shape[2:]) != self.shape:
             raise ValueError(
-                f"expected a last map of {self.shape} positions, got {tuple(features.shape[2:])}; prepare volumes with "
-                "the processor of this checkpoint"
+                f"expected a last map of {self.shape} positions, got {tuple(features.shape[2:])}; prepare volumes "
+                "with the processor of this checkpoint"
             )
         return self.projection(F.relu(self.reduce(features)).flatten(1))  # (N, c, X', Y', Z') -> (N, c * T)
 

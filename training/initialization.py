@@ -1,43 +1,110 @@
-"""What a model measures on the training volumes before its first step."""
+"""What a model takes from the training data before its first step: its population, and the scale of its outputs.
+
+Heads look much alike. Fresh towers map all of them, and all texts, to nearly one direction; the contrastive gradient
+is then next to nothing and a run can stay there. As in data-dependent initialisation (Salimans and Kingma 2016,
+section 4), a sample of the training data sets scale and shift so that every output has mean 0 and variance 1.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from selip.modeling_selip.modeling_selip import SelipModel
 from selip.modeling_selip.population_selip import pool_input
 
 from .data import Study
-from .volumes import SeriesRow, VolumesTable
+from .volumes import VolumesTable
 
-VOLUMES_PER_SEQUENCE = 384
+# enough for the mean and spread of a voxel
+POPULATION_PER_SEQUENCE = 384
+# enough for those of an output
+VOLUMES_PER_SEQUENCE = 48
+TEXTS = 512
+# an output that hardly varies is not blown up by more than this, relative to the typical one
+SMALLEST_SHARE = 0.05
 
 
-def fit_population(model: SelipModel, table: VolumesTable, studies: Sequence[Study]) -> None:
-    """Mean and spread of every sequence of the training volumes, for a model with `input_norm="population"`. In place.
-
-    A sequence with a single volume stays unknown to the population. Other models are left as they are.
+@torch.no_grad()
+def initialise_from_data(
+    model: SelipModel,
+    tokenizer: PreTrainedTokenizerBase,
+    table: VolumesTable,
+    studies: Sequence[Study],
+    texts: Sequence[str],
+    max_text_tokens: int,
+) -> None:
+    """Measures the population of each sequence, then standardises series tokens and projected texts. In place.
 
     Args:
         model: a `SelipModel` before its first step.
-        studies: training studies; the first volumes of each sequence in their order are the sample.
+        studies: training studies; the first series of each sequence in their order are the sample.
+        texts: training texts; an even sample of them is taken.
     """
-    population = model.vision_model.population
-    if population is None:
-        return
-    sample: dict[int, list[SeriesRow]] = {}
+    rows: dict[int, list[int]] = {}
     for study in studies:
         for series in study.series:
-            rows = sample.setdefault(series.sequence_id, [])
-            if series.sequence_id != 0 and len(rows) < VOLUMES_PER_SEQUENCE:
-                rows.append(series)
-    for sequence_id, rows in sorted(sample.items()):
-        if len(rows) > 1:
-            pooled = [_pooled(model, table.read(series.row)) for series in rows]
-            population.fit(sequence_id, torch.stack(pooled))
+            rows.setdefault(series.sequence_id, []).append(series.row)
+    rows = dict(sorted(rows.items()))
+    model.eval()
+    _fit_population(model, table, rows)
+    _standardise_series_tokens(model, table, rows)
+    _standardise_texts(model, tokenizer, texts, max_text_tokens)
+    model.train()
 
 
-def _pooled(model: SelipModel, volume: np.ndarray) -> torch.Tensor:
-    """One stored volume, uint8 (X, Y, Z), as the population sees it: float32 (X', Y', Z')."""
-    return pool_input(torch.from_numpy(volume.astype(np.float32) / 255)[None], model.vision_model.config)[0]
+def _fit_population(model: SelipModel, table: VolumesTable, rows: dict[int, list[int]]) -> None:
+    """For a model with `input_norm="population"`. A sequence with a single volume stays unknown to it."""
+    vision = model.vision_model
+    if vision.population is None:
+        return
+    for sequence_id, of_sequence in rows.items():
+        if sequence_id != 0 and len(of_sequence) > 1:
+            sample = of_sequence[:POPULATION_PER_SEQUENCE]
+            # pooled one by one: the sample at full resolution may not fit into memory
+            pooled = [pool_input(_read(table, [row]), vision.config) for row in sample]
+            vision.population.fit(sequence_id, torch.cat(pooled))
+
+
+def _standardise_series_tokens(model: SelipModel, table: VolumesTable, rows: dict[int, list[int]]) -> None:
+    """Sets scale and shift of the tokens of every sequence, so that they have mean 0 and variance 1."""
+    tokens = {number: _series_tokens(model, table, number, sample) for number, sample in rows.items()}
+    # 0, the unknown sequence, and sequences that the training data lacks start from all there are
+    everything = torch.cat(list(tokens.values()))
+    for number in range(model.config.vision_config.num_sequences):
+        mean, scale = _mean_and_scale(tokens.get(number, everything))
+        model.fusion.sequence_scale.weight[number] = scale
+        model.fusion.sequence_shift.weight[number] = -mean * scale
+
+
+def _standardise_texts(
+    model: SelipModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_text_tokens: int
+) -> None:
+    """Sets the text projection, so that its outputs have mean 0 and variance 1."""
+    unique = sorted(set(texts))
+    sample = unique[:: max(1, len(unique) // TEXTS)]
+    encoded = tokenizer(sample, padding=True, truncation=True, max_length=max_text_tokens, return_tensors="pt")
+    mean, scale = _mean_and_scale(model.project_text(encoded["input_ids"], encoded["attention_mask"]))
+    model.text_projection.weight.mul_(scale[:, None])
+    model.text_projection.bias.copy_((model.text_projection.bias - mean) * scale)
+
+
+def _series_tokens(model: SelipModel, table: VolumesTable, sequence_id: int, rows: list[int]) -> torch.Tensor:
+    """Tokens (n, H) of stored volumes of one sequence."""
+    batches, sample = [], rows[:VOLUMES_PER_SEQUENCE]
+    for start in range(0, len(sample), 16):
+        volumes = _read(table, sample[start : start + 16])
+        batches.append(model.vision_model(volumes, torch.full((len(volumes),), sequence_id)).pooler_output)
+    return torch.cat(batches)
+
+
+def _read(table: VolumesTable, rows: Sequence[int]) -> torch.Tensor:
+    """Stored volumes as the model takes them, float32 (n, X, Y, Z)."""
+    return torch.from_numpy(np.stack([table.read(row) for row in rows]).astype(np.float32) / 255)
+
+
+def _mean_and_scale(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and inverse standard deviation of each column of (n, d)."""
+    spread = values.std(dim=0, correction=0)
+    return values.mean(dim=0), 1 / spread.clamp(min=SMALLEST_SHARE * spread.median().item() + 1e-6)

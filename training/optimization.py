@@ -75,10 +75,8 @@ def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:
 
 
 def _time_convolution(dtype: torch.dtype) -> float:
-    layer = nn.Conv3d(32, 32, 3, padding=1)
-    # the stubs of torch know memory_format for four axes only
-    layer = layer.to(dtype=dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    volume = torch.rand(4, 32, 16, 16, 12).to(dtype=dtype, memory_format=torch.channels_last_3d)
+    layer = nn.Conv3d(32, 32, 3, padding=1).to(dtype)
+    volume = torch.rand(4, 32, 16, 16, 12).to(dtype)
     times = []
     with torch.inference_mode():
         for _ in range(7):

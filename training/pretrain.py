@@ -37,7 +37,7 @@ from .config import PretrainConfig
 from .configuration import as_dict, find_config, load_config, overrides_from_arguments
 from .data import BatchSource, StudyTexts, read_studies
 from .distributed import gather_rows
-from .initialization import fit_population
+from .initialization import initialise_from_data
 from .network import build_model, build_processor
 from .objectives import load_objective, target_statistics
 from .optimization import build_optimizer, choose_precision, set_learning_rate
@@ -131,7 +131,8 @@ class PretrainRun:
             self.state = load_checkpoint(last, model, optimizer)
         else:
             self.state = TrainingState()
-            fit_population(model, self.table, self.train_studies)
+            texts = list(self.source.texts.corpus(self.train_studies))
+            initialise_from_data(model, self.processor.tokenizer, self.table, self.train_studies, texts, max_tokens)
         if self.is_main:
             drop_lines_after(config.output / "metrics.jsonl", self.state.step)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)

@@ -249,8 +249,17 @@ def test_wrong_shapes_are_refused(tiny_model, studies):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("depth", 11), ("norm", "layer"), ("pooling", "max"), ("hidden_sizes", (8, 8)), ("norm_groups", 3)]
-    + [("pooling", "position"), ("input_norm", "population"), ("input_norm", "batch"), ("input_pool", (2, 2))],
+    [
+        ("depth", 11),
+        ("norm", "layer"),
+        ("norm_groups", 3),
+        ("hidden_sizes", (8, 8)),
+        ("pooling", "max"),
+        ("pooling", "position"),
+        ("input_norm", "population"),
+        ("input_norm", "batch"),
+        ("input_pool", (2, 2)),
+    ],
 )
 def test_impossible_configurations_are_refused(field, value):
     """A wrong value is named when the configuration is made, not when the network runs."""
