@@ -31,11 +31,12 @@ class PretrainData:
         },
     )
     batch_studies: int = field(default=64, metadata={"help": "Studies in a batch, over all processes."})
-    batch_sequences: Literal["mixed", "one"] = field(
+    batch_sequences: Literal["mixed", "one", "both"] = field(
         default="mixed",
         metadata={
-            "help": "Whether a batch mixes MRI sequences, or holds one. One makes every negative a hard one: texts of "
-            "different sequences differ by the name of the sequence already."
+            "help": "Whether a batch mixes MRI sequences, holds one, or both in turn. One makes every negative a hard "
+            "one: texts of different sequences differ by the name of the sequence already; but the model then never "
+            "learns to compare series across sequences."
         },
     )
     series_per_study: int = field(default=1, metadata={"help": "Series drawn from each study of a batch."})

@@ -153,7 +153,7 @@ class BatchSource:
             )
 
     def plan(self, epoch: int) -> list[list[DrawnStudy]]:
-        """The batches of an epoch: every study at most once (once a sequence where batches hold one sequence)."""
+        """The batches of an epoch: every study at most once in the mixed ones, once a sequence in those of one."""
         if epoch not in self._plans:
             # the epoch in work is all that is needed again; of others their length is enough
             self._plans = {epoch: self._fill(epoch)}
@@ -191,12 +191,13 @@ class BatchSource:
 
     def _fill(self, epoch: int) -> list[list[DrawnStudy]]:
         generator = np.random.default_rng([self.seed, epoch])
-        if self.data.batch_sequences == "mixed":
-            return list(self._fill_from(list(self.studies), None, epoch, generator))
         batches: list[list[DrawnStudy]] = []
-        for sequence in sorted({row.sequence for study in self.studies.values() for row in study.series}):
-            speaking = [name for name, study in self.studies.items() if self._speaking_series(study, sequence)]
-            batches += self._fill_from(speaking, sequence, epoch, generator)
+        if self.data.batch_sequences != "mixed":
+            for sequence in sorted({row.sequence for study in self.studies.values() for row in study.series}):
+                speaking = [name for name, study in self.studies.items() if self._speaking_series(study, sequence)]
+                batches += self._fill_from(speaking, sequence, epoch, generator)
+        if self.data.batch_sequences != "one":
+            batches += self._fill_from(list(self.studies), None, epoch, generator)
         return [batches[place] for place in generator.permutation(len(batches))]
 
     def _fill_from(

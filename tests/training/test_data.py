@@ -143,6 +143,20 @@ def test_batches_of_one_sequence_hold_one_sequence(make_source):
     assert max(len({row.sequence for study in batch for row in study.series}) for batch in mixed) > 1
 
 
+def test_both_kinds_of_batch_share_an_epoch(make_source):
+    """With `batch_sequences` both, an epoch is as long as its two parts, and holds batches of either kind."""
+    lengths = {
+        kind: len(make_source(batch_sequences=kind, batch_studies=4).plan(1)) for kind in ("one", "mixed", "both")
+    }
+    assert lengths["both"] == lengths["one"] + lengths["mixed"]
+    counts = [
+        len({row.sequence for study in batch for row in study.series})
+        for batch in make_source(batch_sequences="both", batch_studies=4).plan(1)
+    ]
+    assert counts.count(1) >= lengths["one"]
+    assert max(counts) > 1
+
+
 def test_all_kinds_of_text_name_the_series_they_speak_of(make_source, memory_studies):
     """Series and finding items speak of one slot, impression and report of all; P is the same for every study."""
     source = make_source(text_items=ALL_KINDS, series_per_study=2)
