@@ -24,6 +24,10 @@ class SelipPopulation(nn.Module):
     unknown, or that the population lacks, is compared with the sequence whose mean head it resembles most.
     """
 
+    mean: torch.Tensor
+    spread: torch.Tensor
+    is_known: torch.Tensor
+
     def __init__(self, config: SelipVisionConfig):
         super().__init__()
         shape = (config.num_sequences, *pooled_shape(config))

@@ -72,7 +72,7 @@ def _standardise_series_tokens(model: SelipModel, table: VolumesTable, rows: dic
     tokens = {number: _series_tokens(model, table, number, sample) for number, sample in rows.items()}
     # 0, the unknown sequence, and sequences that the training data lacks start from all there are
     everything = torch.cat(list(tokens.values()))
-    for number in range(model.config.vision_config.num_sequences):
+    for number in range(model.vision_model.config.num_sequences):
         mean, scale = _mean_and_scale(tokens.get(number, everything))
         model.fusion.sequence_scale.weight[number] = scale
         model.fusion.sequence_shift.weight[number] = -mean * scale
