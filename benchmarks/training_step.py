@@ -1,10 +1,10 @@
 """Where the time of one training step goes, and how near it comes to what the machine can do.
 
-    python benchmarks/training_step.py --batch 32 [--threads 2] [--json out.json]
+    python benchmarks/training_step.py --batch 32 [--precision fp32] [--threads 2] [--json out.json]
 
 Needs no data: random volumes at the size of `selip_tiny`, real texts' lengths. All figures come from one run: the
-matmul peak of the machine, each part of the step forward and backward, and the step as a whole. FLOPs are counted by
-torch.
+matmul peak of the machine in the precision of the step, each part of the step forward and backward, and the step as a
+whole. FLOPs are counted by torch.
 """
 
 import argparse
@@ -38,14 +38,14 @@ def median_seconds(work: Callable[[], object], repeats: int) -> float:
     return statistics.median(times[1:])
 
 
-def matmul_peak(repeats: int) -> float:
-    """FLOP/s of a large float32 product: the machine's practical ceiling."""
-    left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
+def matmul_peak(repeats: int, dtype: torch.dtype) -> float:
+    """FLOP/s of a large matrix product: the machine's practical ceiling."""
+    left, right = torch.randn(2048, 2048, dtype=dtype), torch.randn(2048, 2048, dtype=dtype)
     return 2 * 2048**3 / median_seconds(lambda: left @ right, repeats)
 
 
 def build(batch: int) -> tuple[SelipModel, dict[str, torch.Tensor]]:
-    """The model of `selip_tiny` and a batch of single series with one text each."""
+    """The model of `selip_tiny` and a batch of single series, each with as many texts as the recipe draws."""
     recipe = load_config(PretrainConfig, find_config("selip_tiny"))
     text = {"model_type": "bert", "vocab_size": 2000, "hidden_size": 128, "num_hidden_layers": 2}
     text |= {"num_attention_heads": 4, "intermediate_size": 512, "max_position_embeddings": 160}
@@ -59,12 +59,13 @@ def build(batch: int) -> tuple[SelipModel, dict[str, torch.Tensor]]:
             projection_dim=network.projection_dim,
         )
     )
+    texts = batch * len(recipe.data.text_items)
     inputs = {
         "pixel_values": torch.rand(batch, 1, *BOX),
         "sequence_ids": torch.randint(1, 7, (batch, 1)),
-        "input_ids": torch.randint(3, 2000, (batch, TEXT_TOKENS)),
-        "attention_mask": torch.ones(batch, TEXT_TOKENS, dtype=torch.long),
-        "text_study": torch.arange(batch),
+        "input_ids": torch.randint(3, 2000, (texts, TEXT_TOKENS)),
+        "attention_mask": torch.ones(texts, TEXT_TOKENS, dtype=torch.long),
+        "text_study": torch.arange(texts) % batch,
     }
     return model.train(), inputs
 
@@ -75,14 +76,26 @@ def deviations_of(model: SelipModel, volumes: torch.Tensor, sequence_ids: torch.
     return vision.population(pool_input(volumes, vision.config), sequence_ids)[:, None]
 
 
-def forward_backward(work: Callable[[], torch.Tensor]) -> Callable[[], None]:
+def forward_backward(work: Callable[[], torch.Tensor], precision: str) -> Callable[[], None]:
     """`work` and its gradient."""
-    return lambda: work().float().square().mean().backward()
+
+    def both() -> None:
+        with autocast(precision):
+            result = work()
+        result.float().square().mean().backward()
+
+    return both
 
 
-def measure(batch: int, repeats: int) -> dict:
+def autocast(precision: str) -> torch.autocast:
+    """What the training loop runs the network under."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+
+
+def measure(batch: int, repeats: int, precision: str) -> dict:
     """All figures of one run."""
-    peak = matmul_peak(repeats)
+    precision, reason = choose_precision(precision, torch.device("cpu"))
+    peak = matmul_peak(repeats, torch.bfloat16 if precision == "bf16" else torch.float32)
     model, inputs = build(batch)
     volumes = inputs["pixel_values"][:, 0]
     vision, sequence_ids = model.vision_model, inputs["sequence_ids"][:, 0]
@@ -98,16 +111,17 @@ def measure(batch: int, repeats: int) -> dict:
     table = {"series tower: deviations (forward only)": {"seconds": seconds, "gflop": 0.0}}
     for name, work in parts.items():
         with FlopCounterMode(display=False) as counter:
-            forward_backward(work)()
-        seconds = median_seconds(forward_backward(work), repeats)
+            forward_backward(work, precision)()
+        seconds = median_seconds(forward_backward(work, precision), repeats)
         table[name] = {"seconds": seconds, "gflop": counter.get_total_flops() / 1e9}
 
     config = OptimizationConfig()
     optimizer = build_optimizer(model, config)
-    compared, similarity = compared_pairs(inputs["text_study"]), torch.eye(batch)
+    compared, similarity = compared_pairs(inputs["text_study"]), torch.eye(len(inputs["text_study"]))
 
     def step() -> None:
-        output = model(**inputs)
+        with autocast(precision):
+            output = model(**inputs)
         loss = selip_recommended_loss(output.view_embeds, output.text_embeds, model.logit_scale, compared, similarity)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -126,7 +140,8 @@ def measure(batch: int, repeats: int) -> dict:
         "threads": torch.get_num_threads(),
         "batch": batch,
         "matmul_peak_gflops": peak / 1e9,
-        "precision": " because ".join(choose_precision("auto", torch.device("cpu"))),
+        "precision": precision,
+        "reason": reason,
         "volumes_per_second": batch / seconds,
         "parts": table,
     }
@@ -136,14 +151,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=32, help="volumes in a step")
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="as in training")
     parser.add_argument("--threads", type=int, default=None, help="threads of torch; its own choice if not given")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    figures = measure(options.batch, options.repeats)
-    print(f"{figures['threads']} threads, float32 matmul peak {figures['matmul_peak_gflops']:.0f} GFLOP/s")
-    print(f"precision: {figures['precision']}")
+    figures = measure(options.batch, options.repeats, options.precision)
+    print(f"{figures['threads']} threads, precision {figures['precision']} ({figures['reason']})")
+    print(f"matmul peak in this precision {figures['matmul_peak_gflops']:.0f} GFLOP/s")
     print(f"\n| part (forward + backward, {figures['batch']} volumes) | s | of the step | GFLOP | of the peak |")
     print("|---|---|---|---|---|")
     for name, entry in figures["parts"].items():
