@@ -133,8 +133,8 @@ class SelipViTLayer(GradientCheckpointingLayer):
         Args:
             hidden_states: (N, T, H).
             token_mask: bool (N, T); None: all are real.
-            series_mask: bool (B, S) with N times True: the slots in which the series of each study stand, for attention
-                across them; None: each series alone.
+            series_mask: bool (B, S) with N times True: the slots in which the series of each study stand, for
+                attention across them; None: each series alone.
         """
         normed = self.norm_attention(hidden_states)
         if series_mask is None:
@@ -181,8 +181,8 @@ class SelipViT(nn.Module):
         expected = (len(volumes), *grid_of(volumes, self.patch))
         if tuple(patch_mask.shape) != expected:
             raise ValueError(
-                f"expected patch_mask with one value a patch, {expected}, got {tuple(patch_mask.shape)}; it belongs to "
-                f"patches of {tuple(self.config.patch_size)} voxels"
+                f"expected patch_mask with one value a patch, {expected}, got {tuple(patch_mask.shape)}; a patch has "
+                f"{tuple(self.config.patch_size)} voxels"
             )
         return keep_patches(patch_mask.bool(), self.config.token_budget if self.training else None)
 
@@ -246,7 +246,8 @@ class SelipTokenPooling(nn.Module):
         """(N, T, H) of a box of `grid` patches to (N, pooled width)."""
         if grid != self.grid:
             raise ValueError(
-                f"expected a box of {self.grid} patches, got {grid}; prepare volumes with the processor of this checkpoint"
+                f"expected a box of {self.grid} patches, got {grid}; prepare volumes with the processor of this "
+                "checkpoint"
             )
         num_patches = math.prod(grid)
         reduced = self.activation(self.reduce(tokens))
