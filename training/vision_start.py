@@ -53,6 +53,8 @@ _NAMES_IN_LAYER = (
     (r"(?:ls1\.gamma|layer_scale1\.lambda1)$", "attention.out_proj.scale"),
     (r"(?:ls2\.gamma|layer_scale2\.lambda1)$", "mlp.2.scale"),
 )
+# fields of the configuration that tensors do not tell
+DESCRIBED = ("num_attention_heads", "hidden_act", "layer_norm_eps")
 _UNUSED = (
     (r"(?:embeddings\.)?mask_token$", "for masked pretraining only"),
     (r"(?:embeddings\.)?(?:register_tokens|reg_token|distillation_token|dist_token)$", "a token that the tower lacks"),
@@ -70,7 +72,9 @@ class VisionStart:
         fields: what it says of `SelipVisionConfig`: width, layers, heads, ...
         tensors: its tensors; `embedding.weight` is still (H, colours, rows, columns).
         positions: its position table (rows, H), patches only; None if it has none.
-        unused: its other tensors by name, with the reason.
+        names: the names of its tensors in the checkpoint and what they are here, before parts are split and joined.
+        unused: its other tensors by their names in the checkpoint, with the reason.
+        assumed: fields that neither its files nor its shapes tell, taken as is usual.
         mean: colours it was normalised by; None: unknown.
         std: the same.
     """
@@ -79,7 +83,9 @@ class VisionStart:
     fields: dict[str, Any]
     tensors: dict[str, torch.Tensor]
     positions: torch.Tensor | None
+    names: dict[str, str]
     unused: dict[str, str]
+    assumed: tuple[str, ...]
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
 
@@ -90,15 +96,17 @@ class StartReport:
 
     Attributes:
         source: folder or Hub id of the 2D ViT.
-        used: tensors of the tower that came from it.
-        unused: tensors of the checkpoint that have no place in the tower, with the reason.
-        fresh: tensors of the tower that the checkpoint says nothing of.
-        notes: what was done to the patch kernel.
+        used: tensors of the checkpoint that the tower took.
+        unused: all its others, with the reason.
+        started: tensors of the tower that came from it.
+        fresh: all its others, of which the checkpoint says nothing.
+        notes: what was changed or assumed on the way.
     """
 
     source: str
     used: tuple[str, ...]
     unused: dict[str, str]
+    started: tuple[str, ...]
     fresh: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -135,10 +143,10 @@ def read_vision_start(source: str | Path) -> VisionStart:
             f"expected one patch embedding with a name of timm, DINO or CLIP in {source}, got {sorted(kernels)} among "
             f"{len(stored)} tensors ({', '.join(sorted(stored)[:5])}, ...)"
         )
-    tensors, unused = _sort_out(stored, next(iter(kernels.values())), str(source))
+    names, unused = _sort_out(stored, next(iter(kernels.values())), str(source))
+    tensors = {ours: stored[name].float() for name, ours in names.items()}
     positions = tensors.pop("positions", None)
     if positions is not None:
-        unused["position table"] = "positions come from the study box, in mm"
         positions = positions.reshape(-1, positions.shape[-1])
         if math.isqrt(len(positions)) ** 2 != len(positions):  # a square of patches, and the class token before it
             if "class_token" in tensors:
@@ -147,7 +155,9 @@ def read_vision_start(source: str | Path) -> VisionStart:
     _split_packed(tensors)
     _fold_layer_scale(tensors)
     mean, std = described.pop("mean"), described.pop("std")
-    return VisionStart(str(source), {**_fields_of(tensors), **described}, tensors, positions, unused, mean, std)
+    fields = {**_fields_of(tensors), **described}
+    assumed = tuple(f"{name} {fields[name]}" for name in DESCRIBED if name not in described)
+    return VisionStart(str(source), fields, tensors, positions, names, unused, assumed, mean, std)
 
 
 @torch.no_grad()
@@ -159,19 +169,20 @@ def start_vision(model: SelipVisionModel, start: VisionStart) -> StartReport:
     """
     backbone = model.backbone
     wanted = backbone.state_dict()
-    given = dict(start.tensors)
+    given, names, unused = dict(start.tensors), dict(start.names), dict(start.unused)
     kernel, bias, notes = _inflated(start, backbone.patch, is_standardised=model.population is not None)
     given |= {"embedding.weight": kernel, "embedding.bias": bias}
-    unused = dict(start.unused)
-    if "class_token" in given and "class_token" not in wanted:
-        unused["class token"] = f"pooling is {model.config.pooling}"
+    if "class_token" in given and backbone.class_token is None:
         del given["class_token"]
+        unused |= {name: f"pooling is {model.config.pooling}" for name, ours in names.items() if ours == "class_token"}
+    elif "class_token" in given:
+        given["class_token"] = given["class_token"].view(1, 1, -1)
+    if start.assumed:
+        notes.append(f"assumed, as its files do not say: {', '.join(start.assumed)}")
     if start.positions is not None:
         # sines and cosines have a mean square of one half
         given["position_scale"] = start.positions.square().mean().sqrt()[None] * math.sqrt(2)
-    given = {
-        name: value.reshape(wanted[name].shape) if name == "class_token" else value for name, value in given.items()
-    }
+        notes.append("of the position table its magnitude only, as ours are fixed in mm of the study box")
     for name in wanted:  # a linear layer without a bias is one whose bias is zero
         if name.endswith(".bias") and name not in given and name.removesuffix("bias") + "weight" in given:
             given[name] = torch.zeros_like(wanted[name])
@@ -186,12 +197,12 @@ def start_vision(model: SelipVisionModel, start: VisionStart) -> StartReport:
             f"{', '.join(sorted(wrong)[:8])} ({len(wrong)} in all); leave width, layers and heads to it"
         )
     backbone.load_state_dict({**wanted, **given})
-    others = [name for name in model.state_dict() if not name.startswith("backbone.")]
     return StartReport(
         source=start.source,
-        used=tuple(f"backbone.{name}" for name in given),
+        used=tuple(name for name in names if name not in unused),
         unused=unused,
-        fresh=tuple([f"backbone.{name}" for name in fresh] + others),
+        started=tuple(f"backbone.{name}" for name in given),
+        fresh=tuple(name for name in model.state_dict() if name.removeprefix("backbone.") not in given),
         notes=tuple(notes),
     )
 
@@ -242,19 +253,17 @@ def _renamed(name: str) -> str | None:
     return None
 
 
-def _sort_out(
-    stored: dict[str, torch.Tensor], prefix: str, source: str
-) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors of the tower by our names, and those without a place in it by their own, with the reason."""
-    tensors, unused, unknown = {}, {}, []
-    for name, value in stored.items():
+def _sort_out(stored: dict[str, torch.Tensor], prefix: str, source: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The tensors of the tower with our names, and those without a place in it with the reason."""
+    names, unused, unknown = {}, {}, []
+    for name in stored:
         own = name.removeprefix(prefix)
         renamed = _renamed(own)
         reason = next((reason for pattern, reason in _UNUSED if re.match(pattern, own)), None)
         if not name.startswith(prefix):
             unused[name] = "not of the vision tower"
         elif renamed is not None:
-            tensors[renamed] = value.float()
+            names[name] = renamed
         elif reason is not None:
             unused[name] = reason
         else:
@@ -264,7 +273,7 @@ def _sort_out(
             f"expected the tensors of a plain ViT in {source}, got also {', '.join(unknown[:8])} "
             f"({len(unknown)} in all), which the tower has no place for"
         )
-    return tensors, unused
+    return names, unused
 
 
 def _split_packed(tensors: dict[str, torch.Tensor]) -> None:
@@ -302,7 +311,7 @@ def _described(folder: Path) -> dict[str, Any]:
     """What the JSON files of a checkpoint say: fields of the configuration, `mean` and `std` of its intensities."""
     config = _read_json(folder / "config.json") or _read_json(folder / "open_clip_config.json")
     vision = config.get("vision_config") or config
-    found = {name: vision[name] for name in ("num_attention_heads", "hidden_act", "layer_norm_eps") if name in vision}
+    found = {name: vision[name] for name in DESCRIBED if name in vision}
     if "quickgelu" in str(config.get("architecture")) or config.get("model_cfg", {}).get("quick_gelu"):
         found["hidden_act"] = "quick_gelu"
     preprocessing = _read_json(folder / "preprocessor_config.json")
