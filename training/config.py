@@ -171,7 +171,17 @@ class EvaluateConfig:
 
     checkpoint: Path = field(metadata={"help": "Folder of a checkpoint: model.safetensors, configuration, processor."})
     studies: Path = field(metadata={"help": "Studies table, as `selip ingest` writes it."})
-    task: Literal["retrieval"] = field(default="retrieval", metadata={"help": "What is evaluated."})
+    task: Literal["retrieval", "pairs", "probe"] = field(
+        default="retrieval",
+        metadata={
+            "help": "retrieval: series find their texts and texts their series; pairs: choices between two studies "
+            "that differ in one thing (needs `pairs`); probe: linear classifiers on frozen embeddings."
+        },
+    )
+    pairs: Path | None = field(
+        default=None,
+        metadata={"help": "Table (.tsv) of study_id, partner_id and kind of what differs, for the task pairs."},
+    )
     volumes: Path | None = field(
         default=None,
         metadata={"help": "Volumes table of these studies; without one the NIfTI files are read."},

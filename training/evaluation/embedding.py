@@ -1,4 +1,4 @@
-"""Embeddings of a gallery's series and texts by a checkpoint.
+"""Embeddings of series and texts by a checkpoint.
 
 A series is embedded alone, as a study of one series, on the box of its whole study: the same voxels whether they come
 from the volumes table or from the NIfTI files.
@@ -19,8 +19,6 @@ from selip.processing.image_processing_selip import SeriesInput
 from selip.processing.intensity_selip import dequantise, quantise
 from selip.processing.nifti_selip import VolumeError
 
-from .gallery import RetrievalGallery
-
 
 @dataclass(frozen=True)
 class BoxedSeries:
@@ -35,6 +33,20 @@ class BoxedSeries:
     volume: npt.NDArray[np.float32]
     sequence_id: int
     affine: npt.NDArray[np.float64]
+
+
+class NamedSeries(Protocol):
+    """Anything that names a series of a study."""
+
+    @property
+    def study_id(self) -> str:
+        """The study."""
+        ...
+
+    @property
+    def series_id(self) -> str:
+        """The series, unique within its study."""
+        ...
 
 
 class SeriesSource(Protocol):
@@ -117,7 +129,7 @@ class SeriesEmbeddings:
 
     Attributes:
         embeds: (K, E) float32.
-        kept: (N,) which series of the gallery these are, in order.
+        kept: (N,) which of the series asked for these are, in order.
         reasons: Number of the others by reason.
     """
 
@@ -128,14 +140,14 @@ class SeriesEmbeddings:
 
 @torch.inference_mode()
 def embed_series(
-    model: Any, source: SeriesSource, gallery: RetrievalGallery, *, batch_size: int, progress: bool = True
+    model: Any, source: SeriesSource, names: Sequence[NamedSeries], *, batch_size: int, progress: bool = True
 ) -> SeriesEmbeddings:
-    """Embed every series of a gallery, each alone.
+    """Embed series, each alone.
 
     Args:
         model: `SelipModel` in evaluation mode; decides the device.
         source: Where the volumes come from.
-        gallery: Names the series.
+        names: The series; those of one study side by side.
         batch_size: Series at once.
         progress: Show a progress bar on a terminal.
 
@@ -143,11 +155,11 @@ def embed_series(
         ValueError: Not one series could be had.
     """
     embeds: list[npt.NDArray[np.float32]] = []
-    kept = np.zeros(len(gallery.images), dtype=bool)
+    kept = np.zeros(len(names), dtype=bool)
     reasons: Counter[str] = Counter()
     waiting: list[BoxedSeries] = []
-    bar = tqdm(total=len(gallery.images), desc="series", unit="volume", disable=None if progress else True)
-    for image, series in _boxed(source, gallery):
+    bar = tqdm(total=len(names), desc="series", unit="volume", disable=None if progress else True)
+    for image, series in _boxed(source, names):
         bar.update()
         if isinstance(series, str):
             reasons[series] += 1
@@ -188,14 +200,14 @@ def embed_texts(model: Any, processor: Any, texts: Sequence[str], *, batch_size:
     return np.concatenate(embeds)
 
 
-def _boxed(source: SeriesSource, gallery: RetrievalGallery) -> Iterator[tuple[int, BoxedSeries | str]]:
-    """Index and series (or why it is missing) in gallery order, one study at a time."""
+def _boxed(source: SeriesSource, names: Sequence[NamedSeries]) -> Iterator[tuple[int, BoxedSeries | str]]:
+    """Index and series (or why it is missing) in the order of the names, one study at a time."""
     start = 0
-    while start < len(gallery.images):
-        study_id, stop = gallery.images[start].study_id, start
-        while stop < len(gallery.images) and gallery.images[stop].study_id == study_id:
+    while start < len(names):
+        study_id, stop = names[start].study_id, start
+        while stop < len(names) and names[stop].study_id == study_id:
             stop += 1
-        series_ids = [image.series_id for image in gallery.images[start:stop]]
+        series_ids = [image.series_id for image in names[start:stop]]
         found = source.study(study_id, series_ids)
         for offset, series_id in enumerate(series_ids):
             yield start + offset, found[series_id]
