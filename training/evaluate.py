@@ -27,6 +27,7 @@ from selip.processing.processing_selip import SelipProcessor
 from selip.processing.sources.studies import studies_fingerprint, write_json
 
 from .config import EvaluateConfig
+from .evaluation.embedding import CheckpointEmbedder
 from .evaluation.figures import require_matplotlib
 from .evaluation.pairs_task import evaluate_pairs
 from .evaluation.probe_task import evaluate_probe
@@ -75,7 +76,9 @@ def evaluate(config: EvaluateConfig) -> ResultRecord:
     if config.num_figure_cases:
         require_matplotlib()
     disable_progress_bar()  # Transformers draws one for reading the weights, which takes no time
-    outcome = TASKS[config.task](EvaluationInputs(config, *load_checkpoint(config.checkpoint)))
+    model, processor = load_checkpoint(config.checkpoint)
+    embedder = CheckpointEmbedder(model, processor, config.batch_size)
+    outcome = TASKS[config.task](EvaluationInputs(config, embedder, processor.image_processor))
     out.parent.mkdir(parents=True, exist_ok=True)
     files = {"cases": _write_cases(outcome, out.with_suffix(".cases.parquet"))}
     if config.num_figure_cases:

@@ -138,6 +138,41 @@ class SeriesEmbeddings:
     reasons: dict[str, int]
 
 
+class Embedder(Protocol):
+    """What maps series and texts into one space: a checkpoint, or a reference that it is compared with."""
+
+    def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
+        """Embeddings of the series that could be had, each embedded alone."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(M, E) embeddings of texts."""
+        ...
+
+
+@dataclass(frozen=True)
+class CheckpointEmbedder:
+    """A checkpoint as an `Embedder`.
+
+    Attributes:
+        model: `SelipModel` in evaluation mode; decides the device.
+        processor: Its own.
+        batch_size: Series at once; four times as many texts.
+    """
+
+    model: Any
+    processor: Any
+    batch_size: int
+
+    def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
+        """See `Embedder`."""
+        return embed_series(self.model, source, names, batch_size=self.batch_size)
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """See `Embedder`."""
+        return embed_texts(self.model, self.processor, texts, batch_size=4 * self.batch_size)
+
+
 @torch.inference_mode()
 def embed_series(
     model: Any, source: SeriesSource, names: Sequence[NamedSeries], *, batch_size: int, progress: bool = True

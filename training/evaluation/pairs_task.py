@@ -5,7 +5,6 @@ from pathlib import Path
 
 from selip.processing.sources.studies import iter_studies
 
-from .embedding import embed_series, embed_texts
 from .gallery import build_gallery
 from .pairs import PairsEvaluator, PairsResult, StudyPair
 from .provenance import is_simulated
@@ -31,10 +30,8 @@ def evaluate_pairs(inputs: EvaluationInputs) -> TaskOutcome:
     wanted = {study_id for pair in pairs for study_id in (pair.study_id, pair.partner_id)}
     studies = (row for row in iter_studies(inputs.studies(config.split)) if row["study_id"] in wanted)
     gallery = build_gallery(studies)
-    texts = [text.text for text in gallery.texts]
-    text_embeds = embed_texts(inputs.model, inputs.processor, texts, batch_size=4 * config.batch_size)
-    source = inputs.source(config.split)
-    series = embed_series(inputs.model, source, gallery.images, batch_size=config.batch_size)
+    text_embeds = inputs.embedder.embed_texts([text.text for text in gallery.texts])
+    series = inputs.embedder.embed_series(inputs.source(config.split), gallery.images)
     gallery = gallery.keep_images(series.kept.tolist(), series.reasons)
     evaluator = PairsEvaluator(gallery, pairs, bootstrap_samples=config.bootstrap_samples, seed=config.seed)
     result = evaluator.evaluate(series.embeds, text_embeds)

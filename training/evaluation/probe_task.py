@@ -11,7 +11,6 @@ from datasets import Dataset
 
 from selip.processing.sources.studies import iter_studies
 
-from .embedding import embed_series
 from .probe import ProbeEvaluator, ProbeResult, ProbeSplit, mean_of_series
 from .provenance import is_simulated
 from .task import EvaluationInputs, TaskOutcome, percent_with_interval
@@ -46,13 +45,15 @@ def evaluate_probe(inputs: EvaluationInputs) -> TaskOutcome:
     for name in SPLITS:
         studies = inputs.studies(name)
         series = labelled_series(iter_studies(studies))
-        embedded = embed_series(inputs.model, inputs.source(name), series, batch_size=config.batch_size)
+        embedded = inputs.embedder.embed_series(inputs.source(name), series)
         reasons.update(embedded.reasons)
         owners = [each.study_id for each, kept in zip(series, embedded.kept, strict=True) if kept]
         splits[name] = probe_split(studies, set(owners))
         features[name] = mean_of_series(embedded.embeds, owners, splits[name].study_ids)
-    evaluator = ProbeEvaluator(**splits, bootstrap_samples=config.bootstrap_samples, seed=config.seed)
-    result = evaluator.evaluate(**features)
+    evaluator = ProbeEvaluator(
+        *(splits[name] for name in SPLITS), bootstrap_samples=config.bootstrap_samples, seed=config.seed
+    )
+    result = evaluator.evaluate(*(features[name] for name in SPLITS))
     n = {
         "patients": len(set(splits["test"].patient_ids)),
         "studies": len(splits["test"].study_ids),

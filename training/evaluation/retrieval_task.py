@@ -13,7 +13,7 @@ from selip.processing.sources.studies import iter_studies
 from selip.processing.structurer import load_findings
 
 from ..config import EvaluateConfig
-from .embedding import SeriesSource, embed_series, embed_texts
+from .embedding import SeriesSource
 from .figures import RetrievalExample, RetrievedText, draw_examples, draw_recall
 from .gallery import RetrievalGallery, build_gallery
 from .provenance import is_simulated
@@ -31,12 +31,12 @@ def evaluate_retrieval(inputs: EvaluationInputs) -> TaskOutcome:
     Raises:
         ValueError: The split is empty or has no reference findings.
     """
-    config, model, processor = inputs.config, inputs.model, inputs.processor
+    config = inputs.config
     studies = inputs.studies(config.split)
     gallery, source = gallery_of(config, studies), inputs.source(config.split)
-    logger.info("embedding %d series and %d texts on %s", len(gallery.images), len(gallery.texts), model.device.type)
-    texts = embed_texts(model, processor, [text.text for text in gallery.texts], batch_size=4 * config.batch_size)
-    series = embed_series(model, source, gallery.images, batch_size=config.batch_size)
+    logger.info("embedding %d series and %d texts", len(gallery.images), len(gallery.texts))
+    texts = inputs.embedder.embed_texts([text.text for text in gallery.texts])
+    series = inputs.embedder.embed_series(source, gallery.images)
     gallery = gallery.keep_images(series.kept.tolist(), series.reasons)
     evaluator = RetrievalEvaluator(gallery, bootstrap_samples=config.bootstrap_samples, seed=config.seed)
     result = evaluator.evaluate(series.embeds, texts)
@@ -44,7 +44,7 @@ def evaluate_retrieval(inputs: EvaluationInputs) -> TaskOutcome:
 
     def draw(out: Path) -> dict[str, str]:
         masks = {study["study_id"]: [mask["volume"] for mask in study["masks"]] for study in iter_studies(studies)}
-        examples = _examples(config, evaluator, source, processor.image_processor, masks, result, series.embeds, texts)
+        examples = _examples(config, evaluator, source, inputs.image_processor, masks, result, series.embeds, texts)
         return _draw(out, examples, result, gallery, simulated)
 
     n = {

@@ -13,22 +13,22 @@ from selip.processing.sources.studies import load_studies, studies_fingerprint
 
 from ..config import EvaluateConfig
 from ..volumes import VolumesTable
-from .embedding import NiftiSeries, PreparedSeries, SeriesSource
+from .embedding import Embedder, NiftiSeries, PreparedSeries, SeriesSource
 
 
 @dataclass(frozen=True)
 class EvaluationInputs:
-    """A checkpoint and the studies it is evaluated on.
+    """What is evaluated, and on which studies.
 
     Attributes:
         config: The request.
-        model: `SelipModel` in evaluation mode.
-        processor: The checkpoint's own.
+        embedder: What is evaluated.
+        image_processor: `SelipImageProcessor` with the box that it takes.
     """
 
     config: EvaluateConfig
-    model: Any
-    processor: Any
+    embedder: Embedder
+    image_processor: Any
 
     @cached_property
     def splits(self) -> DatasetDict:
@@ -53,14 +53,14 @@ class EvaluationInputs:
         """
         config = self.config
         if config.volumes is None:
-            return NiftiSeries(self.studies(split), self.processor.image_processor)
+            return NiftiSeries(self.studies(split), self.image_processor)
         table = VolumesTable(config.volumes)
         if table.info.studies_fingerprint != studies_fingerprint(config.studies):
             raise ValueError(
                 f"expected volumes prepared from {config.studies}, but {config.volumes} was prepared from another "
                 "studies table; prepare again, or leave volumes out"
             )
-        return PreparedSeries(table, self.processor.image_processor)
+        return PreparedSeries(table, self.image_processor)
 
 
 Intervals = Mapping[str, tuple[float, float]]
