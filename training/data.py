@@ -171,19 +171,23 @@ class BatchSource:
             step -= self._lengths[epoch]
             epoch += 1
 
+    def drawn(self, step: int) -> list[DrawnStudy]:
+        """What the studies of a batch show and say, over all processes."""
+        epoch, index = self.locate(step)
+        return self.plan(epoch)[index]
+
     def batch(self, step: int) -> dict[str, torch.Tensor | dict[str, torch.Tensor]]:
         """
         Returns:
             `inputs`: arguments of the model for this process's studies; `text_study` (P,), `text_mask` (P,) and
             `similarity` (P, P) over the texts of all processes, in rank order.
         """
-        epoch, index = self.locate(step)
-        drawn = self.plan(epoch)[index]
+        drawn = self.drawn(step)
         share = len(drawn) // self.num_processes
         own = drawn[self.process_index * share : (self.process_index + 1) * share]
         texts = [text.item for study in drawn for text in study.texts]
         return {
-            "inputs": {**self._images(own), **self._texts(own)},
+            "inputs": {**self.images(own), **self._texts(own)},
             "text_study": torch.tensor([number for number, study in enumerate(drawn) for _ in study.texts]),
             "text_mask": torch.tensor([item is not None for item in texts]),
             "similarity": torch.from_numpy(_similarity(texts, self.data.language)),
@@ -287,7 +291,8 @@ class BatchSource:
             return rows
         return [row for row in rows if self.texts.of_series(study, row.sequence) is not None]
 
-    def _images(self, drawn: list[DrawnStudy]) -> dict[str, torch.Tensor]:
+    def images(self, drawn: Sequence[DrawnStudy]) -> dict[str, torch.Tensor]:
+        """Augmented volumes of drawn studies: `pixel_values` (B, S, X, Y, Z), `series_mask`, `sequence_ids`."""
         slots = self.data.series_per_study
         shape = self.table.processor_config["spatial_size"]
         pixel_values = np.zeros((len(drawn), slots, *shape), dtype=np.float32)

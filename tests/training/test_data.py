@@ -84,7 +84,7 @@ def test_flip_exchanges_sides_in_image_and_text_together(make_source):
         assert swapped == swap_laterality(text), study_id
         assert swap_laterality(swapped) == text, study_id
         lateral += swapped != text
-        images = [source._images([drawn])["pixel_values"] for source, drawn in ((plain, before), (mirrored, after))]
+        images = [source.images([drawn])["pixel_values"] for source, drawn in ((plain, before), (mirrored, after))]
         assert torch.equal(images[1], images[0].flip(2))
         assert not torch.equal(images[0], images[1])
     assert lateral > 20

@@ -5,7 +5,7 @@ from the volumes table or from the NIfTI files.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -177,10 +177,28 @@ class CheckpointEmbedder:
 def embed_series(
     model: Any, source: SeriesSource, names: Sequence[NamedSeries], *, batch_size: int, progress: bool = True
 ) -> SeriesEmbeddings:
-    """Embed series, each alone.
+    """Embed series by a model, each alone: `embed_with` of `model.get_image_features`.
 
     Args:
         model: `SelipModel` in evaluation mode; decides the device.
+    """
+    return embed_with(
+        lambda series: _image_features(model, series), source, names, batch_size=batch_size, progress=progress
+    )
+
+
+def embed_with(
+    embed: Callable[[Sequence[BoxedSeries]], npt.NDArray[np.float32]],
+    source: SeriesSource,
+    names: Sequence[NamedSeries],
+    *,
+    batch_size: int,
+    progress: bool = True,
+) -> SeriesEmbeddings:
+    """Embed series by a function of boxed series.
+
+    Args:
+        embed: (n, E) embeddings of n series.
         source: Where the volumes come from.
         names: The series; those of one study side by side.
         batch_size: Series at once.
@@ -194,18 +212,18 @@ def embed_series(
     reasons: Counter[str] = Counter()
     waiting: list[BoxedSeries] = []
     bar = tqdm(total=len(names), desc="series", unit="volume", disable=None if progress else True)
-    for image, series in _boxed(source, names):
+    for index, series in _boxed(source, names):
         bar.update()
         if isinstance(series, str):
             reasons[series] += 1
             continue
-        kept[image] = True
+        kept[index] = True
         waiting.append(series)
         if len(waiting) == batch_size:
-            embeds.append(_image_features(model, waiting))
+            embeds.append(embed(waiting))
             waiting = []
     if waiting:
-        embeds.append(_image_features(model, waiting))
+        embeds.append(embed(waiting))
     bar.close()
     if not embeds:
         raise ValueError(f"expected at least one usable series, got none ({dict(reasons)})")
