@@ -78,12 +78,26 @@ def evaluate(config: EvaluateConfig) -> ResultRecord:
     disable_progress_bar()  # Transformers draws one for reading the weights, which takes no time
     model, processor = load_checkpoint(config.checkpoint)
     embedder = CheckpointEmbedder(model, processor, config.batch_size)
-    outcome = TASKS[config.task](EvaluationInputs(config, embedder, processor.image_processor))
+    subject = {"name": config.checkpoint.resolve().name, "sha256": checkpoint_fingerprint(config.checkpoint)}
+    inputs = EvaluationInputs(config, embedder, processor.image_processor)
+    return evaluate_embedder(inputs, subject=subject, command=command_line(config))
+
+
+def evaluate_embedder(inputs: EvaluationInputs, *, subject: dict[str, str], command: str) -> ResultRecord:
+    """Evaluate whatever embeds series and texts, and write the result file.
+
+    Args:
+        inputs: The request, and what is evaluated.
+        subject: Name of what is evaluated and, of a checkpoint, its fingerprint.
+        command: The command that makes this result.
+    """
+    config, out = inputs.config, result_path(inputs.config)
+    outcome = TASKS[config.task](inputs)
     out.parent.mkdir(parents=True, exist_ok=True)
     files = {"cases": _write_cases(outcome, out.with_suffix(".cases.parquet"))}
     if config.num_figure_cases:
         files |= outcome.draw(out)
-    record = _record(config, outcome, files)
+    record = _record(config, outcome, files, subject, command)
     write_json(out, _without_nan(record))
     logger.info("wrote %s", out)
     return record
@@ -125,7 +139,9 @@ def _write_cases(outcome: TaskOutcome, path: Path) -> str:
     return path.name
 
 
-def _record(config: EvaluateConfig, outcome: TaskOutcome, files: dict[str, str]) -> ResultRecord:
+def _record(
+    config: EvaluateConfig, outcome: TaskOutcome, files: dict[str, str], subject: dict[str, str], command: str
+) -> ResultRecord:
     content = {
         "format_version": FORMAT_VERSION,
         "task": config.task,
@@ -137,8 +153,8 @@ def _record(config: EvaluateConfig, outcome: TaskOutcome, files: dict[str, str])
         "skipped": dict(outcome.skipped),
         "simulated": is_simulated(config.studies),
         "settings": {**outcome.settings, "split": config.split, "batch_size": config.batch_size},
-        "command": command_line(config),
-        "checkpoint": {"name": config.checkpoint.resolve().name, "sha256": checkpoint_fingerprint(config.checkpoint)},
+        "command": command,
+        "checkpoint": subject,
         "data": {
             "split": config.split,
             "studies_fingerprint": studies_fingerprint(config.studies),

@@ -3,8 +3,8 @@
 Every arm is trained once a seed and evaluated on the same test studies, so seeds and patients are crossed. A replicate
 of the bootstrap draws patients (the same for all arms and seeds) and seeds (the same for all arms), and takes the mean
 over the drawn seeds of the metric on the drawn patients; a difference of arms is taken within a replicate. With three
-seeds the draw of seeds understates their spread, by a third of the variance on average, so intervals are somewhat narrow
-where runs of one arm differ much; the spread over seeds is given beside them.
+seeds the draw of seeds understates their variance by a third on average, so intervals are somewhat narrow where runs
+of one arm differ much; the value of every seed is given beside them.
 """
 
 from collections.abc import Callable, Mapping

@@ -3,7 +3,7 @@
 Floor: statistics of a volume's intensities, which know nothing of place. The ceiling is in supervised.py.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from selip.processing.findings import StructuredReport
 from selip.processing.rendering import TextItem, series_text
 
 from ..evaluation.embedding import BoxedSeries, NamedSeries, SeriesEmbeddings, SeriesSource, embed_with
@@ -45,17 +46,17 @@ class LabelEmbedder:
         return labels_of_texts(self.labels, self.items, texts)
 
 
-def text_items(rows: Sequence[Mapping[str, Any]], reports: Mapping[str, Any]) -> dict[str, TextItem]:
-    """Every text of the series of some studies, by its string.
+def text_items(rows: Iterable[Mapping[str, Any]]) -> dict[str, TextItem]:
+    """The true text of every series of some studies, by its string.
 
     Args:
-        rows: Rows of the studies table.
-        reports: Structured report by study id.
+        rows: Rows of the studies table, with reference findings.
     """
     items = {}
     for row in rows:
+        report = StructuredReport.model_validate_json(row["reference_findings"])
         for series in row["series"]:
-            item = series_text(reports[row["study_id"]], series["sequence"], row["language"])
+            item = series_text(report, series["sequence"], row["language"])
             if item is not None:
                 items[item.text] = item
     return items
