@@ -20,7 +20,7 @@ def check_fractions(fractions: Sequence[float]) -> None:
         fractions: Shares of the patients in train, validation and test, each in [0, 1], summing to 1.
 
     Raises:
-        ValueError: Not three numbers, one outside [0, 1], no training share, or a sum other than 1.
+        ValueError: Not three numbers, one outside [0, 1], or a sum other than 1.
     """
     if len(fractions) != len(SPLITS):
         raise ValueError(f"fractions: expected {len(SPLITS)} numbers ({', '.join(SPLITS)}), got {len(fractions)}")
@@ -28,8 +28,6 @@ def check_fractions(fractions: Sequence[float]) -> None:
         raise ValueError(f"fractions: expected numbers in [0, 1], got {tuple(fractions)}")
     if not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
         raise ValueError(f"fractions: expected a sum of 1, got {sum(fractions):.6g} from {tuple(fractions)}")
-    if fractions[0] == 0.0:
-        raise ValueError("fractions: the training share is 0; give train a share above 0")
 
 
 def split_position(patient_id: str, salt: str = DEFAULT_SALT) -> float:

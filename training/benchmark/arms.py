@@ -1,11 +1,15 @@
 """What `selip benchmark simulated` compares: one recipe, of which every arm changes the objective and nothing else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 RECIPE = "benchmark_tiny"
 """Shipped configuration that all arms share: data, network, steps, optimiser, temperature, normal rate."""
 
 BASELINE = "clip"
+
+BENCHMARK_VERSION = 1
+"""Raised whenever data, arms, recipe or metrics change: numbers of different versions are not compared."""
 
 _CONTROLS = "selip.training.benchmark.control_objectives"
 
@@ -17,40 +21,40 @@ class Arm:
     Attributes:
         name: Name in the table and of the folder of its runs.
         question: What it is there to answer.
-        overrides: Options by which it differs from the recipe.
+        overrides: Options of the recipe by which it differs, by dotted key.
     """
 
     name: str
     question: str
-    overrides: tuple[str, ...]
+    overrides: Mapping[str, str]
 
 
 ARMS = (
-    Arm(BASELINE, "the true pair is the only target", ("--optimization.objective", "clip")),
+    Arm(BASELINE, "the true pair is the only target", {"optimization.objective": "clip"}),
     Arm(
         "clip_uniform",
         "as much mass off the true pair as SeLIP gives, spread over all texts alike",
-        ("--optimization.objective", f"{_CONTROLS}:uniform_selip_loss", "--data.similarity", "released"),
+        {"optimization.objective": f"{_CONTROLS}:uniform_selip_loss", "data.similarity": "released"},
     ),
     Arm(
         "selip",
         "targets by the released similarity",
-        ("--optimization.objective", "selip", "--data.similarity", "released"),
+        {"optimization.objective": "selip", "data.similarity": "released"},
     ),
     Arm(
         "selip_permuted",
         "the same targets, each on another text than the one that is similar",
-        ("--optimization.objective", f"{_CONTROLS}:permuted_selip_loss", "--data.similarity", "released"),
+        {"optimization.objective": f"{_CONTROLS}:permuted_selip_loss", "data.similarity": "released"},
     ),
     Arm(
         "selip_recommended",
         "targets by the assignment similarity",
-        ("--optimization.objective", "selip_recommended", "--data.similarity", "assignment"),
+        {"optimization.objective": "selip_recommended", "data.similarity": "assignment"},
     ),
     Arm(
         "clip_dual",
         "a sentence and the whole report of each study in place of the text of the series",
-        ("--optimization.objective", "clip", "--data.text-items", "finding,report"),
+        {"optimization.objective": "clip", "data.text_items": "finding,report"},
     ),
 )
 

@@ -175,5 +175,5 @@ def _check_same_cases(metric: Metric, arms: Mapping[str, ArmRuns]) -> None:
     }
     if len(patients) != 1:
         raise ValueError(
-            f"expected every run evaluated on the same cases of {metric.task}, got {len(patients)} different"
+            f"expected every run evaluated on the same {metric.task} cases, got {len(patients)} different"
         )
