@@ -1,10 +1,17 @@
-"""The ceiling that stands beside the arms: their network, trained as long on the same batches, but told the labels."""
+"""The ceiling that stands beside the arms: their network on the same batches, told the labels and trained longer.
+
+Its loss has two parts. Cross-entropy of every label makes log-odds of them. Those alone rank texts worse than the arms
+do (R@5 of abnormal queries 0.36 against 0.61 on simulated studies): nothing asks for the difference between two texts.
+So the right text must also have the largest likelihood in its batch, and the right series in turn.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
@@ -15,12 +22,33 @@ from ..prefetch import prefetch
 from ..pretrain import PretrainRun
 from .text_labels import TextLabels
 
+# The ceiling is there to show what the data hold, not what a budget of steps buys.
+LONGER = 2
+
+
+def supervised_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of each label, and of the own text among those of the batch in both directions.
+
+    Args:
+        logits: (B, K) log-odds of the labels.
+        targets: (B, K) 0 or 1, labels of the texts.
+
+    Returns:
+        Scalar.
+    """
+    # summed over labels: a mean would make the gradient of a label weaker the more there are
+    of_labels = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(targets)
+    # log p(text | series) up to what is the same for all texts, or for all series
+    likelihood = logits @ targets.T - F.softplus(logits).sum(-1, keepdim=True)
+    own = torch.arange(len(targets))
+    return of_labels + F.cross_entropy(likelihood, own) + F.cross_entropy(likelihood.T, own)
+
 
 class SupervisedNetwork:
-    """Series tower and fusion of a run with a linear head on labels, trained by cross-entropy."""
+    """Series tower and fusion of a run with a linear head on labels."""
 
     def __init__(self, run: PretrainRun, labels: TextLabels):
-        """Train for as many steps, on the same batches, as an arm.
+        """Train on the batches of an arm, for `LONGER` times its steps.
 
         Args:
             run: A run that has not taken a step; its network is trained in place.
@@ -39,18 +67,15 @@ class SupervisedNetwork:
             {"params": list(self.head.parameters()), "peak": settings.learning_rate_vision, "weight_decay": 0.0}
         )
         self.model.train()
-        batches = prefetch(self._batch, 0, settings.steps, num_workers=0)
-        for step, (inputs, targets) in enumerate(tqdm(batches, total=settings.steps, desc="supervised", unit="step")):
+        schedule = replace(settings, steps=LONGER * settings.steps)
+        batches = prefetch(self._batch, 0, schedule.steps, num_workers=0)
+        for step, (inputs, targets) in enumerate(tqdm(batches, total=schedule.steps, desc="supervised", unit="step")):
             with self.run.accelerator.autocast():
                 logits = self._logits(inputs["pixel_values"], inputs["sequence_ids"])
-            # summed over labels: a mean would make the gradient of a label weaker the more there are
-            loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), targets, reduction="sum") / len(
-                targets
-            )
-            loss.backward()
+            supervised_loss(logits.float(), targets).backward()
             parameters = [*self.model.parameters(), *self.head.parameters()]
             nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
-            set_learning_rate(optimizer, step, settings)
+            set_learning_rate(optimizer, step, schedule)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.model.eval()
