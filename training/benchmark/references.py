@@ -62,7 +62,7 @@ def text_items(rows: Iterable[Mapping[str, Any]]) -> dict[str, TextItem]:
     return items
 
 
-def volume_statistics(volume: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def volume_statistics(volume: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Share of air, mean, spread and percentiles of the rest: (3 + 9,)."""
     inside = volume[volume > 0]
     if inside.size == 0:
