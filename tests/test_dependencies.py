@@ -38,7 +38,19 @@ RESERVED = {
 SHIPPED_PACKAGES = {"torch", "numpy", "transformers", "huggingface_hub"}
 SHIPPED_IN_TRY = {"nibabel"}
 # Modules of findings and texts, usable where torch is not installed.
-TORCH_FREE = ("findings", "rendering", "reports", "similarity", "structurer", "vocabulary")
+TORCH_FREE = (
+    "agreement",
+    "assignment",
+    "assignment_similarity",
+    "corpus_statistics",
+    "findings",
+    "rendering",
+    "reports",
+    "similarity",
+    "statements",
+    "structurer",
+    "vocabulary",
+)
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "misc", "common"}
 
 

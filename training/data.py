@@ -8,8 +8,9 @@ one.
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from transformers import PreTrainedTokenizerBase
 
 from selip.processing.findings import StructuredReport
 from selip.processing.rendering import (
-    Language,
     TextItem,
     finding_texts,
     impression_text,
@@ -25,11 +25,11 @@ from selip.processing.rendering import (
     study_text,
     swap_laterality,
 )
-from selip.processing.similarity import released_similarity
 from selip.processing.text_selip import normalize_text
 
 from .augmentation import VolumeChange, apply_change, draw_change
-from .config import AugmentationConfig, PretrainData
+from .config import AugmentationConfig, PretrainData, TextKind
+from .text_similarity import TextSimilarity
 from .volumes import SeriesRow, VolumesTable
 
 
@@ -95,19 +95,28 @@ class StudyTexts:
         written = normalize_text(study.written)
         if structured is None or not written:
             return None
-        return TextItem(text=written, clauses=structured.clauses, normal=structured.normal)
+        return replace(structured, text=written)
+
+    def of_study(self, study: Study, kinds: Collection[str]) -> list[TextItem]:
+        """Every text of the study of these kinds (`PretrainData.text_items`)."""
+        items: list[TextItem | None] = []
+        if "impression" in kinds:
+            items.append(self.of_impression(study))
+        if "report" in kinds:
+            items.append(self.of_report(study))
+        for row in study.series:
+            if "series" in kinds:
+                items.append(self.of_series(study, row.sequence))
+            if "finding" in kinds:
+                items.extend(self.of_findings(study, row.sequence))
+        return [item for item in items if item is not None]
 
     def corpus(self, studies: Sequence[Study]) -> Iterator[str]:
-        """Every text that training on these studies can meet, sides exchanged as well."""
+        """Every text that training on these studies can meet, of all kinds, sides exchanged as well."""
         for study in studies:
-            items = [self.of_impression(study), self.of_report(study)]
-            for row in study.series:
-                items.append(self.of_series(study, row.sequence))
-                items.extend(self.of_findings(study, row.sequence))
-            for item in items:
-                if item is not None:
-                    yield item.text
-                    yield swap_laterality(item).text
+            for item in self.of_study(study, get_args(TextKind)):
+                yield item.text
+                yield swap_laterality(item).text
 
 
 class BatchSource:
@@ -120,6 +129,7 @@ class BatchSource:
         tokenizer: PreTrainedTokenizerBase,
         data: PretrainData,
         augmentation: AugmentationConfig,
+        similarity: TextSimilarity,
         *,
         seed: int,
         process_index: int = 0,
@@ -129,6 +139,7 @@ class BatchSource:
         Args:
             studies: training studies; those without any text are left out (`num_without_text`).
             tokenizer: tokenizer of the text tower.
+            similarity: what the soft targets are made of.
 
         Raises:
             ValueError: the batch does not divide among the processes, or a batch cannot be filled with unique texts.
@@ -138,6 +149,7 @@ class BatchSource:
                 f"expected batch_studies to be a multiple of the {num_processes} processes, got {data.batch_studies}"
             )
         self.table, self.tokenizer, self.data, self.augmentation = table, tokenizer, data, augmentation
+        self.similarity = similarity
         self.seed, self.process_index, self.num_processes = seed, process_index, num_processes
         self.texts = StudyTexts(data)
         self.spacing_mm = table.processor_config["spacing_mm"]
@@ -186,11 +198,12 @@ class BatchSource:
         share = len(drawn) // self.num_processes
         own = drawn[self.process_index * share : (self.process_index + 1) * share]
         texts = [text.item for study in drawn for text in study.texts]
+        text_study = [number for number, study in enumerate(drawn) for _ in study.texts]
         return {
             "inputs": {**self.images(own), **self._texts(own)},
-            "text_study": torch.tensor([number for number, study in enumerate(drawn) for _ in study.texts]),
+            "text_study": torch.tensor(text_study),
             "text_mask": torch.tensor([item is not None for item in texts]),
-            "similarity": torch.from_numpy(_similarity(texts, self.data.language)),
+            "similarity": torch.from_numpy(self.similarity(texts, text_study)),
         }
 
     def _fill(self, epoch: int) -> list[list[DrawnStudy]]:
@@ -354,11 +367,3 @@ def read_studies(
             "from the same studies table?"
         )
     return studies
-
-
-def _similarity(items: Sequence[TextItem | None], language: Language) -> np.ndarray:
-    """Similarity of the texts; rows and columns of padding are 0. float32 (P, P)."""
-    real = [position for position, item in enumerate(items) if item is not None]
-    full = np.zeros((len(items), len(items)), dtype=np.float32)
-    full[np.ix_(real, real)] = released_similarity([item for item in items if item is not None], language)
-    return full

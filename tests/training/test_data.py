@@ -10,10 +10,12 @@ from selip.processing.findings import StructuredReport
 from selip.processing.rendering import swap_laterality
 from selip.training.config import AugmentationConfig, PretrainData
 from selip.training.data import BatchSource, StudyTexts
+from selip.training.text_similarity import ReleasedTextSimilarity
 from selip.training.tokenizer import train_tokenizer
 
 DATA = PretrainData(studies="-", findings="-", volumes="-", batch_studies=8, normal_rate=0.25, max_text_tokens=120)
 STILL = AugmentationConfig(flip_probability=0.0, max_shift_mm=0.0, max_gamma=0.0, max_gain=0.0, drop_sequence_id=0.0)
+RELEASED = ReleasedTextSimilarity("en")
 ALL_KINDS = ("series", "finding", "impression", "report")
 
 
@@ -22,13 +24,23 @@ def make_source(memory_studies, memory_table):
     texts = StudyTexts(replace(DATA, text_items=ALL_KINDS))
     tokenizer = train_tokenizer(texts.corpus(memory_studies), vocabulary_size=600, max_tokens=120)
 
-    def make(augmentation=STILL, *, seed=0, process_index=0, num_processes=1, studies=memory_studies, **data):
+    def make(
+        augmentation=STILL,
+        *,
+        seed=0,
+        process_index=0,
+        num_processes=1,
+        studies=memory_studies,
+        similarity=RELEASED,
+        **data,
+    ):
         return BatchSource(
             studies,
             memory_table,
             tokenizer,
             replace(DATA, **data),
             augmentation,
+            similarity,
             seed=seed,
             process_index=process_index,
             num_processes=num_processes,

@@ -34,22 +34,22 @@ ARMS = (
     Arm(
         "clip_uniform",
         "as much mass off the true pair as SeLIP gives, spread over all texts alike",
-        {"optimization.objective": f"{_CONTROLS}:uniform_selip_loss", "data.similarity": "released"},
+        {"optimization.objective": f"{_CONTROLS}:uniform_selip_loss", "optimization.similarity": "released"},
     ),
     Arm(
         "selip",
         "targets by the released similarity",
-        {"optimization.objective": "selip", "data.similarity": "released"},
+        {"optimization.objective": "selip", "optimization.similarity": "released"},
     ),
     Arm(
         "selip_permuted",
         "the same targets, each on another text than the one that is similar",
-        {"optimization.objective": f"{_CONTROLS}:permuted_selip_loss", "data.similarity": "released"},
+        {"optimization.objective": f"{_CONTROLS}:permuted_selip_loss", "optimization.similarity": "released"},
     ),
     Arm(
         "selip_recommended",
         "targets by the assignment similarity",
-        {"optimization.objective": "selip_recommended", "data.similarity": "assignment"},
+        {"optimization.objective": "selip_recommended", "optimization.similarity": "assignment"},
     ),
     Arm(
         "clip_dual",
