@@ -23,6 +23,7 @@ from .fusion_selip import SelipFusion
 from .loss_selip import clip_loss, compared_pairs, scale_of, selip_recommended_loss
 from .population_selip import SelipPopulation, pool_input
 from .resnet_selip import SelipPositionPooling, SelipResNet
+from .vit_selip import KeptPatches, SelipTokenPooling, SelipViT, grid_of, mean_of_tokens
 
 
 @dataclass
@@ -30,14 +31,17 @@ class SelipVisionOutput(ModelOutput):
     """Output of [`SelipVisionModel`].
 
     Args:
-        last_hidden_state: (N, T, H), positions of the last feature map as a sequence.
+        last_hidden_state: (N, T, H), positions of the last feature map as a sequence; of a ViT the patches kept.
         pooler_output: (N, H), one token a series.
-        feature_maps: one map a stage (N, C, X', Y', Z'), finest first; for segmentation and heatmaps.
+        feature_maps: one map a stage (N, C, X', Y', Z'), finest first; for segmentation and heatmaps. None where a
+            patch mask left out patches of a ViT.
+        token_mask: bool (N, T), False where padding stands in `last_hidden_state`; None: nowhere.
     """
 
     last_hidden_state: torch.Tensor | None = None
     pooler_output: torch.Tensor | None = None
     feature_maps: tuple[torch.Tensor, ...] | None = None
+    token_mask: torch.Tensor | None = None
 
 
 @dataclass
@@ -49,11 +53,13 @@ class SelipOutput(ModelOutput):
         logits_per_image: (V, P), scaled cosines of views (rows) and texts.
         logits_per_text: (P, V), its transpose.
         image_embeds: (B, E), one a study, from all its series.
-        series_embeds: (B, S, E), each series as if it were a study of its own; zero where absent.
+        series_embeds: (B, S, E), each series as if it were a study of its own; zero where absent. None with
+            `study_layers`, where the tower has to be run on a series alone: give it as a study of one.
         text_embeds: (P, E).
         view_embeds: (V, E): the views that `text_study` and `text_series_mask` name (V = P), else `image_embeds`
             (V = B).
-        series_features: (B, S, H), series tokens before fusion: keep them to fuse other subsets later.
+        series_features: (B, S, H), series tokens before fusion: keep them to fuse other subsets later. With
+            `study_layers` each has seen the other series of its study.
         affines: (B, S, 4, 4) as given: from box voxels to scanner mm, to place what is computed on the box.
     """
 
@@ -78,7 +84,13 @@ class SelipPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
-    _no_split_modules = ["SelipResNetBlock", "SelipFusionLayer", "SelipPositionPooling"]  # noqa: RUF012
+    _no_split_modules = [  # noqa: RUF012  (transformers' form)
+        "SelipResNetBlock",
+        "SelipViTLayer",
+        "SelipFusionLayer",
+        "SelipPositionPooling",
+        "SelipTokenPooling",
+    ]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -93,6 +105,10 @@ class SelipPreTrainedModel(PreTrainedModel):
             init.zeros_(module.mean)
             init.ones_(module.spread)
             init.zeros_(module.is_known)
+        if isinstance(module, SelipViT):
+            init.ones_(module.position_scale)
+            if module.class_token is not None:
+                init.normal_(module.class_token, std=self.config.initializer_range)
         if isinstance(module, SelipFusion):
             init.ones_(module.sequence_scale.weight)
             init.zeros_(module.sequence_shift.weight)
@@ -101,7 +117,7 @@ class SelipPreTrainedModel(PreTrainedModel):
 
 
 class SelipVisionModel(SelipPreTrainedModel):
-    """The series tower: one volume to one token, and to the feature maps of four stages."""
+    """The series tower: one volume to one token, and to feature maps."""
 
     config: SelipVisionConfig
     main_input_name = "pixel_values"
@@ -110,16 +126,28 @@ class SelipVisionModel(SelipPreTrainedModel):
     def __init__(self, config: SelipVisionConfig):
         super().__init__(config)
         self.population = SelipPopulation(config) if config.input_norm == "population" else None
-        self.backbone = SelipResNet(config)
-        self.pooling = SelipPositionPooling(config) if config.pooling == "position" else None
+        is_vit = config.backbone == "vit"
+        self.backbone: Any = SelipViT(config) if is_vit else SelipResNet(config)
+        pooling = SelipTokenPooling if is_vit else SelipPositionPooling
+        self.pooling: Any = pooling(config) if config.pooling == "position" else None
         self.post_init()
 
-    def forward(self, pixel_values: torch.Tensor, sequence_ids: torch.Tensor | None = None) -> SelipVisionOutput:
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        sequence_ids: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        series_mask: torch.Tensor | None = None,
+    ) -> SelipVisionOutput:
         """
         Args:
             pixel_values: (N, X, Y, Z), one channel, intensities in [0, 1].
             sequence_ids: int64 (N,), the MRI sequence of each series, 0 = unknown; None: all unknown. Read only with
                 `input_norm="population"`.
+            patch_mask: bool (N, X/px, Y/py, Z/pz), the patches that a ViT reads; None: all, as dense tasks need. A
+                ResNet reads the whole box.
+            series_mask: bool (B, S) with N times True, the slots of B studies in which the N series stand. Read only
+                with `study_layers`; None: every series is a study of its own.
         """
         if pixel_values.ndim != 4:
             raise ValueError(f"expected pixel_values of shape (N, X, Y, Z), got {tuple(pixel_values.shape)}")
@@ -128,11 +156,37 @@ class SelipVisionModel(SelipPreTrainedModel):
             if sequence_ids is None:
                 sequence_ids = torch.zeros(len(volumes), dtype=torch.long, device=volumes.device)
             volumes = self.population(volumes, sequence_ids)
+        if self.config.backbone == "vit":
+            kept = None if patch_mask is None else self.backbone.keep(volumes, patch_mask)
+            return self._read_patches(volumes, kept, series_mask)
         feature_maps = self.backbone(volumes[:, None])  # (N, X, Y, Z) -> (N, 1, X, Y, Z)
         last = feature_maps[-1]
         pooled = last.mean(dim=(2, 3, 4)) if self.pooling is None else self.pooling(last)
         tokens = last.flatten(2).transpose(1, 2)  # (N, H, X', Y', Z') -> (N, T, H)
         return SelipVisionOutput(last_hidden_state=tokens, pooler_output=pooled, feature_maps=feature_maps)
+
+    def _read_patches(
+        self, volumes: torch.Tensor, kept: KeptPatches | None, series_mask: torch.Tensor | None
+    ) -> SelipVisionOutput:
+        features = self.backbone(volumes, kept, series_mask)
+        num_class_tokens = 0 if self.backbone.class_token is None else 1
+        tokens = features[-1][:, num_class_tokens:]
+        grid = grid_of(volumes, self.backbone.patch)
+        if self.pooling is not None:
+            pooled = self.pooling(tokens, kept, grid)
+        else:
+            pooled = features[-1][:, 0] if num_class_tokens else mean_of_tokens(tokens, kept)
+        feature_maps = None
+        if kept is None:
+            # (N, G, H) -> (N, H, gx, gy, gz)
+            maps = (each[:, num_class_tokens:].transpose(1, 2).unflatten(2, grid) for each in features)
+            feature_maps = tuple(maps)
+        return SelipVisionOutput(
+            last_hidden_state=tokens,
+            pooler_output=pooled,
+            feature_maps=feature_maps,
+            token_mask=None if kept is None else kept.mask,
+        )
 
 
 class SelipModel(SelipPreTrainedModel):
@@ -175,6 +229,7 @@ class SelipModel(SelipPreTrainedModel):
         text_mask: torch.Tensor | None = None,
         similarity: torch.Tensor | None = None,
         affines: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
         return_loss: bool = False,
         return_dict: bool | None = None,
     ) -> SelipOutput | tuple:
@@ -191,22 +246,34 @@ class SelipModel(SelipPreTrainedModel):
             text_mask: bool (P,), True = a real text; False rows pad P to a fixed length.
             similarity: (P, P), S between the texts; with it the loss is SeLIP's recommended form, without it CLIP's.
             affines: (B, S, 4, 4), box voxels to scanner mm; handed on to the output.
+            patch_mask: bool (B, S, X/px, Y/py, Z/pz), the patches of each series that a ViT reads; None: all.
             return_loss: compute the loss within this batch. Texts and views must pair up: give `text_study`, or one
                 text a study in order.
             return_dict: False gives a tuple.
         """
         series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
-        series_features = self._encode_series(pixel_values, series_mask, sequence_ids)
+        series_features = self._encode_series(pixel_values, series_mask, sequence_ids, patch_mask)
         text_embeds = F.normalize(self.project_text(input_ids, attention_mask), dim=-1)
         image_embeds = self._embed_views(series_features, series_mask, sequence_ids)
-        series_embeds = self._embed_each_series(series_features, series_mask, sequence_ids)
+        series_embeds = None
+        if not self.sees_whole_studies:
+            series_embeds = self._embed_each_series(series_features, series_mask, sequence_ids)
         if text_study is None:
             view_embeds = image_embeds
         else:
             view_mask = series_mask[text_study]  # (B, S) -> (P, S)
             if text_series_mask is not None:
                 view_mask = view_mask & text_series_mask
-            view_embeds = self._embed_views(series_features[text_study], view_mask, sequence_ids[text_study])
+            view_features = series_features[text_study]  # (B, S, H) -> (P, S, H)
+            if self.sees_whole_studies and not torch.equal(view_mask, series_mask[text_study]):
+                # these tokens have seen series that are not in the view, so the tower reads each view anew
+                view_features = self._encode_series(
+                    pixel_values[text_study],
+                    view_mask,
+                    sequence_ids[text_study],
+                    None if patch_mask is None else patch_mask[text_study],
+                )
+            view_embeds = self._embed_views(view_features, view_mask, sequence_ids[text_study])
 
         logits_per_image = scale_of(self.logit_scale) * view_embeds.float() @ text_embeds.float().T
         loss = None
@@ -230,15 +297,16 @@ class SelipModel(SelipPreTrainedModel):
         pixel_values: torch.Tensor,
         series_mask: torch.Tensor | None = None,
         sequence_ids: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithPooling | tuple:
-        """Embeds studies. A batch of single series is a batch of studies with S = 1.
+        """Embeds studies. A batch of single series is a batch of studies with S = 1. Arguments as for `forward`.
 
         Returns:
             `pooler_output` (B, E), unit length; `last_hidden_state` (B, S, H), the series tokens before fusion.
         """
         series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
-        series_features = self._encode_series(pixel_values, series_mask, sequence_ids)
+        series_features = self._encode_series(pixel_values, series_mask, sequence_ids, patch_mask)
         embeds = self._embed_views(series_features, series_mask, sequence_ids)
         output = BaseModelOutputWithPooling(last_hidden_state=series_features, pooler_output=embeds)
         return output.to_tuple() if return_dict is False else output
@@ -263,6 +331,11 @@ class SelipModel(SelipPreTrainedModel):
         """Texts in the shared space before they are scaled to unit length, (P, E)."""
         return self._pool_text(self._encode_text(input_ids, attention_mask), attention_mask)
 
+    @property
+    def sees_whole_studies(self) -> bool:
+        """Whether a series token depends on the other series of its study (`study_layers`)."""
+        return bool(self.vision_model.config.study_layers)
+
     @staticmethod
     def _series_defaults(
         pixel_values: torch.Tensor, series_mask: torch.Tensor | None, sequence_ids: torch.Tensor | None
@@ -280,11 +353,25 @@ class SelipModel(SelipPreTrainedModel):
         return series_mask.bool(), sequence_ids
 
     def _encode_series(
-        self, pixel_values: torch.Tensor, series_mask: torch.Tensor, sequence_ids: torch.Tensor
+        self,
+        pixel_values: torch.Tensor,
+        series_mask: torch.Tensor,
+        sequence_ids: torch.Tensor,
+        patch_mask: torch.Tensor | None,
     ) -> torch.Tensor:
         """Tower over the series that exist; absent ones cost nothing and leave a zero token. Returns (B, S, H)."""
+        if patch_mask is not None and patch_mask.shape[:2] != series_mask.shape:
+            raise ValueError(
+                f"expected patch_mask of shape ({', '.join(map(str, series_mask.shape))}, X/px, Y/py, Z/pz), got "
+                f"{tuple(patch_mask.shape)}"
+            )
         pixel_values = pixel_values.to(self.visual_projection.weight.dtype)
-        tokens = self.vision_model(pixel_values[series_mask], sequence_ids[series_mask]).pooler_output
+        tokens = self.vision_model(
+            pixel_values[series_mask],
+            sequence_ids[series_mask],
+            patch_mask=None if patch_mask is None else patch_mask[series_mask],
+            series_mask=series_mask,
+        ).pooler_output
         features = tokens.new_zeros(*series_mask.shape, tokens.shape[-1])
         features[series_mask] = tokens  # (N, H) -> (B, S, H)
         return features

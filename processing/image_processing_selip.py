@@ -91,7 +91,13 @@ class SelipImageProcessor(BaseImageProcessor):
         torch.Size([1, 2, 72, 88, 24])
     """
 
-    model_input_names = ["pixel_values", "series_mask", "sequence_ids", "affines"]  # noqa: RUF012 (transformers' form)
+    model_input_names = [  # noqa: RUF012 (transformers' form)
+        "pixel_values",
+        "series_mask",
+        "sequence_ids",
+        "affines",
+        "patch_mask",
+    ]
     valid_kwargs = SelipImagesKwargs
 
     def __init__(
@@ -156,7 +162,8 @@ class SelipImageProcessor(BaseImageProcessor):
             `BatchFeature` of B studies with S slots, S the most series that a study has:
             pixel_values float32 (B, S, X, Y, Z) in [0, 1]; series_mask bool (B, S), False in empty slots;
             sequence_ids int64 (B, S), 0 in empty slots; affines float32 (B, S, 4, 4), box voxel -> scanner mm,
-            identity in empty slots.
+            identity in empty slots; patch_mask bool (B, S, X/px, Y/py, Z/pz), the patches that touch the head of the
+            study, False in empty slots.
 
         Raises:
             VolumeError: A volume cannot be used (see `VolumeError.reason`).
@@ -323,17 +330,20 @@ def _collate(studies: list[ProcessedStudy], *, as_numpy: bool) -> BatchFeature:
     series_mask = np.zeros((len(studies), slots), bool)
     sequence_ids = np.zeros((len(studies), slots), np.int64)
     affines = np.tile(np.eye(4, dtype=np.float32), (len(studies), slots, 1, 1))
+    patch_mask = np.zeros((len(studies), slots, *studies[0].patch_counts.shape), bool)
     for b, study in enumerate(studies):
         n = len(study.volumes)
         pixel_values[b, :n] = study.volumes
         series_mask[b, :n] = True
         sequence_ids[b, :n] = study.sequence_ids
         affines[b, :n] = study.affine
+        patch_mask[b, :n] = study.patch_counts > 0
     data = {
         "pixel_values": pixel_values,
         "series_mask": series_mask,
         "sequence_ids": sequence_ids,
         "affines": affines,
+        "patch_mask": patch_mask,
     }
     return BatchFeature(data if as_numpy else {key: torch.from_numpy(value) for key, value in data.items()})
 

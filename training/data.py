@@ -27,7 +27,7 @@ from selip.processing.rendering import (
 )
 from selip.processing.text_selip import normalize_text
 
-from .augmentation import VolumeChange, apply_change, draw_change
+from .augmentation import VolumeChange, apply_change, draw_change, draw_patches, head_patches
 from .config import AugmentationConfig, PretrainData, TextKind
 from .text_similarity import TextSimilarity
 from .volumes import SeriesRow, VolumesTable
@@ -43,13 +43,17 @@ class DrawnText:
 
 @dataclass(frozen=True)
 class DrawnStudy:
-    """What one study brings to a batch: some of its series, how they are changed, and its texts."""
+    """What one study brings to a batch: some of its series, how they are changed, and its texts.
+
+    The patches of its series are drawn from `patch_seed` when the batch is made: an epoch of masks would fill memory.
+    """
 
     study_id: str
     series: tuple[SeriesRow, ...]
     changes: tuple[VolumeChange, ...]
     shown_sequence_ids: tuple[int, ...]
     texts: tuple[DrawnText, ...]
+    patch_seed: int
 
     @property
     def strings(self) -> set[str]:
@@ -132,6 +136,7 @@ class BatchSource:
         similarity: TextSimilarity,
         *,
         seed: int,
+        token_budget: int | None = None,
         process_index: int = 0,
         num_processes: int = 1,
     ):
@@ -140,6 +145,7 @@ class BatchSource:
             studies: training studies; those without any text are left out (`num_without_text`).
             tokenizer: tokenizer of the text tower.
             similarity: what the soft targets are made of.
+            token_budget: most patches of a series in `patch_mask`, a random subset of those that show head; None: all.
 
         Raises:
             ValueError: the batch does not divide among the processes, or a batch cannot be filled with unique texts.
@@ -151,6 +157,7 @@ class BatchSource:
         self.table, self.tokenizer, self.data, self.augmentation = table, tokenizer, data, augmentation
         self.similarity = similarity
         self.seed, self.process_index, self.num_processes = seed, process_index, num_processes
+        self.token_budget = token_budget
         self.texts = StudyTexts(data)
         self.spacing_mm = table.processor_config["spacing_mm"]
         speaking = [study for study in studies if self._speaking_series(study, None)]
@@ -271,7 +278,8 @@ class BatchSource:
             texts = [
                 DrawnText(None if text.item is None else swap_laterality(text.item), text.slots) for text in texts
             ]
-        return DrawnStudy(study.study_id, series, changes, shown, tuple(texts))
+        patch_seed = int(generator.integers(2**63))
+        return DrawnStudy(study.study_id, series, changes, shown, tuple(texts), patch_seed)
 
     def _draw_texts(
         self, study: Study, series: tuple[SeriesRow, ...], generator: np.random.Generator
@@ -305,21 +313,28 @@ class BatchSource:
         return [row for row in rows if self.texts.of_series(study, row.sequence) is not None]
 
     def images(self, drawn: Sequence[DrawnStudy]) -> dict[str, torch.Tensor]:
-        """Augmented volumes of drawn studies: `pixel_values` (B, S, X, Y, Z), `series_mask`, `sequence_ids`."""
+        """Augmented volumes of drawn studies, as the model takes them: `pixel_values`, `series_mask`, `patch_mask`, ..."""
         slots = self.data.series_per_study
-        shape = self.table.processor_config["spatial_size"]
+        settings = self.table.processor_config
+        shape, patch_size = settings["spatial_size"], settings["patch_size"]
+        grid = [size // step for size, step in zip(shape, patch_size, strict=True)]
         pixel_values = np.zeros((len(drawn), slots, *shape), dtype=np.float32)
         series_mask = np.zeros((len(drawn), slots), dtype=bool)
         sequence_ids = np.zeros((len(drawn), slots), dtype=np.int64)
+        patch_mask = np.zeros((len(drawn), slots, *grid), dtype=bool)
         for number, study in enumerate(drawn):
+            generator = np.random.default_rng(study.patch_seed)
             for slot, (row, change) in enumerate(zip(study.series, study.changes, strict=True)):
                 pixel_values[number, slot] = apply_change(self.table.read(row.row), change)
                 series_mask[number, slot] = True
                 sequence_ids[number, slot] = study.shown_sequence_ids[slot]
+                is_head = head_patches(self.table.patch_counts(row.row), change, patch_size)
+                patch_mask[number, slot] = draw_patches(is_head, self.token_budget, generator)
         return {
             "pixel_values": torch.from_numpy(pixel_values),
             "series_mask": torch.from_numpy(series_mask),
             "sequence_ids": torch.from_numpy(sequence_ids),
+            "patch_mask": torch.from_numpy(patch_mask),
         }
 
     def _texts(self, drawn: list[DrawnStudy]) -> dict[str, torch.Tensor]:

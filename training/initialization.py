@@ -94,8 +94,9 @@ def _series_tokens(model: SelipModel, table: VolumesTable, sequence_id: int, row
     """Tokens (n, H) of stored volumes of one sequence."""
     batches, sample = [], rows[:VOLUMES_PER_SEQUENCE]
     for start in range(0, len(sample), 16):
-        volumes = _read(table, sample[start : start + 16])
-        batches.append(model.vision_model(volumes, torch.full((len(volumes),), sequence_id)).pooler_output)
+        some = sample[start : start + 16]
+        ids, patch_mask = torch.full((len(some),), sequence_id), torch.from_numpy(table.head_patches(some))
+        batches.append(model.vision_model(_read(table, some), ids, patch_mask).pooler_output)
     return torch.cat(batches)
 
 

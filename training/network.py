@@ -1,15 +1,19 @@
 """Builds the model and its processor for a pretraining run."""
 
+import logging
 from collections.abc import Iterable
 
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from selip.modeling_selip import SelipConfig, SelipModel
+from selip.modeling_selip import SelipConfig, SelipModel, SelipVisionConfig
 from selip.processing.image_processing_selip import SelipImageProcessor
 from selip.processing.processing_selip import SelipProcessor
 
 from .config import NetworkConfig
 from .tokenizer import train_tokenizer
+from .vision_start import VisionStart, read_vision_start, start_vision
+
+logger = logging.getLogger(__name__)
 
 # a text tower for a corpus of short clauses on a laptop; no dropout, so that a replayed step is the same step
 _SMALL_TEXT_TOWER = {
@@ -42,7 +46,8 @@ def build_processor(
 
 
 def build_model(config: NetworkConfig, processor: SelipProcessor, max_text_tokens: int) -> SelipModel:
-    """The model of a run, from scratch but for a text tower that is named by folder or Hub id."""
+    """The model of a run, from scratch but for towers that are named by folder or Hub id."""
+    start = None if config.vision_start is None else read_vision_start(config.vision_start)
     pretrained = None if config.text_tower is None else AutoModel.from_pretrained(config.text_tower)
     if pretrained is not None:
         text_config = pretrained.config.to_dict()
@@ -56,12 +61,14 @@ def build_model(config: NetworkConfig, processor: SelipProcessor, max_text_token
         }
     model = SelipModel(
         SelipConfig(
-            vision_config={"spatial_size": processor.image_processor.spatial_size, **config.vision},
+            vision_config=_vision_config(config, processor.image_processor, start),
             text_config=AutoConfig.for_model(**text_config),
             projection_dim=config.projection_dim,
             fusion_layers=config.fusion_layers,
         )
     )
+    if start is not None:
+        logger.info("%s", start_vision(model.vision_model, start))
     if pretrained is not None:
         wanted = model.text_model.state_dict()
         # the only part of a pretrained tower that SelipModel leaves out is its pooler; all else must match
@@ -72,3 +79,14 @@ def build_model(config: NetworkConfig, processor: SelipProcessor, max_text_token
             )
         model.text_model.load_state_dict(weights)
     return model
+
+
+def _vision_config(
+    config: NetworkConfig, image_processor: SelipImageProcessor, start: VisionStart | None
+) -> SelipVisionConfig:
+    """What the study box says, then the size, then the checkpoint that is started from, then the user's fields."""
+    fields = {name: getattr(image_processor, name) for name in ("spatial_size", "spacing_mm", "patch_size")}
+    fields |= {**({} if start is None else start.fields), **config.vision}
+    if config.size is None:
+        return SelipVisionConfig(backbone=config.backbone, **fields)
+    return SelipVisionConfig.of_size(config.backbone, config.size, **fields)

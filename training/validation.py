@@ -61,6 +61,7 @@ class ValidationSet:
                 # (N, X, Y, Z) -> (N, 1, X, Y, Z): studies of one series
                 torch.from_numpy(volumes)[:, None].to(device),
                 sequence_ids=torch.tensor([[row.sequence_id] for row in rows], device=device),
+                patch_mask=torch.from_numpy(self.table.head_patches([row.row for row in rows]))[:, None].to(device),
             )
             embeds.append(output.pooler_output.float().cpu().numpy())
         text_output: Any = model.get_text_features(

@@ -8,7 +8,7 @@ import json
 import os
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -324,6 +324,10 @@ class VolumesTable:
         batch, place = self._locate(row)
         counts = np.frombuffer(batch.column("patch_counts")[place].as_buffer(), dtype=np.uint16)
         return counts.reshape(batch.column("patch_shape")[place].as_py()).copy()
+
+    def head_patches(self, rows: Sequence[int]) -> np.ndarray:
+        """Return which patches of these volumes touch the head, bool (len(rows), X / px, Y / py, Z / pz)."""
+        return np.stack([self.patch_counts(row) > 0 for row in rows])
 
     def verify(self) -> None:
         """Compare every shard with its checksum; reads the whole table.

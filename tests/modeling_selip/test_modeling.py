@@ -10,6 +10,7 @@ from transformers import Trainer, TrainingArguments
 from selip.modeling_selip import SelipConfig, SelipModel, SelipVisionConfig, SelipVisionModel
 
 POOLINGS = ("position", "average")
+IMAGES = ("pixel_values", "series_mask", "sequence_ids", "patch_mask")
 
 
 def forward(model, batch, **more):
@@ -27,6 +28,7 @@ def test_padding_series_changes_nothing(build_tiny, studies, pooling):
     wider["pixel_values"][1, 2] = 0.9
     wider["series_mask"] = torch.cat([studies["series_mask"], torch.zeros(2, 2, dtype=torch.bool)], dim=1)
     wider["sequence_ids"] = torch.cat([studies["sequence_ids"], torch.full((2, 2), 5)], dim=1)
+    wider["patch_mask"] = torch.cat([studies["patch_mask"], torch.ones(2, 2, 4, 5, 4, dtype=torch.bool)], dim=1)
     got = forward(model, wider)
     torch.testing.assert_close(got.image_embeds, expected.image_embeds)
     torch.testing.assert_close(got.series_embeds[:, :3], expected.series_embeds)
@@ -40,9 +42,7 @@ def test_study_alone_equals_study_in_a_batch(build_tiny, studies, pooling):
     model = build_tiny(pooling)
     together = forward(model, studies)
     for study, slots in ((0, 3), (1, 2)):
-        alone = {
-            name: studies[name][study : study + 1, :slots] for name in ("pixel_values", "series_mask", "sequence_ids")
-        }
+        alone = {name: studies[name][study : study + 1, :slots] for name in IMAGES}
         got = forward(model, {**studies, **alone})
         torch.testing.assert_close(got.image_embeds[0], together.image_embeds[study])
         torch.testing.assert_close(got.series_embeds[0], together.series_embeds[study, :slots])
@@ -52,8 +52,7 @@ def test_order_of_series_does_not_matter(tiny_model, studies):
     """Permuting the series of a study permutes its series embeddings and leaves its study embedding."""
     expected = forward(tiny_model, studies)
     order = torch.tensor([2, 0, 1])
-    names = ("pixel_values", "series_mask", "sequence_ids")
-    got = forward(tiny_model, {**studies, **{name: studies[name][:, order] for name in names}})
+    got = forward(tiny_model, {**studies, **{name: studies[name][:, order] for name in IMAGES}})
     torch.testing.assert_close(got.series_embeds, expected.series_embeds[:, order])
     torch.testing.assert_close(got.image_embeds, expected.image_embeds)
 
@@ -71,9 +70,7 @@ def test_series_embedding_never_sees_other_series(tiny_model, studies):
 def test_one_series_is_a_study_of_one(tiny_model, studies):
     """A series embedding is the embedding of the study that has this series only; so is a view of one series."""
     expected = forward(tiny_model, studies).series_embeds
-    single = tiny_model.get_image_features(
-        studies["pixel_values"][:1, 1:2], sequence_ids=studies["sequence_ids"][:1, 1:2]
-    ).pooler_output
+    single = tiny_model.get_image_features(**{name: studies[name][:1, 1:2] for name in IMAGES}).pooler_output
     torch.testing.assert_close(single[0], expected[0, 1])
     view = forward(
         tiny_model,
@@ -90,7 +87,7 @@ def test_view_is_the_study_of_exactly_its_series(tiny_model, studies):
     got = forward(tiny_model, studies, text_study=torch.tensor([0, 0, 1, 1]), text_series_mask=text_series_mask)
     two = forward(
         tiny_model,
-        {**studies, **{name: studies[name][:1, [0, 2]] for name in ("pixel_values", "series_mask", "sequence_ids")}},
+        {**studies, **{name: studies[name][:1, [0, 2]] for name in IMAGES}},
     )
     torch.testing.assert_close(got.view_embeds[0], two.image_embeds[0])
     torch.testing.assert_close(got.view_embeds[1:4], got.image_embeds[[0, 1, 1]])
@@ -122,9 +119,9 @@ def test_left_and_right_are_told_apart(build_tiny, pooling):
     assert (embeds[0] - embeds[1]).abs().max() > 1e-3
 
 
-def test_two_dimensional_image_is_a_volume_one_voxel_deep(build_tiny):
+def test_two_dimensional_image_is_a_volume_one_voxel_deep(build_resnet):
     """A slice gives a finite unit embedding that depends on its pixels, where no part is bound to a study box."""
-    tiny_model = build_tiny("average", input_norm="none", spatial_size=None)
+    tiny_model = build_resnet("average", input_norm="none", spatial_size=None)
     generator = torch.Generator().manual_seed(5)
     embeds = tiny_model.get_image_features(torch.rand(2, 1, 16, 20, 1, generator=generator)).pooler_output
     torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(2))
@@ -171,7 +168,7 @@ def test_logit_scale_has_one_dimension(tiny_model):
 @pytest.mark.parametrize("norm", ["group", "batch", "frozen_batch"])
 def test_saved_and_loaded_model_is_the_same(build_tiny, studies, tmp_path, norm):
     """Strict round trip through safetensors: equal logits, equal configuration."""
-    model = build_tiny(norm=norm)
+    model = build_tiny(norm=norm, embedding_norm=norm == "batch")
     model.save_pretrained(tmp_path)
     loaded, report = SelipModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
@@ -211,10 +208,10 @@ def test_convolutions_start_with_kaiming_weights():
     assert weight.std().item() == pytest.approx((2 / (8 * 7**3)) ** 0.5, rel=0.1)
 
 
-def test_batch_statistics_only_with_batch_norm(build_tiny, studies):
+def test_batch_statistics_only_with_batch_norm(build_resnet, studies):
     """GroupNorm and frozen BatchNorm: a study in training mode does not depend on its batch. BatchNorm: it does."""
     for norm, is_independent in (("group", True), ("frozen_batch", True), ("batch", False)):
-        model = build_tiny(norm=norm).train()
+        model = build_resnet(norm=norm).train()
         together = forward(model, studies).series_embeds[0, 0]
         other = {**studies, "pixel_values": studies["pixel_values"].clone()}
         other["pixel_values"][1] = 1 - other["pixel_values"][1]
@@ -222,9 +219,9 @@ def test_batch_statistics_only_with_batch_norm(build_tiny, studies):
         assert is_equal == is_independent, norm
 
 
-def test_frozen_batch_norm_keeps_statistics_and_scale(build_tiny, studies):
+def test_frozen_batch_norm_keeps_statistics_and_scale(build_resnet, studies):
     """Training changes neither running statistics nor scale of frozen BatchNorm."""
-    model = build_tiny(norm="frozen_batch").train()
+    model = build_resnet(norm="frozen_batch").train()
     before = {name: value.clone() for name, value in model.named_buffers()}
     model(**studies, text_study=torch.tensor([0, 0, 1, 1]), return_loss=True).loss.backward()
     assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
@@ -259,6 +256,8 @@ def test_wrong_shapes_are_refused(tiny_model, studies):
         ("input_norm", "population"),
         ("input_norm", "batch"),
         ("input_pool", (2, 2)),
+        ("backbone", "cnn"),
+        ("pooling", "class"),
     ],
 )
 def test_impossible_configurations_are_refused(field, value):

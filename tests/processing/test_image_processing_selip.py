@@ -66,10 +66,11 @@ def test_alone_equals_in_a_batch(
     for b, study in enumerate(studies):
         alone = processor(study)
         n = alone["series_mask"].shape[1]
-        for key in ("pixel_values", "sequence_ids", "affines"):
+        for key in ("pixel_values", "sequence_ids", "affines", "patch_mask"):
             assert torch.equal(batch[key][b, :n], alone[key][0]), key
     absent = ~batch["series_mask"]
     assert not batch["pixel_values"][absent].any()
+    assert not batch["patch_mask"][absent].any()
     assert torch.equal(batch["affines"][absent], torch.eye(4).expand(2, 4, 4))
 
 
@@ -78,7 +79,7 @@ def test_fields_are_what_the_model_takes(processor: SelipImageProcessor, t1: nib
     batch = processor({"T1w": t1})
     assert list(batch) == processor.model_input_names
     assert batch["pixel_values"].shape == (1, 1, 72, 88, 24)
-    assert [batch[k].dtype for k in batch] == [torch.float32, torch.bool, torch.int64, torch.float32]
+    assert [batch[k].dtype for k in batch] == [torch.float32, torch.bool, torch.int64, torch.float32, torch.bool]
     assert batch["pixel_values"].min() == 0.0
     assert batch["pixel_values"].max() == 1.0
     as_numpy = processor({"T1w": t1}, return_tensors="np")
@@ -168,6 +169,12 @@ def test_head_mask_is_of_the_study_and_filled(processor: SelipImageProcessor, t1
     dark = nib.Nifti1Image(np.maximum(np.asarray(t1.dataobj) - 200, 0), t1.affine)
     both = processor.process_study([SeriesInput(t1, "T1w"), SeriesInput(dark, "FLAIR")])
     assert both.patch_counts.sum() == both.head_mask.sum()
+    patch_mask = processor([SeriesInput(t1, "T1w"), SeriesInput(dark, "FLAIR")])["patch_mask"]
+    assert patch_mask.shape == (1, 2, 9, 11, 6)
+    for x, y, z in np.ndindex(9, 11, 6):
+        touches = both.head_mask[8 * x : 8 * x + 8, 8 * y : 8 * y + 8, 4 * z : 4 * z + 4].any()
+        assert (patch_mask[0, :, x, y, z] == touches).all()
+    assert 0.2 < patch_mask.float().mean() < 0.8
     middle = both.head_mask[30:42, 30:58, 8:16]
     assert middle.all()
     assert both.volumes[1][30:42, 30:58, 8:16].min() == 0.0, (

@@ -1,5 +1,6 @@
 """Studies with findings and volumes in memory, for tests of batches that need no file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,15 @@ class MemoryTable:
     rows: int
     processor_config: dict
 
+    def patch_counts(self, row: int) -> np.ndarray:
+        """Patches of 4 x 4 x 2 voxels; those of the first layer in x hold no head, the next one head voxel."""
+        counts = np.full((4, 5, 4), 32, dtype=np.uint16)
+        counts[0], counts[1] = 0, 1
+        return counts
+
+    def head_patches(self, rows: Sequence[int]) -> np.ndarray:
+        return np.stack([self.patch_counts(row) > 0 for row in rows])
+
     def read(self, row: int) -> np.ndarray:
         volume = np.full(SHAPE, row % 200 + 40, dtype=np.uint8)
         volume[SHAPE[0] // 2 :] //= 2
@@ -30,7 +40,9 @@ class MemoryTable:
 
 @pytest.fixture
 def memory_table() -> MemoryTable:
-    return MemoryTable(rows=10_000, processor_config={"spatial_size": SHAPE, "spacing_mm": (8.0, 8.0, 12.0)})
+    return MemoryTable(
+        rows=10_000, processor_config={"spatial_size": SHAPE, "spacing_mm": (8.0, 8.0, 12.0), "patch_size": (4, 4, 2)}
+    )
 
 
 def make_study(number: int) -> Study:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from selip.training.augmentation import VolumeChange, apply_change, draw_change
+from selip.processing.head_selip import count_in_patches
+from selip.training.augmentation import VolumeChange, apply_change, draw_change, draw_patches, head_patches
 from selip.training.config import AugmentationConfig
 
 
@@ -72,3 +73,57 @@ def test_shift_stays_within_its_limit_in_mm():
         ]
     )
     assert np.abs(shifts).max(axis=0).tolist() == [2, 3, 0]
+
+
+PATCH = (4, 5, 2)
+
+
+@pytest.fixture
+def head() -> np.ndarray:
+    """An ellipsoid off the middle, a mask of 24 x 30 x 16 voxels."""
+    places = np.indices((24, 30, 16)).transpose(1, 2, 3, 0)
+    return (((places - (10, 16, 7)) / (8, 11, 6)) ** 2).sum(-1) <= 1
+
+
+def changed_counts(head: np.ndarray, change: VolumeChange) -> np.ndarray:
+    """Head voxels in each patch of the changed volume, counted anew."""
+    return count_in_patches(apply_change(head.astype(np.uint8) * 255, change) > 0, PATCH)
+
+
+@pytest.mark.parametrize("is_flipped", [False, True])
+@pytest.mark.parametrize("shift", [(0, 0, 0), (4, -5, 2), (-8, 10, -4)])
+def test_head_patches_follow_flips_and_shifts_of_whole_patches(head, is_flipped, shift):
+    """The patches are those of the changed head mask, exactly, where none but whole patches move."""
+    change = VolumeChange(is_flipped=is_flipped, shift=shift)
+    expected = changed_counts(head, change)
+    got = head_patches(count_in_patches(head, PATCH), change, PATCH)
+    # with a shift, a patch with hardly any head is left out
+    least = 1 if not any(shift) else 0.02 * np.prod(PATCH)
+    np.testing.assert_array_equal(got, expected >= least)
+
+
+def test_head_patches_of_a_shifted_head_lose_next_to_nothing(head):
+    """Any shift: under one in a hundred head voxels lies outside the patches, and few patches are without head."""
+    generator, lost, extra = np.random.default_rng(0), [], []
+    for _ in range(50):
+        change = VolumeChange(
+            is_flipped=bool(generator.integers(2)), shift=tuple(int(step) for step in generator.integers(-3, 4, 3))
+        )
+        counts, got = changed_counts(head, change), head_patches(count_in_patches(head, PATCH), change, PATCH)
+        lost.append(counts[~got].sum() / counts.sum())
+        extra.append(got.sum() / (counts > 0).sum())
+    assert max(lost) < 0.01
+    # some more than touch it, as where the head lies within a patch is not known; this one is only six patches wide
+    assert 1 < np.mean(extra) < 1.5
+
+
+def test_drawn_patches_are_an_even_draw_within_the_budget():
+    """Never more than the budget, never one without head, each as likely as any other; few or no limit: all."""
+    is_head = np.random.default_rng(1).random((4, 5, 3)) < 0.5
+    count = int(is_head.sum())
+    drawn = np.array([draw_patches(is_head, 10, np.random.default_rng(seed)) for seed in range(400)])
+    assert (drawn.sum((1, 2, 3)) == 10).all()
+    assert not drawn[:, ~is_head].any()
+    np.testing.assert_allclose(drawn.mean(0)[is_head], 10 / count, atol=0.12)
+    for budget in (None, count, 60):
+        assert np.array_equal(draw_patches(is_head, budget, np.random.default_rng(0)), is_head)

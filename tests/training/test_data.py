@@ -28,6 +28,7 @@ def make_source(memory_studies, memory_table):
         augmentation=STILL,
         *,
         seed=0,
+        token_budget=None,
         process_index=0,
         num_processes=1,
         studies=memory_studies,
@@ -42,6 +43,7 @@ def make_source(memory_studies, memory_table):
             augmentation,
             similarity,
             seed=seed,
+            token_budget=token_budget,
             process_index=process_index,
             num_processes=num_processes,
         )
@@ -104,12 +106,12 @@ def test_flip_exchanges_sides_in_image_and_text_together(make_source):
 
 def test_processes_share_the_batch_of_one(make_source):
     """The batches of two processes, joined, are the batch of one; the targets are the same on both."""
-    kinds = {"text_items": ("series", "impression"), "series_per_study": 2}
+    kinds = {"text_items": ("series", "impression"), "series_per_study": 2, "token_budget": 20}
     one = make_source(AugmentationConfig(), **kinds)
     ranks = [make_source(AugmentationConfig(), process_index=rank, num_processes=2, **kinds) for rank in (0, 1)]
     for step in (0, 3, 7):
         whole, parts = one.batch(step), [rank.batch(step) for rank in ranks]
-        for name in ("pixel_values", "series_mask", "sequence_ids", "text_series_mask"):
+        for name in ("pixel_values", "series_mask", "sequence_ids", "patch_mask", "text_series_mask"):
             assert torch.equal(torch.cat([part["inputs"][name] for part in parts]), whole["inputs"][name]), name
         assert [text for part in parts for text in texts_of(one, part)] == texts_of(one, whole)
         shifted = [part["inputs"]["text_study"] + 4 * rank for rank, part in enumerate(parts)]
@@ -128,6 +130,40 @@ def test_batch_depends_on_its_step_alone(make_source):
     assert torch.equal(late["inputs"]["input_ids"], jumped["inputs"]["input_ids"])
     other = make_source(AugmentationConfig(), seed=1).batch(9)
     assert not torch.equal(other["inputs"]["pixel_values"], jumped["inputs"]["pixel_values"])
+
+
+def test_patch_mask_holds_the_head_or_a_subset_of_it(make_source, memory_table):
+    """Without a budget every patch that touches the head; with one, so many of them, and absent series have none.
+
+    Which ones differs by series and epoch and is the same in every source.
+    """
+    whole = make_source(series_per_study=4).batch(0)["inputs"]
+    expected = torch.from_numpy(memory_table.patch_counts(0) > 0)
+    assert expected.sum() == 60
+    for number, slot in np.ndindex(8, 4):
+        is_real = whole["series_mask"][number, slot]
+        assert torch.equal(whole["patch_mask"][number, slot], expected if is_real else torch.zeros_like(expected))
+    assert not whole["series_mask"].all()
+    budgeted = make_source(series_per_study=2, token_budget=25)
+    inputs = budgeted.batch(0)["inputs"]
+    masks = inputs["patch_mask"][inputs["series_mask"]]
+    assert len(masks) > 8
+    assert (masks.flatten(1).sum(1) == 25).all()
+    assert not masks[:, ~expected].any()
+    assert len(masks.flatten(1).unique(dim=0)) == len(masks)
+    again = make_source(series_per_study=2, token_budget=25)
+    assert torch.equal(again.batch(0)["inputs"]["patch_mask"], inputs["patch_mask"])
+    study = next(iter(budgeted.studies.values()))
+    epochs = [budgeted.images([budgeted._draw(study, None, epoch)])["patch_mask"] for epoch in (0, 1)]
+    assert not torch.equal(*epochs)
+
+
+def test_token_budget_changes_nothing_but_the_patches(make_source):
+    """Series, augmentation and texts are drawn before the patches: a budget leaves them as they were."""
+    plain, budgeted = make_source(AugmentationConfig()), make_source(AugmentationConfig(), token_budget=9)
+    for name, value in plain.batch(3)["inputs"].items():
+        if name != "patch_mask":
+            assert torch.equal(budgeted.batch(3)["inputs"][name], value), name
 
 
 def test_normal_studies_come_at_the_stated_rate(make_source):

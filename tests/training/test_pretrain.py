@@ -35,12 +35,21 @@ VISION = {
     "pooling": "position",
     "pooled_size": 16,
 }
+VIT = {
+    "width": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "token_budget": 60,
+    "pooling": "position",
+    "pooled_size": 16,
+}
 TEXT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 
 
 @pytest.fixture
 def make_config(tables, tmp_path):
-    def make(name="run", *, steps=6, **optimization):
+    def make(name="run", *, steps=6, backbone="resnet", vision=VISION, **optimization):
         return PretrainConfig(
             output=tmp_path / name,
             data=PretrainData(
@@ -51,7 +60,7 @@ def make_config(tables, tmp_path):
                 series_per_study=2,
                 text_items=("series", "impression"),
             ),
-            model=NetworkConfig(vision=VISION, text=TEXT, projection_dim=16, vocabulary_size=400),
+            model=NetworkConfig(backbone=backbone, vision=vision, text=TEXT, projection_dim=16, vocabulary_size=400),
             augmentation=AugmentationConfig(),
             optimization=OptimizationConfig(
                 **{"steps": steps, "warmup_steps": 2, "precision": "fp32", **optimization}
@@ -66,11 +75,16 @@ def weights(folder):
     return load_file(folder / "model.safetensors")
 
 
-def test_training_lowers_the_loss_and_moves_every_parameter(make_config):
+@pytest.mark.parametrize(
+    ("backbone", "vision"), [("resnet", VISION), ("vit", VIT), ("vit", VIT | {"study_layers": [1]})]
+)
+def test_training_lowers_the_loss_and_moves_every_parameter(make_config, backbone, vision):
     """Fitting one batch again and again: the loss falls and no parameter stays."""
-    run = PretrainRun(make_config(steps=30, learning_rate_vision=3e-3, learning_rate_text=3e-3))
+    rates = {"learning_rate_vision": 3e-3, "learning_rate_text": 3e-3}
+    run = PretrainRun(make_config(steps=30, backbone=backbone, vision=vision, **rates))
     before = {name: value.detach().clone() for name, value in run.bare_model.named_parameters()}
     batch = run.source.batch(0)
+    assert batch["inputs"]["patch_mask"].flatten(2).sum(2).max() == (60 if backbone == "vit" else 594)
     losses = [run.step(batch)["loss"] for _ in range(25)]
     assert losses[-1] < losses[0] - 0.3
     # of the sequence tables only the rows of sequences in the batch can move, so the table as a whole must

@@ -28,11 +28,13 @@ class BoxedSeries:
         volume: float32 (X, Y, Z) in [0, 1].
         sequence_id: Number of the sequence.
         affine: float64 (4, 4), box voxel to scanner mm.
+        patch_mask: bool (X / px, Y / py, Z / pz), the patches that touch the head of its study.
     """
 
     volume: npt.NDArray[np.float32]
     sequence_id: int
     affine: npt.NDArray[np.float64]
+    patch_mask: npt.NDArray[np.bool_]
 
 
 class NamedSeries(Protocol):
@@ -65,11 +67,11 @@ class PreparedSeries:
         image_processor: The checkpoint's own; the table must have been prepared for the same box.
 
     Raises:
-        ValueError: Table and checkpoint differ in box or sequence names.
+        ValueError: Table and checkpoint differ in box, patches or sequence names.
     """
 
     def __init__(self, table: Any, image_processor: Any) -> None:
-        for key in ("spatial_size", "spacing_mm", "sequence_names"):
+        for key in ("spatial_size", "spacing_mm", "patch_size", "sequence_names"):
             ours, theirs = getattr(image_processor, key), table.processor_config[key]
             if list(ours) != list(theirs):
                 raise ValueError(
@@ -89,7 +91,8 @@ class PreparedSeries:
                 continue
             row = rows[series_id]
             volume = dequantise(self.table.read(row.row))
-            found[series_id] = BoxedSeries(volume, int(row.sequence_id), self.table.affine(row.row))
+            patch_mask = self.table.head_patches([row.row])[0]
+            found[series_id] = BoxedSeries(volume, int(row.sequence_id), self.table.affine(row.row), patch_mask)
         return found
 
 
@@ -119,7 +122,8 @@ class NiftiSeries:
         }
         for place, volume, sequence_id in zip(boxed.kept, boxed.volumes, boxed.sequence_ids, strict=True):
             stored = dequantise(quantise(volume))
-            found[inputs[place].series_id] = BoxedSeries(stored, int(sequence_id), boxed.affine)
+            patch_mask = boxed.patch_counts > 0
+            found[inputs[place].series_id] = BoxedSeries(stored, int(sequence_id), boxed.affine, patch_mask)
         return {series_id: found[series_id] for series_id in series_ids}
 
 
@@ -271,10 +275,12 @@ def _image_features(model: Any, series: Sequence[BoxedSeries]) -> npt.NDArray[np
     """(len(series), E) embeddings of single series."""
     pixel_values = torch.from_numpy(np.stack([each.volume for each in series]))[:, None]  # (B, X, Y, Z) -> (B, 1, ...)
     sequence_ids = torch.tensor([[each.sequence_id] for each in series])
+    patch_mask = torch.from_numpy(np.stack([each.patch_mask for each in series]))[:, None]
     output = model.get_image_features(
         pixel_values=pixel_values.to(model.device),
         series_mask=torch.ones_like(sequence_ids, dtype=torch.bool, device=model.device),
         sequence_ids=sequence_ids.to(model.device),
+        patch_mask=patch_mask.to(model.device),
     )
     features: npt.NDArray[np.float32] = output.pooler_output.float().cpu().numpy()
     return features
