@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from selip.modeling_selip import SelipConfig, SelipModel
+from selip.modeling_selip import SelipConfig, SelipModel, SelipVisionConfig
 from selip.modeling_selip.loss_selip import compared_pairs, selip_recommended_loss
 from selip.modeling_selip.population_selip import pool_input
 from selip.training.config import OptimizationConfig, PretrainConfig
@@ -54,7 +54,7 @@ def build(batch: int) -> tuple[SelipModel, dict[str, torch.Tensor]]:
     network = recipe.model
     model = SelipModel(
         SelipConfig(
-            vision_config={"spatial_size": BOX, **network.vision},
+            vision_config=SelipVisionConfig.of_size("resnet", "tiny", spatial_size=BOX),
             text_config=text,
             projection_dim=network.projection_dim,
         )

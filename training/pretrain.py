@@ -131,7 +131,7 @@ class PretrainRun:
             config.augmentation,
             similarity,
             seed=config.optimization.seed,
-            token_budget=model.config.vision_config.token_budget,
+            token_budget=model.vision_model.config.token_budget,
             process_index=accelerator.process_index,
             num_processes=accelerator.num_processes,
         )
