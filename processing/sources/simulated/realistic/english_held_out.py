@@ -53,14 +53,14 @@ RESOLVED = {
 DENIALS: dict[str, tuple[str, ...]] = {
     "restricted diffusion": ("Diffusion imaging: no restriction.", "Without diffusion restriction."),
     "acute infarct": ("Negative for acute infarction.", "Without signs of recent infarction."),
-    "hemorrhage": ("Negative for haemorrhage.", "No blood products."),
+    "hemorrhage": ("Negative for haemorrhage.", "Blood products absent."),
     "microbleed": ("SWI: no microbleeds.", "Negative for microbleeds."),
-    "mass": ("No space-occupying lesion.", "Negative for tumour."),
-    "abnormal enhancement": ("No pathological enhancement.", "Postcontrast: no pathological enhancement."),
+    "mass": ("Space-occupying lesion absent.", "Negative for tumour."),
+    "abnormal enhancement": ("Pathological enhancement absent.", "Postcontrast: pathological enhancement absent."),
     "midline shift": ("Midline: no displacement.", "Midline central, not displaced."),
-    "hydrocephalus": ("Negative for hydrocephalus.", "Not hydrocephalic: no hydrocephalus."),
+    "hydrocephalus": ("Negative for hydrocephalus.", "Without hydrocephalus."),
     "extra-axial collection": (
-        "No subdural or other extra-axial collection.",
+        "Subdural or other extra-axial collection absent.",
         "Negative for extra-axial collections.",
     ),
 }
@@ -109,6 +109,8 @@ def write(facts: ReportFacts) -> Report:
     preamble = f"Clinical history: {pick(QUESTIONS, rng)} {facts.sex}, {facts.age}.\n\n"
     lines = [ARTEFACTS[name] for name in facts.artefacts]
     lines += [] if facts.told else [pick(NORMAL_OPENINGS, rng)]
+    if not facts.told and {"T2w", "FLAIR"} <= set(facts.sequences):
+        lines.append("T2 and FLAIR: nothing abnormal.")
     lines += [_describe(told, facts) for told in facts.told]
     if facts.resolved:
         lines.append(RESOLVED[facts.resolved])

@@ -21,7 +21,7 @@ NOUNS: dict[str, tuple[str, ...]] = {
     "microbleed": ("microhemorrhage", "cerebral microbleed"),
     "subdural hematoma": ("subdural hematoma",),
     "cavernous malformation": ("cavernous malformation", "cavernoma"),
-    "meningioma": ("meningioma", "extra-axial dural-based mass, a meningioma"),
+    "meningioma": ("meningioma", "dural-based meningioma"),
     "glioma": ("glioma", "infiltrative glioma"),
     "metastasis": ("metastasis", "metastatic lesion"),
     "edema": ("vasogenic edema", "surrounding vasogenic edema"),
@@ -135,6 +135,8 @@ def write(facts: ReportFacts) -> Report:
     aside = [told for told in facts.told if told.is_incidental]
     sentences = [ARTEFACTS[name] for name in facts.artefacts]
     sentences += [] if main else [pick(NORMAL_OPENINGS, rng)]
+    if not main and {"T2w", "FLAIR"} <= set(facts.sequences):
+        sentences.append("No abnormal signal is seen on T2-weighted or FLAIR images.")
     sentences += [_describe(told, facts) for told in main]
     if facts.resolved:
         sentences.append(RESOLVED[facts.resolved])

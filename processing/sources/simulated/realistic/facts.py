@@ -25,10 +25,14 @@ LEFT_OUT = {"plain": 0.02, "incidental": 0.2, "faint": 0.3}
 DOUBTED = {"plain": 0.06, "faint": 0.3, "without key sequence": 0.7}
 """Probability that a told finding is hedged."""
 
-SIGNALS_RATE = 0.42
+SIGNALS_RATE = 0.75
 """Part of the told findings whose signals are named by sequence, so that about one sentence in six names one."""
 
 SIZE_RATE = 0.8
+DENIAL_RATE = 0.25
+REGION_RATE = 0.25
+"""Parts of what can truly be denied, or called normal, that a report spells out."""
+
 PRIOR_RATE = 0.25
 """Part of the first visits with an earlier examination elsewhere; every second visit has one."""
 
@@ -200,12 +204,14 @@ def decide_facts(
     denied = [
         term
         for term, (forbidding, needed) in DENIALS.items()
-        if not present.intersection(forbidding) and (not needed or needed in sequences) and denial_draws[term] < 0.35
+        if not present.intersection(forbidding)
+        and (not needed or needed in sequences)
+        and denial_draws[term] < DENIAL_RATE
     ]
     normal = [
         region
         for region, forbidding in NORMAL_REGIONS.items()
-        if not present.intersection(forbidding) and region_draws[region] < 0.4
+        if not present.intersection(forbidding) and region_draws[region] < REGION_RATE
     ]
     facts = ReportFacts(
         age=age,
@@ -241,7 +247,7 @@ def _tell(
         deviations.left_out.append(number)
         return None
     updates: dict[str, object] = {}
-    if doubt < DOUBTED["faint" if is_faint else "plain" if has_key else "without key sequence"]:
+    if doubt < DOUBTED["without key sequence" if not has_key else "faint" if is_faint else "plain"]:
         updates["certainty"] = "probable" if how < 0.6 else "possible"
         deviations.hedged.append(number)
     if err < WRONG_RATE and true.host is None:

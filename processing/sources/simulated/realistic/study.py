@@ -9,7 +9,7 @@ from ..findings import PlannedFinding
 from ..lesions import Lesion
 from ..reports import Report
 from ..study import SimulatedStudy, label_map
-from . import english_held_out, english_train
+from . import chinese_held_out, chinese_train, english_held_out, english_train
 from .details import HeadTemplate
 from .facts import Deviations, ReportFacts, TrueFinding, decide_facts
 from .head import Shape, build_head, normal_shape
@@ -23,6 +23,8 @@ from .scanners import Scanner, draw_scanner, draw_sequences
 WRITERS: dict[tuple[str, bool], Callable[[ReportFacts], Report]] = {
     ("en", False): english_train.write,
     ("en", True): english_held_out.write,
+    ("zh", False): chinese_train.write,
+    ("zh", True): chinese_held_out.write,
 }
 """Writers by language and whether the patient is held out of training."""
 
@@ -134,19 +136,25 @@ def _truth(
     numbered: list[tuple[int, Lesion]] = []
     for item, finding in enumerate(placed):
         kind = kind_of(finding.planned)
-        true = _finding(finding.planned, finding.lesion, sequences)
+        true = finding_of(finding.planned, finding.lesion, sequences)
         truth.append(TrueFinding(true, kind.key, kind.is_incidental, item=2 * item))
         if finding.lesion is not None:
             numbered.append((len(truth), finding.lesion))
         if finding.edema is not None:
-            true = _finding(finding.edema.plan, None, sequences)
+            true = finding_of(finding.edema.plan, None, sequences)
             truth.append(TrueFinding(true, EDEMA.key, item=2 * item + 1, host=2 * item))
             numbered.append((len(truth), finding.edema))
     return truth, numbered
 
 
-def _finding(planned: PlannedFinding, lesion: Lesion | None, sequences: tuple[str, ...]) -> Finding:
-    """One finding in the package's schema; signals of the sequences that were acquired."""
+def finding_of(planned: PlannedFinding, lesion: Lesion | None, sequences: tuple[str, ...]) -> Finding:
+    """One finding in the package's schema.
+
+    Args:
+        planned: the finding as planned.
+        lesion: its lesion, None where it has none of its own.
+        sequences: those that were acquired; the signals of others are left out.
+    """
     kind = kind_of(planned)
     can_be_many = planned.shape in ("patchy", "punctate") or planned.side == "bilateral"
     size_mm = None
