@@ -21,37 +21,35 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, overload
 
 from .findings import Finding, StructuredReport, is_abnormal
+from .statements import (
+    READ_AS,
+    Statement,
+    column_of,
+    denials,
+    normal_statement,
+    shapes_of,
+    statement,
+    told_acuity,
+    told_count,
+    told_signals,
+)
 from .vocabulary import load_lexicon, load_terms, load_visibility
 
 Language = Literal["en", "zh"]
 UnnamedPolicy = Literal["visibility", "copy-all", "drop"]
-
-SMALL_BELOW_MM = 10.0
-LARGE_FROM_MM = 30.0
 
 NORMAL_SENTENCE = {
     "en": "the skull is normal, the brain parenchyma shows no abnormal signal, the ventricles and sulci are neither "
     "widened nor narrowed, and the midline is not shifted",
     "zh": "颅骨未见异常，脑实质未见异常信号，脑室及脑沟未见扩张或变窄，中线结构无移位",
 }
-# Series whose exact kind is unknown are read as the plain kind; a series of unknown sequence is spoken of as "MRI".
-_READ_AS = {"T1w-contrast-unknown": "T1w", "DWI-b-unknown": "DWI", "unknown": "unknown"}
 _LATERALITIES = ("left", "right", "bilateral", "midline", "none")
 _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
-_NO_SIZE_CLASS = {"midline shift"}  # its size is a distance
-_AGE_IN_TERM = {
-    "acute abnormality": "acute",
-    "acute infarct": "acute",
-    "subacute infarct": "subacute",
-    "chronic infarct": "chronic",
-    "lacune": "chronic",
-    "encephalomalacia": "chronic",
-}
 
 
 @dataclass(frozen=True)
 class Clause:
-    """One statement of a text: where and what. Similarity is computed on clauses."""
+    """One statement of a text: where and what. The released similarity is computed on clauses."""
 
     location: str
     description: str
@@ -59,11 +57,16 @@ class Clause:
 
 @dataclass(frozen=True)
 class TextItem:
-    """One text to pair with an image view. `normal`: the fixed sentence of a normal study, which has no clauses."""
+    """One text to pair with an image view. `normal`: the fixed sentence of a normal study, which has no clauses.
+
+    `statements`: what its clauses say in canonical terms, and what the report denies of the same sequence (never
+    rendered). The recommended similarity is computed on them.
+    """
 
     text: str
     clauses: tuple[Clause, ...]
     normal: bool
+    statements: tuple[Statement, ...] = ()
 
 
 def series_text(
@@ -80,8 +83,8 @@ def series_text(
     _check_sequence(sequence)
     if report.normal:
         return _normal_item(sequence, language)
-    clauses = _clauses(_visible(report, sequence, unnamed), sequence, language)
-    return _item(clauses, sequence, language) if clauses else None
+    told = _told(_visible(report, sequence, unnamed), sequence, language)
+    return _item(told, _denied(report, sequence, unnamed), sequence, language) if told else None
 
 
 def finding_texts(
@@ -91,35 +94,36 @@ def finding_texts(
     _check_sequence(sequence)
     if report.normal:
         return [_normal_item(sequence, language)]
-    clauses = _clauses(_visible(report, sequence, unnamed), sequence, language)
-    return [_item((clause,), sequence, language) for clause in clauses]
+    told = _told(_visible(report, sequence, unnamed), sequence, language)
+    denied = _denied(report, sequence, unnamed)
+    return [_item({clause: said}, denied, sequence, language) for clause, said in told.items()]
 
 
 def study_text(report: StructuredReport, language: Language) -> TextItem | None:
     """All findings of a study with all signals; None where the report is neither normal nor has a finding."""
     if report.normal:
         return _normal_item(None, language)
-    clauses = _clauses(filter(is_abnormal, report.findings), None, language)
-    return _item(clauses, None, language) if clauses else None
+    told = _told(filter(is_abnormal, report.findings), None, language)
+    return _item(told, _denied(report, None, "visibility"), None, language) if told else None
 
 
 def impression_text(report: StructuredReport, language: Language) -> TextItem | None:
     """The impression in the report's own words, without the sentences that compare with an earlier study.
 
-    None where nothing is left. `language` is that of the report. The clauses are those of the study text.
+    None where nothing is left. `language` is that of the report. Clauses and statements are those of the study text.
     """
     cues = _change_cues(language)
     kept = [sentence.strip() for sentence in report.impression if not cues.search(sentence)]
     text = (" " if language == "en" else "").join(_ended(s, language) for s in kept if s)
     if not text:
         return None
-    clauses = () if report.normal else _clauses(filter(is_abnormal, report.findings), None, language)
-    return TextItem(text=text, clauses=clauses, normal=report.normal)
+    structured = study_text(report, language)
+    return TextItem(text, (), report.normal) if structured is None else replace(structured, text=text)
 
 
 def is_visible(finding: Finding, sequence: str, unnamed: UnnamedPolicy = "visibility") -> bool:
     """Whether a series of this sequence is told of the finding (policies as in `series_text`)."""
-    column = _READ_AS.get(sequence, sequence)
+    column = column_of(sequence)
     if column == "unknown":
         return False
     if any(signal.sequence == column for signal in finding.signals):
@@ -132,7 +136,7 @@ def is_visible(finding: Finding, sequence: str, unnamed: UnnamedPolicy = "visibi
 
 
 def _check_sequence(sequence: str) -> None:
-    known = (*next(iter(load_visibility().values())), *_READ_AS)
+    known = (*next(iter(load_visibility().values())), *READ_AS)
     if sequence not in known:
         raise ValueError(f"expected a sequence among {', '.join(known)}, got {sequence!r}")
 
@@ -141,16 +145,25 @@ def _visible(report: StructuredReport, sequence: str, unnamed: UnnamedPolicy) ->
     return [f for f in report.findings if is_abnormal(f) and is_visible(f, sequence, unnamed)]
 
 
-def _clauses(findings: Iterable[Finding], sequence: str | None, language: Language) -> tuple[Clause, ...]:
-    """Clauses in canonical order, each once. `sequence` None: study text, all signals."""
+def _denied(report: StructuredReport, sequence: str | None, unnamed: UnnamedPolicy) -> tuple[Statement, ...]:
+    """What the report denies and a series of this sequence would show; all of it for a study text."""
+    denied = [f for f in report.findings if f.certainty == "absent"]
+    if sequence is not None:
+        denied = [f for f in denied if is_visible(f, sequence, unnamed)]
+    return denials(denied, filter(is_abnormal, report.findings))
+
+
+def _told(findings: Iterable[Finding], sequence: str | None, language: Language) -> dict[Clause, Statement]:
+    """Clauses in canonical order, each once, and what they state. `sequence` None: study text, all signals."""
     terms = load_terms()
     sites, kinds = list(terms.sites), list(terms.findings)
     keyed = []
     for finding in findings:
         clause = Clause(_location(finding, language), _description(finding, sequence, language))
         side = _LATERALITIES.index(finding.laterality)
-        keyed.append((sites.index(finding.site), kinds.index(finding.finding), clause.description, side, clause))
-    return tuple(dict.fromkeys(entry[-1] for entry in sorted(keyed, key=lambda entry: entry[:-1])))
+        place = (sites.index(finding.site), kinds.index(finding.finding), clause.description, side)
+        keyed.append((place, clause, statement(finding, sequence)))
+    return {clause: said for _, clause, said in sorted(keyed, key=lambda entry: entry[0])}
 
 
 def _location(finding: Finding, language: Language) -> str:
@@ -168,8 +181,8 @@ def _description(finding: Finding, sequence: str | None, language: Language) -> 
         names["certainty"][finding.certainty] if finding.certainty in ("probable", "possible") else "",
         _count_word(finding, names["count"]),
         names["severity"][finding.severity] if finding.severity != "none" else "",
-        names["acuity"][finding.acuity] if finding.acuity not in ("none", _AGE_IN_TERM.get(finding.finding)) else "",
-        *(names["morphology"][term] for term in _shapes(finding)),
+        names["acuity"][told_acuity(finding)] if told_acuity(finding) != "none" else "",
+        *(names["morphology"][term] for term in shapes_of(finding)),
     ]
     term = names["findings"][finding.finding]
     own, listed = _signal_words(finding, sequence, language)
@@ -201,39 +214,20 @@ def _describe_in_english(words: list[str], own: list[str], listed: list[str], fi
 
 
 def _count_word(finding: Finding, names: Mapping[str, str]) -> str:
-    several = isinstance(finding.count, int) and finding.count > 1
-    return names["multiple"] if several else names.get(str(finding.count), "")
-
-
-def _shapes(finding: Finding) -> list[str]:
-    """Morphology in canonical order, with the size class in place of stated size words where a size is known."""
-    shapes = {m for m in finding.morphology if m not in ("mild", "marked")}  # grades of enhancement, not shapes
-    if finding.size_mm is not None and finding.finding not in _NO_SIZE_CLASS:
-        shapes -= {"small", "large"}
-        if finding.size_mm < SMALL_BELOW_MM:
-            shapes.add("small")
-        elif finding.size_mm >= LARGE_FROM_MM:
-            shapes.add("large")
-    size = [word for word in ("small", "large") if word in shapes]
-    return size + [m for m in load_terms().morphology if m in shapes and m not in size]
+    return names.get(told_count(finding), "")
 
 
 def _signal_words(finding: Finding, sequence: str | None, language: Language) -> tuple[list[str], list[str]]:
     """Signal words of a series text (its own), or of a study text (those without a sequence, then a list)."""
     names = load_lexicon(language).names["signals"]
-    redundant = {
-        "restricted diffusion": "restricted",
-        "abnormal enhancement": "enhancing",
-        "meningeal enhancement": "enhancing",
-    }
-    told = [s for s in finding.signals if s.signal != "none" and s.signal != redundant.get(finding.finding)]
+    told = told_signals(finding)
 
     def words_of(column: str) -> list[str]:
-        signals = {s.signal for s in told if s.sequence == column}
+        signals = {signal for of, signal in told if of == column}
         return [names[word] for word in _SIGNALS if word in signals]
 
     if sequence is not None:
-        return words_of(_READ_AS.get(sequence, sequence)), []
+        return words_of(column_of(sequence)), []
     by_words: dict[str, list[str]] = {}
     join, on = (" and ", " on ") if language == "en" else ("、", "")
     for column in next(iter(load_visibility().values())):
@@ -246,20 +240,25 @@ def _signal_words(finding: Finding, sequence: str | None, language: Language) ->
 
 
 def _prefix(sequence: str) -> str:
-    return "MRI" if sequence == "unknown" else _READ_AS.get(sequence, sequence)
+    return "MRI" if sequence == "unknown" else column_of(sequence)
 
 
-def _item(clauses: tuple[Clause, ...], sequence: str | None, language: Language) -> TextItem:
+def _item(
+    told: Mapping[Clause, Statement], denied: tuple[Statement, ...], sequence: str | None, language: Language
+) -> TextItem:
+    clauses = tuple(told)
     if language == "en":
         body = "; ".join(f"{c.location} shows {c.description}" for c in clauses)
     else:
         body = "，".join(f"在{c.location}表现为{c.description}" for c in clauses)
-    return TextItem(text=_with_prefix(body, sequence, language), clauses=clauses, normal=False)
+    statements = (*told.values(), *denied)
+    return TextItem(_with_prefix(body, sequence, language), clauses, normal=False, statements=statements)
 
 
 def _normal_item(sequence: str | None, language: Language) -> TextItem:
     load_lexicon(language)  # names the languages there are in its error
-    return TextItem(text=_with_prefix(NORMAL_SENTENCE[language], sequence, language), clauses=(), normal=True)
+    text = _with_prefix(NORMAL_SENTENCE[language], sequence, language)
+    return TextItem(text, clauses=(), normal=True, statements=(normal_statement(sequence),))
 
 
 def _with_prefix(body: str, sequence: str | None, language: Language) -> str:
@@ -306,7 +305,8 @@ def swap_laterality(item: str | TextItem | StructuredReport) -> str | TextItem |
         return _SIDE.sub(lambda match: _OTHER_SIDE[match.group()], item)
     if isinstance(item, TextItem):
         clauses = tuple(Clause(swap_laterality(c.location), swap_laterality(c.description)) for c in item.clauses)
-        return replace(item, text=swap_laterality(item.text), clauses=clauses)
+        statements = tuple(said.mirrored() for said in item.statements)
+        return replace(item, text=swap_laterality(item.text), clauses=clauses, statements=statements)
     findings = [
         f.model_copy(
             update={"laterality": _OTHER_SIDE.get(f.laterality, f.laterality), "quote": swap_laterality(f.quote)}

@@ -21,10 +21,14 @@ class Site:
 
 @dataclass(frozen=True)
 class FindingTerm:
-    """A finding term; `kind` is description (what is seen), diagnosis (its cause) or status (not an abnormality)."""
+    """A finding term; `kind` is description (what is seen), diagnosis (its cause) or status (not an abnormality).
+
+    `family`: the group of terms that look alike or lead to one another; None for a status.
+    """
 
     default_site: str
     kind: str
+    family: str | None
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,10 @@ def _read(file_name: str) -> dict[str, Any]:
 def load_terms() -> Terms:
     """The canonical terms (`lexicon/terms.yaml`), read once."""
     data = _read("terms.yaml")
+    family = {term: name for name, terms in data["families"].items() for term in terms}
     return Terms(
         sites={name: Site(**row) for name, row in data["sites"].items()},
-        findings={name: FindingTerm(**row) for name, row in data["findings"].items()},
+        findings={name: FindingTerm(**row, family=family.get(name)) for name, row in data["findings"].items()},
         morphology=tuple(data["morphology"]),
     )
 

@@ -1,4 +1,4 @@
-"""The demo: stages resume, the fresh process is really without selip, and the whole runs at its smallest."""
+"""The demo: its commands, the process that is really without selip, and the whole at its smallest."""
 
 import json
 import subprocess
@@ -8,73 +8,6 @@ from pathlib import Path
 import pytest
 
 from selip import demo, fresh_process
-
-
-def staged(config: demo.DemoConfig, log: list[str], failing: str = "") -> list[demo.Stage]:
-    """Three stages that write a file each; their words depend on the settings as those of the demo do."""
-
-    def stage(name: str, words: tuple[str, ...]) -> demo.Stage:
-        def act() -> None:
-            if name == failing:
-                raise OSError("the disk is full")
-            log.append(name)
-            (config.out / name).write_text(name)
-
-        return demo.Stage(name, words, config.out / name, act)
-
-    return [stage("a", ()), stage("b", (str(config.seed),)), stage("c", ())]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no-untyped-def]
-    """Runs the stand-in stages; returns the names of those that were carried out."""
-    monkeypatch.setattr(demo, "_write_page", lambda config, stages, record: config.out / "index.html")
-
-    def run(failing: str = "", **settings: object) -> list[str]:
-        log: list[str] = []
-        monkeypatch.setattr(demo, "demo_stages", lambda config: staged(config, log, failing))
-        demo.run_demo(demo.DemoConfig(out=tmp_path / "demo", **settings))  # type: ignore[arg-type]
-        return log
-
-    return run
-
-
-def test_finished_stages_are_not_run_again(run) -> None:  # type: ignore[no-untyped-def]
-    """The second run of the same demo carries out nothing."""
-    assert run() == ["a", "b", "c"]
-    assert run() == []
-
-
-def test_an_interrupted_demo_goes_on_where_it_stopped(run) -> None:  # type: ignore[no-untyped-def]
-    """A stage that failed, and those after it, run next time; those before it do not."""
-    with pytest.raises(OSError, match="disk is full"):
-        run(failing="b")
-    assert run() == ["b", "c"]
-
-
-def test_a_lost_output_is_made_again(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """The record does not outvote the disk."""
-    run()
-    (tmp_path / "demo" / "c").unlink()
-    assert run() == ["c"]
-
-
-def test_other_settings_need_overwrite_and_then_run_what_differs(run) -> None:  # type: ignore[no-untyped-def]
-    """Another seed is refused; with --overwrite the stages that see the seed, and all after them, run."""
-    run()
-    with pytest.raises(FileExistsError, match="other settings"):
-        run(seed=1)
-    assert run(seed=1, overwrite=True) == ["b", "c"]
-    assert run(seed=1) == []
-
-
-def test_a_folder_with_something_else_is_left_alone(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """A folder that no demo made is refused, its files stay."""
-    (tmp_path / "demo").mkdir()
-    (tmp_path / "demo" / "thesis.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="something else"):
-        run()
-    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["thesis.txt"]
 
 
 def test_each_stage_is_a_command_that_is_understood() -> None:

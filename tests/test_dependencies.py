@@ -32,13 +32,25 @@ RESERVED = {
     "peft": ("training/",),
     "datasets": ("processing/sources/", "training/"),
     "nilearn": ("processing/sources/simulated/",),
-    "matplotlib": ("processing/sources/simulated/", "training/evaluation/"),
+    "matplotlib": ("processing/sources/simulated/", "training/evaluation/", "model_cards/benchmark_table.py"),
     "nibabel": ("processing/nifti_selip.py", "processing/sources/simulated/"),
 }
 SHIPPED_PACKAGES = {"torch", "numpy", "transformers", "huggingface_hub"}
 SHIPPED_IN_TRY = {"nibabel"}
 # Modules of findings and texts, usable where torch is not installed.
-TORCH_FREE = ("findings", "rendering", "reports", "similarity", "structurer", "vocabulary")
+TORCH_FREE = (
+    "agreement",
+    "assignment",
+    "assignment_similarity",
+    "corpus_statistics",
+    "findings",
+    "rendering",
+    "reports",
+    "similarity",
+    "statements",
+    "structurer",
+    "vocabulary",
+)
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "misc", "common"}
 
 

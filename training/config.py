@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+TextKind = Literal["series", "finding", "impression", "report"]
+
 
 @dataclass(frozen=True)
 class PretrainData:
@@ -16,7 +18,7 @@ class PretrainData:
     findings: Path = field(metadata={"help": "Findings table, as `selip structure` writes it."})
     volumes: Path = field(metadata={"help": "Volumes table, as `selip prepare` writes it."})
     language: Literal["en", "zh"] = field(default="en", metadata={"help": "Language of the texts made from findings."})
-    text_items: tuple[Literal["series", "finding", "impression", "report"], ...] = field(
+    text_items: tuple[TextKind, ...] = field(
         default=("series",),
         metadata={
             "help": "Texts a study brings to a batch: what is seen in each sampled series, one finding of each "
@@ -126,6 +128,17 @@ class OptimizationConfig:
         default="selip_recommended",
         metadata={"help": "clip, selip (as released), selip_recommended, or your own as package.module:function."},
     )
+    similarity: Literal["released", "assignment"] = field(
+        default="released",
+        metadata={
+            "help": "How alike two texts are, for an objective with soft targets: clause by clause, as released; or "
+            "by the best assignment between their findings, less the chance level."
+        },
+    )
+    similarity_limit: int = field(
+        default=8,
+        metadata={"help": "With assignment: how many other texts may share the target of one. CLIP has 0."},
+    )
     steps: int = field(default=1000, metadata={"help": "Optimiser steps."})
     learning_rate_vision: float = field(
         default=1e-3, metadata={"help": "Peak learning rate of series tower and fusion."}
@@ -154,6 +167,8 @@ class OptimizationConfig:
             raise ValueError(
                 f"expected steps >= 1 and 0 <= warmup_steps <= steps, got {self.steps} and {self.warmup_steps}"
             )
+        if self.similarity_limit < 0:
+            raise ValueError(f"expected similarity_limit of at least 0, got {self.similarity_limit}")
 
 
 @dataclass(frozen=True)
@@ -191,7 +206,17 @@ class EvaluateConfig:
 
     checkpoint: Path = field(metadata={"help": "Folder of a checkpoint: model.safetensors, configuration, processor."})
     studies: Path = field(metadata={"help": "Studies table, as `selip ingest` writes it."})
-    task: Literal["retrieval"] = field(default="retrieval", metadata={"help": "What is evaluated."})
+    task: Literal["retrieval", "pairs", "probe"] = field(
+        default="retrieval",
+        metadata={
+            "help": "retrieval: series find their texts and texts their series; pairs: choices between two studies "
+            "that differ in one thing (needs `pairs`); probe: linear classifiers on frozen embeddings."
+        },
+    )
+    pairs: Path | None = field(
+        default=None,
+        metadata={"help": "Table (.tsv) of study_id, partner_id and kind of what differs, for the task pairs."},
+    )
     volumes: Path | None = field(
         default=None,
         metadata={"help": "Volumes table of these studies; without one the NIfTI files are read."},

@@ -8,8 +8,9 @@ one.
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from transformers import PreTrainedTokenizerBase
 
 from selip.processing.findings import StructuredReport
 from selip.processing.rendering import (
-    Language,
     TextItem,
     finding_texts,
     impression_text,
@@ -25,11 +25,11 @@ from selip.processing.rendering import (
     study_text,
     swap_laterality,
 )
-from selip.processing.similarity import released_similarity
 from selip.processing.text_selip import normalize_text
 
 from .augmentation import VolumeChange, apply_change, draw_change, draw_patches, head_patches
-from .config import AugmentationConfig, PretrainData
+from .config import AugmentationConfig, PretrainData, TextKind
+from .text_similarity import TextSimilarity
 from .volumes import SeriesRow, VolumesTable
 
 
@@ -99,19 +99,28 @@ class StudyTexts:
         written = normalize_text(study.written)
         if structured is None or not written:
             return None
-        return TextItem(text=written, clauses=structured.clauses, normal=structured.normal)
+        return replace(structured, text=written)
+
+    def of_study(self, study: Study, kinds: Collection[str]) -> list[TextItem]:
+        """Every text of the study of these kinds (`PretrainData.text_items`)."""
+        items: list[TextItem | None] = []
+        if "impression" in kinds:
+            items.append(self.of_impression(study))
+        if "report" in kinds:
+            items.append(self.of_report(study))
+        for row in study.series:
+            if "series" in kinds:
+                items.append(self.of_series(study, row.sequence))
+            if "finding" in kinds:
+                items.extend(self.of_findings(study, row.sequence))
+        return [item for item in items if item is not None]
 
     def corpus(self, studies: Sequence[Study]) -> Iterator[str]:
-        """Every text that training on these studies can meet, sides exchanged as well."""
+        """Every text that training on these studies can meet, of all kinds, sides exchanged as well."""
         for study in studies:
-            items = [self.of_impression(study), self.of_report(study)]
-            for row in study.series:
-                items.append(self.of_series(study, row.sequence))
-                items.extend(self.of_findings(study, row.sequence))
-            for item in items:
-                if item is not None:
-                    yield item.text
-                    yield swap_laterality(item).text
+            for item in self.of_study(study, get_args(TextKind)):
+                yield item.text
+                yield swap_laterality(item).text
 
 
 class BatchSource:
@@ -124,6 +133,7 @@ class BatchSource:
         tokenizer: PreTrainedTokenizerBase,
         data: PretrainData,
         augmentation: AugmentationConfig,
+        similarity: TextSimilarity,
         *,
         seed: int,
         token_budget: int | None = None,
@@ -134,6 +144,7 @@ class BatchSource:
         Args:
             studies: training studies; those without any text are left out (`num_without_text`).
             tokenizer: tokenizer of the text tower.
+            similarity: what the soft targets are made of.
             token_budget: most patches of a series in `patch_mask`, a random subset of those that show head; None: all.
 
         Raises:
@@ -144,6 +155,7 @@ class BatchSource:
                 f"expected batch_studies to be a multiple of the {num_processes} processes, got {data.batch_studies}"
             )
         self.table, self.tokenizer, self.data, self.augmentation = table, tokenizer, data, augmentation
+        self.similarity = similarity
         self.seed, self.process_index, self.num_processes = seed, process_index, num_processes
         self.token_budget = token_budget
         self.texts = StudyTexts(data)
@@ -178,22 +190,27 @@ class BatchSource:
             step -= self._lengths[epoch]
             epoch += 1
 
+    def drawn(self, step: int) -> list[DrawnStudy]:
+        """What the studies of a batch show and say, over all processes."""
+        epoch, index = self.locate(step)
+        return self.plan(epoch)[index]
+
     def batch(self, step: int) -> dict[str, torch.Tensor | dict[str, torch.Tensor]]:
         """
         Returns:
             `inputs`: arguments of the model for this process's studies; `text_study` (P,), `text_mask` (P,) and
             `similarity` (P, P) over the texts of all processes, in rank order.
         """
-        epoch, index = self.locate(step)
-        drawn = self.plan(epoch)[index]
+        drawn = self.drawn(step)
         share = len(drawn) // self.num_processes
         own = drawn[self.process_index * share : (self.process_index + 1) * share]
         texts = [text.item for study in drawn for text in study.texts]
+        text_study = [number for number, study in enumerate(drawn) for _ in study.texts]
         return {
-            "inputs": {**self._images(own), **self._texts(own)},
-            "text_study": torch.tensor([number for number, study in enumerate(drawn) for _ in study.texts]),
+            "inputs": {**self.images(own), **self._texts(own)},
+            "text_study": torch.tensor(text_study),
             "text_mask": torch.tensor([item is not None for item in texts]),
-            "similarity": torch.from_numpy(_similarity(texts, self.data.language)),
+            "similarity": torch.from_numpy(self.similarity(texts, text_study)),
         }
 
     def _fill(self, epoch: int) -> list[list[DrawnStudy]]:
@@ -295,7 +312,8 @@ class BatchSource:
             return rows
         return [row for row in rows if self.texts.of_series(study, row.sequence) is not None]
 
-    def _images(self, drawn: list[DrawnStudy]) -> dict[str, torch.Tensor]:
+    def images(self, drawn: Sequence[DrawnStudy]) -> dict[str, torch.Tensor]:
+        """Augmented volumes of drawn studies, as the model takes them: `pixel_values`, `series_mask`, `patch_mask`, ..."""
         slots = self.data.series_per_study
         settings = self.table.processor_config
         shape, patch_size = settings["spatial_size"], settings["patch_size"]
@@ -364,11 +382,3 @@ def read_studies(
             "from the same studies table?"
         )
     return studies
-
-
-def _similarity(items: Sequence[TextItem | None], language: Language) -> np.ndarray:
-    """Similarity of the texts; rows and columns of padding are 0. float32 (P, P)."""
-    real = [position for position, item in enumerate(items) if item is not None]
-    full = np.zeros((len(items), len(items)), dtype=np.float32)
-    full[np.ix_(real, real)] = released_similarity([item for item in items if item is not None], language)
-    return full

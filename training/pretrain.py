@@ -42,6 +42,7 @@ from .network import build_model, build_processor
 from .objectives import load_objective, target_statistics
 from .optimization import build_optimizer, choose_precision, set_learning_rate
 from .prefetch import WaitClock, prefetch
+from .text_similarity import build_similarity
 from .validation import PRIMARY_METRIC, ValidationSet
 from .volumes import VolumesTable
 
@@ -109,17 +110,26 @@ class PretrainRun:
         last = config.output / "last"
         recover_folder(last)
         is_resumed = last.exists()
-        source_texts = StudyTexts(config.data).corpus(self.train_studies)
+        study_texts = StudyTexts(config.data)
         max_tokens = config.data.max_text_tokens
-        self.processor = build_processor(config.model, self.table.processor_config, source_texts, max_tokens)
+        corpus = study_texts.corpus(self.train_studies)
+        self.processor = build_processor(config.model, self.table.processor_config, corpus, max_tokens)
         model = build_model(config.model, self.processor, max_tokens)
         optimizer = build_optimizer(model, config.optimization)
+        similarity = build_similarity(
+            config.optimization,
+            config.data.language,
+            config.output,
+            (study_texts.of_study(study, config.data.text_items) for study in self.train_studies),
+            is_main=self.is_main,
+        )
         self.source = BatchSource(
             self.train_studies,
             self.table,
             self.processor.tokenizer,
             config.data,
             config.augmentation,
+            similarity,
             seed=config.optimization.seed,
             token_budget=model.vision_model.config.token_budget,
             process_index=accelerator.process_index,
@@ -304,6 +314,7 @@ def describe_environment(accelerator: Accelerator, precision: str, config: Pretr
         "precision": precision,
         "git_commit": _git_commit(),
         "objective": config.optimization.objective,
+        "similarity": config.optimization.similarity,
         "steps": config.optimization.steps,
         "batch_studies": data.batch_studies,
         "series_per_study": data.series_per_study,

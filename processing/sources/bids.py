@@ -18,7 +18,7 @@ from typing import Any
 
 from .config import IngestConfig
 from .schema import MaskEntry, SeriesEntry, SkipLog, StudiesInfo, StudyRow
-from .splits import assign_split
+from .splits import assign_split, stated_splits
 from .studies import write_studies
 
 # Lower-case suffix -> sequence. Diffusion is decided with its b-value, T1w with its contrast entity.
@@ -185,6 +185,7 @@ class _BidsReader:
         self.root = root
         self.salt = salt
         self.fractions = fractions
+        self.stated = stated_splits(root / "participants.tsv")
         self.skips = SkipLog()
 
     def rows(self) -> Iterator[StudyRow]:
@@ -209,10 +210,11 @@ class _BidsReader:
             self.skips.add("study", study_id, "no-usable-series")
             return None
         truth = self.root / _TRUTH_FOLDER / session.relative_to(self.root)
+        drawn = assign_split(subject.name, salt=self.salt, fractions=self.fractions)
         return {
             "study_id": study_id,
             "patient_id": subject.name,
-            "split": assign_split(subject.name, salt=self.salt, fractions=self.fractions),
+            "split": self.stated.get(subject.name, drawn),
             "language": report_language(report["findings"] + report["impression"]),
             "series": series,
             "report": report,
@@ -354,7 +356,8 @@ def ingest_bids(config: IngestConfig) -> StudiesInfo:
     """Read a BIDS folder into a studies table.
 
     Symbolic links, hidden files and files being written (`.partial`) are not used; a link in the place of a series is
-    counted as skipped (`datalad unlock` a datalad tree first).
+    counted as skipped (`datalad unlock` a datalad tree first). A column `split` in `participants.tsv` decides the
+    split of the patients it names, whatever salt and fractions are.
 
     Args:
         config: The BIDS folder, the folder of the table, and how patients are split.
@@ -365,7 +368,7 @@ def ingest_bids(config: IngestConfig) -> StudiesInfo:
     Raises:
         FileNotFoundError: `directory` is not a folder.
         FileExistsError: `out` has a table and `overwrite` is False.
-        ValueError: No study is usable, or a truth file is damaged.
+        ValueError: No study is usable, or a truth file or the column `split` of `participants.tsv` is damaged.
 
     Example:
         >>> print(ingest_bids(IngestConfig("data/bids", "data/studies")))

@@ -14,7 +14,10 @@ class IngestConfig:
     out: Path = field(metadata={"help": "folder for the studies table (studies.arrow, studies.json, skipped.tsv)"})
     split_salt: str = field(
         default=DEFAULT_SALT,
-        metadata={"help": "text hashed with the patient id to choose the split; another salt gives another split"},
+        metadata={
+            "help": "text hashed with the patient id to choose the split; another salt gives another split. "
+            "A column `split` in participants.tsv comes before it"
+        },
     )
     fractions: tuple[float, float, float] = field(
         default=DEFAULT_FRACTIONS, metadata={"help": "shares of patients in train, validation, test, summing to 1"}

@@ -93,6 +93,13 @@ COMMANDS = (
         "selip evaluate runs/tiny/best data/studies --volumes data/volumes",
     ),
     Command(
+        ("benchmark", "simulated"),
+        "compare objectives on simulated studies, between a floor and a ceiling",
+        "selip.benchmark:BenchmarkConfig",
+        "selip.benchmark:run_benchmark",
+        "selip benchmark simulated benchmark --seeds 0,1,2",
+    ),
+    Command(
         ("card",),
         "write the model card of a checkpoint from its files and results",
         "selip.model_cards.card:CardConfig",

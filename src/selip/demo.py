@@ -1,6 +1,5 @@
 """`selip demo`: every stage from simulated studies to a page with results, each by the command a user would type."""
 
-import hashlib
 import json
 import os
 import platform
@@ -9,13 +8,12 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from selip import __version__
+from selip.stages import Stage, StagedWork
 
 RECORD_NAME = "demo.json"
 PAGE_NAME = "index.html"
@@ -39,23 +37,6 @@ class DemoConfig:
     def __post_init__(self) -> None:
         if self.studies < 60:
             raise ValueError(f"expected at least 60 studies, so that each split has some, got {self.studies}")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage.
-
-    Attributes:
-        name: Heading.
-        words: What follows `selip` on the command line; empty for a stage that is no command.
-        output: File or folder that exists if and only if the stage is finished; None where only the record tells.
-        action: What is done where there is no command.
-    """
-
-    name: str
-    words: tuple[str, ...] = ()
-    output: Path | None = None
-    action: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,22 +66,10 @@ def run_demo(config: DemoConfig) -> DemoSummary:
         FileExistsError: The folder holds a demo with other settings, or something else, and `overwrite` is off.
     """
     stages = demo_stages(config)
-    record = _open_record(config, stages)
-    skipped = 0
-    for number, stage in enumerate(stages, start=1):
-        entry = record[stage.name]
-        spent = sum(other["seconds"] for other in record.values())
-        heading = f"[{number}/{len(stages)}] {stage.name}, {spent / 60:.1f} min so far"
-        if entry["is_finished"]:
-            print(f"{heading}: done before", flush=True)
-            skipped += 1
-            continue
-        print(f"\n{heading}", flush=True)
-        _run_stage(stage, entry, config, record)
-    checkpoint = config.out / "run" / "best"
-    seconds = sum(entry["seconds"] for entry in record.values())
-    page = _write_page(config, stages, record)
-    return DemoSummary(page, checkpoint, seconds, skipped)
+    work = StagedWork(config.out, RECORD_NAME, stages, overwrite=config.overwrite)
+    work.run()
+    page = _write_page(config, stages, work)
+    return DemoSummary(page, config.out / "run" / "best", work.seconds, work.skipped)
 
 
 def demo_stages(config: DemoConfig) -> list[Stage]:
@@ -198,67 +167,7 @@ def ask_fresh_process(request: dict[str, Any], answer: Path) -> None:
         raise RuntimeError(f"the process without selip failed:\n{done.stderr[-3000:]}")
 
 
-def _run_stage(stage: Stage, entry: dict[str, Any], config: DemoConfig, record: dict[str, dict[str, Any]]) -> None:
-    """Run one stage and write down how long it took."""
-    start = time.perf_counter()
-    entry["is_started"] = True
-    _write_record(config, record)
-    if entry["replaces"] or stage.output is None or not stage.output.exists():
-        _act(stage, overwrite=entry["replaces"])
-    entry |= {"seconds": time.perf_counter() - start, "is_finished": True, "replaces": False}
-    _write_record(config, record)
-
-
-def _act(stage: Stage, *, overwrite: bool) -> None:
-    from selip import cli
-
-    if stage.action is not None:
-        stage.action()
-        return
-    words = [*stage.words, "--overwrite"] if overwrite else list(stage.words)
-    print(f"$ {shlex.join(['selip', *words])}", flush=True)
-    command = cli.find_command(words)
-    result = cli.run(command, words[len(command.words) :])
-    if result is not None:
-        print(cli.shown(result), flush=True)
-
-
-def _open_record(config: DemoConfig, stages: list[Stage]) -> dict[str, dict[str, Any]]:
-    """State of each stage: whether it is finished, its seconds, and whether it replaces what other settings made."""
-    path = config.out / RECORD_NAME
-    if not path.exists() and config.out.exists() and any(config.out.iterdir()):
-        raise FileExistsError(f"{config.out} holds something else than a demo; choose another folder")
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    record = {}
-    fingerprint = __version__
-    for stage in stages:
-        fingerprint = hashlib.sha256("\0".join((fingerprint, stage.name, *stage.words)).encode()).hexdigest()
-        entry = known.get(stage.name)
-        if entry is None or not entry["is_started"]:
-            entry = {"is_started": False, "is_finished": False, "replaces": False, "seconds": 0.0}
-        elif entry["fingerprint"] != fingerprint:
-            if not config.overwrite:
-                raise FileExistsError(
-                    f"{config.out} holds a demo with other settings (stage {stage.name!r}); choose another folder, or "
-                    "pass --overwrite to run the stages anew that differ"
-                )
-            entry |= {"is_finished": False, "replaces": True}
-        elif stage.output is not None and not stage.output.exists():
-            entry["is_finished"] = False
-        entry["fingerprint"] = fingerprint
-        record[stage.name] = entry
-    config.out.mkdir(parents=True, exist_ok=True)
-    _write_record(config, record)
-    return record
-
-
-def _write_record(config: DemoConfig, record: dict[str, dict[str, Any]]) -> None:
-    partial = config.out / f".{RECORD_NAME}.partial"
-    partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    os.replace(partial, config.out / RECORD_NAME)
-
-
-def _write_page(config: DemoConfig, stages: list[Stage], record: dict[str, dict[str, Any]]) -> Path:
+def _write_page(config: DemoConfig, stages: list[Stage], work: StagedWork) -> Path:
     from selip.model_cards.demo_page import DemoRecord, StageRecord, write_demo_page
 
     out = config.out
@@ -266,7 +175,7 @@ def _write_page(config: DemoConfig, stages: list[Stage], record: dict[str, dict[
         StageRecord(
             stage.name,
             shlex.join(("selip", *stage.words)) if stage.words else "python -I fresh_process.py",
-            record[stage.name]["seconds"],
+            work.record[stage.name]["seconds"],
         )
         for stage in stages
     ]

@@ -10,10 +10,12 @@ from selip.processing.findings import StructuredReport
 from selip.processing.rendering import swap_laterality
 from selip.training.config import AugmentationConfig, PretrainData
 from selip.training.data import BatchSource, StudyTexts
+from selip.training.text_similarity import ReleasedTextSimilarity
 from selip.training.tokenizer import train_tokenizer
 
 DATA = PretrainData(studies="-", findings="-", volumes="-", batch_studies=8, normal_rate=0.25, max_text_tokens=120)
 STILL = AugmentationConfig(flip_probability=0.0, max_shift_mm=0.0, max_gamma=0.0, max_gain=0.0, drop_sequence_id=0.0)
+RELEASED = ReleasedTextSimilarity("en")
 ALL_KINDS = ("series", "finding", "impression", "report")
 
 
@@ -30,6 +32,7 @@ def make_source(memory_studies, memory_table):
         process_index=0,
         num_processes=1,
         studies=memory_studies,
+        similarity=RELEASED,
         **data,
     ):
         return BatchSource(
@@ -38,6 +41,7 @@ def make_source(memory_studies, memory_table):
             tokenizer,
             replace(DATA, **data),
             augmentation,
+            similarity,
             seed=seed,
             token_budget=token_budget,
             process_index=process_index,
@@ -94,7 +98,7 @@ def test_flip_exchanges_sides_in_image_and_text_together(make_source):
         assert swapped == swap_laterality(text), study_id
         assert swap_laterality(swapped) == text, study_id
         lateral += swapped != text
-        images = [source._images([drawn])["pixel_values"] for source, drawn in ((plain, before), (mirrored, after))]
+        images = [source.images([drawn])["pixel_values"] for source, drawn in ((plain, before), (mirrored, after))]
         assert torch.equal(images[1], images[0].flip(2))
         assert not torch.equal(images[0], images[1])
     assert lateral > 20
@@ -150,7 +154,7 @@ def test_patch_mask_holds_the_head_or_a_subset_of_it(make_source, memory_table):
     again = make_source(series_per_study=2, token_budget=25)
     assert torch.equal(again.batch(0)["inputs"]["patch_mask"], inputs["patch_mask"])
     study = next(iter(budgeted.studies.values()))
-    epochs = [budgeted._images([budgeted._draw(study, None, epoch)])["patch_mask"] for epoch in (0, 1)]
+    epochs = [budgeted.images([budgeted._draw(study, None, epoch)])["patch_mask"] for epoch in (0, 1)]
     assert not torch.equal(*epochs)
 
 

@@ -165,7 +165,7 @@ def test_series_embeddings_are_those_of_the_whole_model(checkpoint, studies):
     dataset = load_studies(studies)["test"].select(range(3))
     gallery = build_gallery(iter_studies(dataset))
     source = NiftiSeries(dataset, processor.image_processor)
-    got = embed_series(model, source, gallery, batch_size=4, progress=False)
+    got = embed_series(model, source, gallery.images, batch_size=4, progress=False)
     assert got.kept.all()
     row = next(iter_studies(dataset))
     inputs = processor(
@@ -174,7 +174,7 @@ def test_series_embeddings_are_those_of_the_whole_model(checkpoint, studies):
     with torch.inference_mode():
         expected = model(**inputs).series_embeds[0].numpy()
     assert got.embeds[:2] == pytest.approx(expected, abs=2e-2), "8-bit rounding"
-    alone = embed_series(model, source, gallery, batch_size=1, progress=False)
+    alone = embed_series(model, source, gallery.images, batch_size=1, progress=False)
     assert alone.embeds == pytest.approx(got.embeds, abs=1e-5)
 
 

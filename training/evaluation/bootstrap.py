@@ -71,6 +71,29 @@ class PatientBootstrap:
         ]
         return np.concatenate(parts)
 
+    def areas(self, scores: FloatArray, positive: npt.NDArray[np.bool_], rows: npt.NDArray[np.integer]) -> FloatArray:
+        """Area under the ROC curve in each replicate: the share of (positive, negative) pairs in the right order.
+
+        Args:
+            scores: (R,) of all rows; ties count one half.
+            positive: (R,) of all rows.
+            rows: Indices of the rows that this metric is about.
+
+        Returns:
+            (num_samples,); NaN where a replicate drew rows of one kind only.
+        """
+        order = rows[np.argsort(scores[rows], kind="stable")]
+        counts = self.counts[:, self.patient_of_row[order]].astype(np.float64)  # (num_samples, rows)
+        is_positive = positive[order]
+        _, group = np.unique(scores[order], return_inverse=True)  # rows of one score share a group, ascending
+        starts = np.flatnonzero(np.diff(group, prepend=-1))
+        wins = np.add.reduceat(counts * is_positive, starts, axis=1)
+        losses = np.add.reduceat(counts * ~is_positive, starts, axis=1)
+        below = losses.cumsum(axis=1) - losses
+        pairs = (wins.sum(axis=1) * losses.sum(axis=1)).astype(np.float64)
+        won = (wins * (below + losses / 2)).sum(axis=1)
+        return np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
 
 def weighted_median(values: FloatArray, weights: FloatArray) -> float:
     """Median of values that count `weights` times; the mean of the two middle values where the half is hit exactly."""

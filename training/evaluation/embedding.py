@@ -1,11 +1,11 @@
-"""Embeddings of a gallery's series and texts by a checkpoint.
+"""Embeddings of series and texts by a checkpoint.
 
 A series is embedded alone, as a study of one series, on the box of its whole study: the same voxels whether they come
 from the volumes table or from the NIfTI files.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,8 +18,6 @@ from tqdm import tqdm
 from selip.processing.image_processing_selip import SeriesInput
 from selip.processing.intensity_selip import dequantise, quantise
 from selip.processing.nifti_selip import VolumeError
-
-from .gallery import RetrievalGallery
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,20 @@ class BoxedSeries:
     sequence_id: int
     affine: npt.NDArray[np.float64]
     patch_mask: npt.NDArray[np.bool_]
+
+
+class NamedSeries(Protocol):
+    """Anything that names a series of a study."""
+
+    @property
+    def study_id(self) -> str:
+        """The study."""
+        ...
+
+    @property
+    def series_id(self) -> str:
+        """The series, unique within its study."""
+        ...
 
 
 class SeriesSource(Protocol):
@@ -121,7 +133,7 @@ class SeriesEmbeddings:
 
     Attributes:
         embeds: (K, E) float32.
-        kept: (N,) which series of the gallery these are, in order.
+        kept: (N,) which of the series asked for these are, in order.
         reasons: Number of the others by reason.
     """
 
@@ -130,16 +142,69 @@ class SeriesEmbeddings:
     reasons: dict[str, int]
 
 
+class Embedder(Protocol):
+    """What maps series and texts into one space: a checkpoint, or a reference that it is compared with."""
+
+    def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
+        """Embeddings of the series that could be had, each embedded alone."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(M, E) embeddings of texts."""
+        ...
+
+
+@dataclass(frozen=True)
+class CheckpointEmbedder:
+    """A checkpoint as an `Embedder`.
+
+    Attributes:
+        model: `SelipModel` in evaluation mode; decides the device.
+        processor: Its own.
+        batch_size: Series at once; four times as many texts.
+    """
+
+    model: Any
+    processor: Any
+    batch_size: int
+
+    def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
+        """See `Embedder`."""
+        return embed_series(self.model, source, names, batch_size=self.batch_size)
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """See `Embedder`."""
+        return embed_texts(self.model, self.processor, texts, batch_size=4 * self.batch_size)
+
+
 @torch.inference_mode()
 def embed_series(
-    model: Any, source: SeriesSource, gallery: RetrievalGallery, *, batch_size: int, progress: bool = True
+    model: Any, source: SeriesSource, names: Sequence[NamedSeries], *, batch_size: int, progress: bool = True
 ) -> SeriesEmbeddings:
-    """Embed every series of a gallery, each alone.
+    """Embed series by a model, each alone: `embed_with` of `model.get_image_features`.
 
     Args:
         model: `SelipModel` in evaluation mode; decides the device.
+    """
+    return embed_with(
+        lambda series: _image_features(model, series), source, names, batch_size=batch_size, progress=progress
+    )
+
+
+def embed_with(
+    embed: Callable[[Sequence[BoxedSeries]], npt.NDArray[np.float32]],
+    source: SeriesSource,
+    names: Sequence[NamedSeries],
+    *,
+    batch_size: int,
+    progress: bool = True,
+) -> SeriesEmbeddings:
+    """Embed series by a function of boxed series.
+
+    Args:
+        embed: (n, E) embeddings of n series.
         source: Where the volumes come from.
-        gallery: Names the series.
+        names: The series; those of one study side by side.
         batch_size: Series at once.
         progress: Show a progress bar on a terminal.
 
@@ -147,22 +212,22 @@ def embed_series(
         ValueError: Not one series could be had.
     """
     embeds: list[npt.NDArray[np.float32]] = []
-    kept = np.zeros(len(gallery.images), dtype=bool)
+    kept = np.zeros(len(names), dtype=bool)
     reasons: Counter[str] = Counter()
     waiting: list[BoxedSeries] = []
-    bar = tqdm(total=len(gallery.images), desc="series", unit="volume", disable=None if progress else True)
-    for image, series in _boxed(source, gallery):
+    bar = tqdm(total=len(names), desc="series", unit="volume", disable=None if progress else True)
+    for index, series in _boxed(source, names):
         bar.update()
         if isinstance(series, str):
             reasons[series] += 1
             continue
-        kept[image] = True
+        kept[index] = True
         waiting.append(series)
         if len(waiting) == batch_size:
-            embeds.append(_image_features(model, waiting))
+            embeds.append(embed(waiting))
             waiting = []
     if waiting:
-        embeds.append(_image_features(model, waiting))
+        embeds.append(embed(waiting))
     bar.close()
     if not embeds:
         raise ValueError(f"expected at least one usable series, got none ({dict(reasons)})")
@@ -192,14 +257,14 @@ def embed_texts(model: Any, processor: Any, texts: Sequence[str], *, batch_size:
     return np.concatenate(embeds)
 
 
-def _boxed(source: SeriesSource, gallery: RetrievalGallery) -> Iterator[tuple[int, BoxedSeries | str]]:
-    """Index and series (or why it is missing) in gallery order, one study at a time."""
+def _boxed(source: SeriesSource, names: Sequence[NamedSeries]) -> Iterator[tuple[int, BoxedSeries | str]]:
+    """Index and series (or why it is missing) in the order of the names, one study at a time."""
     start = 0
-    while start < len(gallery.images):
-        study_id, stop = gallery.images[start].study_id, start
-        while stop < len(gallery.images) and gallery.images[stop].study_id == study_id:
+    while start < len(names):
+        study_id, stop = names[start].study_id, start
+        while stop < len(names) and names[stop].study_id == study_id:
             stop += 1
-        series_ids = [image.series_id for image in gallery.images[start:stop]]
+        series_ids = [image.series_id for image in names[start:stop]]
         found = source.study(study_id, series_ids)
         for offset, series_id in enumerate(series_ids):
             yield start + offset, found[series_id]

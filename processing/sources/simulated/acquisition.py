@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import fft, ndimage
 
-from .anatomy import GRID_SPACING_MM, TISSUES, Head, rotation
+from .anatomy import GRID_SPACING_MM, Head, rotation
 from .contrast import SEQUENCES, Timing, draw_timing, head_signals, signal
 from .lesions import Lesion
 from .streams import Purpose, generator
@@ -113,8 +113,8 @@ def acquire(head: Head, lesions: list[Lesion], sequence: str, seed: int, patient
         volume = _adc_volume(head, lesions, timing, slab, own)
     else:
         volume = _magnitude_volume(head, lesions, timing, slab, own, is_echo_planar=sequence == "DWI")
-    data, affine = _store(volume, slab.affine, axis_codes)
-    return Series(sequence, data, affine, _sidecar(sequence, timing, slab))
+    data, affine = store(volume, slab.affine, axis_codes)
+    return Series(sequence, data, affine, sidecar(sequence, timing, slab))
 
 
 def _slab(head: Head, sequence: str, rng: np.random.Generator) -> Slab:
@@ -129,6 +129,31 @@ def _slab(head: Head, sequence: str, rng: np.random.Generator) -> Slab:
     axes = (0, 1, 2)
     if is_other_plane and sequence in OTHER_PLANES:
         axes, shape = OTHER_PLANES[sequence]
+    return slab_at(head, tilt, axes, shape, in_plane_mm, thickness_mm, shift_mm, above_mm)
+
+
+def slab_at(
+    head: Head,
+    tilt: np.ndarray,
+    axes: tuple[int, int, int],
+    shape: tuple[int, int, int],
+    in_plane_mm: float,
+    thickness_mm: float,
+    shift_mm: np.ndarray,
+    above_mm: float,
+) -> Slab:
+    """Place a stack of slices over a head.
+
+    Args:
+        head: the head.
+        tilt: rotation of the stack, (3, 3).
+        axes: scanner axes (0 x, 1 y, 2 z) of the array axes (in-plane, in-plane, slice).
+        shape: voxels along these axes.
+        in_plane_mm: voxel size within a slice.
+        thickness_mm: slice thickness and distance.
+        shift_mm: shift from the middle of the head's grid along scanner x and y, (2,).
+        above_mm: how far the stack begins above the vertex.
+    """
     affine = np.eye(4)
     affine[:3, :3] = tilt @ np.eye(3)[:, axes] * np.array([in_plane_mm, in_plane_mm, thickness_mm])
     vertical = axes.index(2)
@@ -139,11 +164,11 @@ def _slab(head: Head, sequence: str, rng: np.random.Generator) -> Slab:
     return Slab(shape, affine, axes[2], float(thickness_mm))
 
 
-def _signal_volume(head: Head, lesions: list[Lesion], timing: Timing) -> np.ndarray:
+def signal_volume(head: Head, lesions: list[Lesion], timing: Timing) -> np.ndarray:
     """Noise-free signal of head and lesions on the 2 mm grid: fraction-weighted sum over tissues."""
     values = head_signals(timing)
     inside = np.zeros(len(head.voxels), dtype=np.float32)
-    for fraction, name in zip(head.tissues, TISSUES, strict=True):
+    for fraction, name in zip(head.tissues, head.names, strict=True):
         inside += fraction * np.float32(values[name])
     volume = head.volume(inside)
     for lesion in lesions:
@@ -154,7 +179,7 @@ def _signal_volume(head: Head, lesions: list[Lesion], timing: Timing) -> np.ndar
     return volume
 
 
-def _slices(volume: np.ndarray, head: Head, slab: Slab) -> np.ndarray:
+def slices(volume: np.ndarray, head: Head, slab: Slab) -> np.ndarray:
     """Average over the slice thickness along the nearest axis, then sample at the voxels of the slab (air outside)."""
     width = slab.thickness_mm / GRID_SPACING_MM
     blurred = ndimage.uniform_filter1d(volume, size=max(round(width), 1), axis=slab.slice_axis, mode="constant")
@@ -168,13 +193,26 @@ def _magnitude_volume(
     head: Head, lesions: list[Lesion], timing: Timing, slab: Slab, rng: np.random.Generator, *, is_echo_planar: bool
 ) -> np.ndarray:
     """Scan with limited k-space, coil shading, Rician noise and arbitrary gain; int16."""
-    volume = _slices(_signal_volume(head, lesions, timing), head, slab)
-    volume = _limit_k_space(volume, rng.uniform(0.62, 0.75) if is_echo_planar else rng.uniform(0.75, 0.98))
+    volume = slices(signal_volume(head, lesions, timing), head, slab)
+    volume = limit_k_space(volume, rng.uniform(0.62, 0.75) if is_echo_planar else rng.uniform(0.75, 0.98))
     brain_level = 0.5 * sum(head_signals(timing)[name] for name in ("white matter", "grey matter"))
-    volume *= _bias(slab.shape, rng) / np.float32(brain_level)
-    noise = np.float32(1.0 / (rng.uniform(14.0, 22.0) if is_echo_planar else rng.uniform(22.0, 45.0)))
-    real = volume + noise * rng.standard_normal(slab.shape, dtype=np.float32)
-    imaginary = noise * rng.standard_normal(slab.shape, dtype=np.float32)
+    volume *= shading(slab.shape, rng) / np.float32(brain_level)
+    noise = 1.0 / (rng.uniform(14.0, 22.0) if is_echo_planar else rng.uniform(22.0, 45.0))
+    return detect(volume, noise, rng)
+
+
+def detect(volume: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+    """Magnitude image: Rician noise and an arbitrary gain; int16.
+
+    Args:
+        volume: signal relative to the brain's.
+        noise: standard deviation of the noise relative to the brain's signal.
+        rng: generator of the scan.
+    """
+    noise = np.float32(noise)
+    shape = volume.shape
+    real = volume + noise * rng.standard_normal(shape, dtype=np.float32)
+    imaginary = noise * rng.standard_normal(shape, dtype=np.float32)
     gain = np.float32(np.exp(rng.uniform(np.log(120.0), np.log(1500.0))))
     return np.clip(np.rint(gain * np.sqrt(real * real + imaginary * imaginary)), 0, 32767).astype(np.int16)
 
@@ -182,19 +220,34 @@ def _magnitude_volume(
 def _adc_volume(head: Head, lesions: list[Lesion], timing: Timing, slab: Slab, rng: np.random.Generator) -> np.ndarray:
     """ADC = log(S(0) / S(b)) / b of the signals mixed in each voxel, 0 where the scan has too little signal; int16."""
     unweighted = replace(timing, b_value=0.0)
-    plain = _slices(_signal_volume(head, lesions, unweighted), head, slab)
-    weighted = _slices(_signal_volume(head, lesions, timing), head, slab)
+    plain = slices(signal_volume(head, lesions, unweighted), head, slab)
+    weighted = slices(signal_volume(head, lesions, timing), head, slab)
     kept = rng.uniform(0.62, 0.75)
-    plain, weighted = _limit_k_space(plain, kept), _limit_k_space(weighted, kept)
+    plain, weighted = limit_k_space(plain, kept), limit_k_space(weighted, kept)
     threshold = 0.12 * head_signals(unweighted)["white matter"]
+    return adc_map(plain, weighted, timing.b_value, threshold, rng)
+
+
+def adc_map(
+    plain: np.ndarray, weighted: np.ndarray, b_value: float, threshold: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Map of log(S(0) / S(b)) / b in 10^-6 mm^2/s, 0 where there is too little signal; int16.
+
+    Args:
+        plain: image without diffusion weighting.
+        weighted: image with it.
+        b_value: the weighting in s/mm^2.
+        threshold: least signal of the plain image.
+        rng: generator of the map's noise.
+    """
     is_measured = plain > threshold
     ratio = np.maximum(plain, threshold) / np.maximum(weighted, 1e-3)
-    adc = np.log(np.maximum(ratio, 1.0)) / timing.b_value * 1e6
-    adc += ADC_NOISE * rng.standard_normal(slab.shape, dtype=np.float32)
+    adc = np.log(np.maximum(ratio, 1.0)) / b_value * 1e6
+    adc += ADC_NOISE * rng.standard_normal(plain.shape, dtype=np.float32)
     return np.where(is_measured, np.clip(np.rint(adc), 1, 4000), 0).astype(np.int16)
 
 
-def _limit_k_space(volume: np.ndarray, kept: float) -> np.ndarray:
+def limit_k_space(volume: np.ndarray, kept: float) -> np.ndarray:
     """Keep the central part of k-space along the second axis (phase encoding), tapered: blur with slight ringing."""
     spectrum = fft.rfft(volume, axis=1)
     frequency = np.linspace(0.0, 1.0, spectrum.shape[1])
@@ -202,13 +255,13 @@ def _limit_k_space(volume: np.ndarray, kept: float) -> np.ndarray:
     return fft.irfft(spectrum * window[None, :, None], n=volume.shape[1], axis=1)
 
 
-def _bias(shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
-    """Smooth positive shading of the receive coil, about 10 % around 1: exp of a random quadratic."""
+def shading(shape: tuple[int, int, int], rng: np.random.Generator, strength: float = 0.08) -> np.ndarray:
+    """Smooth positive shading of the receive coil, by about `strength` around 1: exp of a random quadratic."""
     x, y, z = (
         np.linspace(-1.0, 1.0, n, dtype=np.float32).reshape([-1 if i == j else 1 for j in range(3)])
         for i, n in enumerate(shape)
     )
-    a = rng.normal(0.0, 0.08, size=9).astype(np.float32)
+    a = rng.normal(0.0, strength, size=9).astype(np.float32)
     linear = a[0] * x + a[1] * y + a[2] * z
     return np.exp(linear + a[3] * x * x + a[4] * y * y + a[5] * z * z + a[6] * x * y + a[7] * y * z + a[8] * x * z)
 
@@ -224,7 +277,7 @@ def _orientation(slab: Slab, rng: np.random.Generator) -> str:
     return "".join(("RAS"[axis], "LPI"[axis])[int(flips[axis])] for axis in order)
 
 
-def _store(volume: np.ndarray, affine: np.ndarray, axis_codes: str) -> tuple[np.ndarray, np.ndarray]:
+def store(volume: np.ndarray, affine: np.ndarray, axis_codes: str) -> tuple[np.ndarray, np.ndarray]:
     """Reorder and flip the array axes so that they run towards `axis_codes`; the affine follows, no voxel moves."""
     nearest = np.argmax(np.abs(affine[:3, :3]), axis=0)
     moved = np.eye(4)
@@ -243,7 +296,7 @@ def _store(volume: np.ndarray, affine: np.ndarray, axis_codes: str) -> tuple[np.
     return np.ascontiguousarray(stored), affine @ moved
 
 
-def _sidecar(sequence: str, timing: Timing, slab: Slab) -> dict[str, float | int | str]:
+def sidecar(sequence: str, timing: Timing, slab: Slab) -> dict[str, float | int | str]:
     """BIDS sidecar: times in seconds, as the standard asks; the b-value of a trace image under `bValue`."""
     fields: dict[str, float | int | str] = {
         "Modality": "MR",

@@ -5,6 +5,7 @@ is a map from scanner to template, evaluated on a coarse lattice and interpolate
 of scanner space.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -52,11 +53,12 @@ class Head:
     """One patient in one session, on an axis-aligned RAS grid of 2 mm in scanner space.
 
     Args:
-        tissues: float32 (7, n), tissue fractions of the n voxels of the head in the order of `TISSUES`, sum at most 1.
+        tissues: float32 (T, n), tissue fractions of the n voxels of the head in the order of `names`, sum at most 1.
         voxels: int64 (n,), flat indices of these voxels; all others are air.
         template_mm: float32 (3, X, Y, Z), template coordinates of every voxel.
         affine: float64 (4, 4), voxel to scanner mm.
         vertex_mm: highest scanner z of the head.
+        names: the T tissues.
     """
 
     tissues: np.ndarray
@@ -64,6 +66,7 @@ class Head:
     template_mm: np.ndarray
     affine: np.ndarray
     vertex_mm: float
+    names: tuple[str, ...] = TISSUES
 
     def volume(self, values: np.ndarray) -> np.ndarray:
         """Values of the head's voxels, float32 (n,), as a volume (X, Y, Z) with 0 in air."""
@@ -72,8 +75,33 @@ class Head:
         return volume
 
     def tissue(self, name: str) -> np.ndarray:
-        """Fraction of one of `TISSUES` as a volume (X, Y, Z)."""
-        return self.volume(self.tissues[TISSUES.index(name)])
+        """Fraction of one of `names` as a volume (X, Y, Z)."""
+        return self.volume(self.tissues[self.names.index(name)])
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the parts of one patient lie in the scanner, before they have a tissue.
+
+    Args:
+        template_mm: float32 (3, X, Y, Z), template coordinates of every voxel.
+        affine: float64 (4, 4), voxel to scanner mm.
+        voxels: int64 (n,), flat indices of the voxels of the head.
+        to_skull: float32 (n,), their distance to the intracranial space in mm, negative inside.
+        to_skin: float32 (n,), their distance to the surface in mm, negative inside.
+        vertex_mm: highest scanner z of the head.
+    """
+
+    template_mm: np.ndarray
+    affine: np.ndarray
+    voxels: np.ndarray
+    to_skull: np.ndarray
+    to_skin: np.ndarray
+    vertex_mm: float
+
+
+BrainModel = Callable[[Template, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+"""White and grey matter fraction (n,) at template coordinates (3, n)."""
 
 
 @lru_cache(maxsize=1)
@@ -157,7 +185,22 @@ def deform(template: Template, seed: int, patient: int, session: int) -> Head:
         Tissue fractions and template coordinates on the 2 mm grid in scanner space.
     """
     anatomy = generator(seed, Purpose.ANATOMY, patient)
-    pose = generator(seed, Purpose.POSE, patient, session)
+    placement = place(template, anatomy, generator(seed, Purpose.POSE, patient, session))
+    tissues = tissue_fractions(template, placement, anatomy, average_brain)
+    return Head(tissues, placement.voxels, placement.template_mm, placement.affine, placement.vertex_mm)
+
+
+def place(template: Template, anatomy: np.random.Generator, pose: np.random.Generator) -> Placement:
+    """Draw a patient's deformation of the template and position in the scanner.
+
+    Args:
+        template: from `load_template`.
+        anatomy: generator of the patient.
+        pose: generator of the session.
+
+    Returns:
+        Template coordinates on the 2 mm grid in scanner space, and the voxels of the head.
+    """
     controls = anatomy.normal(0.0, CONTROL_SD_MM, size=(3, 8, 9, 8)).astype(np.float32)
     scale = anatomy.normal(0.94, 0.025) * np.exp(anatomy.normal(0.0, 0.02, size=3))
     turn = rotation(np.deg2rad(pose.normal(0.0, (3.5, 3.0, 4.0))))
@@ -169,15 +212,14 @@ def deform(template: Template, seed: int, patient: int, session: int) -> Head:
     canonical = np.stack([sum(turn[j, i] * points[j] for j in range(3)) / scale[i] for i in range(3)])
     canonical += np.array(CENTRE_MM)[:, None, None, None]
     mapped = (canonical + _displacement(controls, canonical)).astype(np.float32)
-    template_mm = _upsample(mapped, GRID_SHAPE, LATTICE_STEP)
+    template_mm = upsample(mapped, GRID_SHAPE, LATTICE_STEP)
     affine = np.diag([GRID_SPACING_MM] * 3 + [1.0])
     affine[:3, 3] = origin_mm
     to_skull, to_skin = _distances(template, template_mm)
     voxels = np.flatnonzero(to_skin < 0.5 * GRID_SPACING_MM)
-    sample = template_mm.reshape(3, -1)[:, voxels]
-    tissues = _tissue_fractions(template, sample, to_skull[voxels], to_skin[voxels], anatomy)
     highest = int(np.max(voxels % GRID_SHAPE[2]))
-    return Head(tissues, voxels, template_mm, affine, float(origin_mm[2] + GRID_SPACING_MM * highest))
+    vertex_mm = float(origin_mm[2] + GRID_SPACING_MM * highest)
+    return Placement(template_mm, affine, voxels, to_skull[voxels], to_skin[voxels], vertex_mm)
 
 
 def rotation(angles: np.ndarray) -> np.ndarray:
@@ -205,7 +247,7 @@ def _displacement(controls: np.ndarray, canonical: np.ndarray) -> np.ndarray:
     )
 
 
-def _upsample(lattice: np.ndarray, shape: tuple[int, int, int], step: int) -> np.ndarray:
+def upsample(lattice: np.ndarray, shape: tuple[int, int, int], step: int) -> np.ndarray:
     """Linear interpolation from every step-th voxel (C, x, y, z) to all (C, X, Y, Z); the same on any machine."""
     volume = lattice
     for axis, size in enumerate(shape, start=1):
@@ -217,8 +259,8 @@ def _upsample(lattice: np.ndarray, shape: tuple[int, int, int], step: int) -> np
     return volume
 
 
-def _sample(channel: np.ndarray, template: Template, template_mm: np.ndarray) -> np.ndarray:
-    """One channel of the template at template coordinates (3, ...), linearly interpolated."""
+def sample(channel: np.ndarray, template: Template, template_mm: np.ndarray) -> np.ndarray:
+    """A volume (X, Y, Z) on the grid of the template at template coordinates (3, ...), linearly interpolated."""
     index = [(template_mm[i] - template.origin_mm[i]) / GRID_SPACING_MM for i in range(3)]
     return ndimage.map_coordinates(channel, index, order=1, mode="nearest")
 
@@ -226,40 +268,44 @@ def _sample(channel: np.ndarray, template: Template, template_mm: np.ndarray) ->
 def _distances(template: Template, template_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance in mm to skull and skin of every voxel, flat; sampled at every other voxel, as both are smooth."""
     coarse = template_mm[:, ::2, ::2, ::2]
-    sampled = np.stack([_sample(template.channels[i], template, coarse) for i in (2, 3)])
-    to_skull, to_skin = _upsample(sampled, GRID_SHAPE, 2)
+    sampled = np.stack([sample(template.channels[i], template, coarse) for i in (2, 3)])
+    to_skull, to_skin = upsample(sampled, GRID_SHAPE, 2)
     return to_skull.reshape(-1), to_skin.reshape(-1)
 
 
-def _tissue_fractions(
-    template: Template, template_mm: np.ndarray, to_skull: np.ndarray, to_skin: np.ndarray, rng: np.random.Generator
+def tissue_fractions(
+    template: Template, placement: Placement, rng: np.random.Generator, brain: BrainModel
 ) -> np.ndarray:
-    """Tissue fractions (7, n) of n voxels: brain from the maps, skull and scalp of the patient's own thickness.
+    """Tissue fractions of the voxels of a head: brain by a model, skull and scalp of the patient's own thickness.
 
     Args:
         template: the template.
-        template_mm: template coordinates of the voxels, (3, n).
-        to_skull: distance to the intracranial space, (n,) mm, negative inside.
-        to_skin: distance to the surface, (n,) mm, negative inside.
+        placement: where the parts of the head lie.
         rng: generator of the patient.
+        brain: white and grey matter inside the skull.
+
+    Returns:
+        Float32 (7, n), in the order of `TISSUES`.
     """
+    to_skull, to_skin = placement.to_skull, placement.to_skin
+    template_mm = placement.template_mm.reshape(3, -1)[:, placement.voxels]
     csf_gap_mm, fat_mm = rng.uniform(-0.5, 1.5), rng.uniform(3.0, 5.0)
     bone_mm, marrow_mm = rng.uniform(5.5, 7.5), rng.uniform(2.0, 3.0)
     fractions = np.zeros((len(TISSUES), template_mm.shape[1]), dtype=np.float32)
     depth = to_skull - np.float32(csf_gap_mm)
-    inside_skull, inside_skin = _soft(-depth), _soft(-to_skin)
+    inside_skull, inside_skin = soft(-depth), soft(-to_skin)
     in_brain = np.flatnonzero(to_skull < 2.0)
-    white, grey = _brain(template, template_mm[:, in_brain], rng)
+    white, grey = brain(template, template_mm[:, in_brain], rng)
     fractions[0, in_brain] = white * inside_skull[in_brain]
     fractions[1, in_brain] = grey * inside_skull[in_brain]
     fractions[2] = np.maximum(inside_skull - fractions[0] - fractions[1], 0.0)
-    inside_bone = np.maximum(inside_skull, _soft(bone_mm - depth))
+    inside_bone = np.maximum(inside_skull, soft(bone_mm - depth))
     shell = np.maximum(np.minimum(inside_bone, inside_skin) - inside_skull, 0.0)
-    fractions[4] = shell * _soft(0.5 * marrow_mm - np.abs(depth - 0.5 * bone_mm))
+    fractions[4] = shell * soft(0.5 * marrow_mm - np.abs(depth - 0.5 * bone_mm))
     fractions[3] = shell - fractions[4]
     soft_tissue = np.maximum(inside_skin - inside_bone, 0.0)
     # Fat under a millimetre of skin.
-    fractions[5] = soft_tissue * _soft(fat_mm + to_skin) * _soft(-to_skin - 1.0)
+    fractions[5] = soft_tissue * soft(fat_mm + to_skin) * soft(-to_skin - 1.0)
     fractions[6] = soft_tissue - fractions[5]
     below = np.flatnonzero(template_mm[2] < -10.0)
     face = fractions[:, below]
@@ -268,14 +314,16 @@ def _tissue_fractions(
     return fractions
 
 
-def _brain(template: Template, template_mm: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """White and grey matter fractions at template coordinates (3, n).
+def average_brain(
+    template: Template, template_mm: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """White and grey matter fractions (n,) at template coordinates (3, n); a `BrainModel`.
 
     The maps are averages of 152 brains, so borders are blurred: fluid is sharpened against tissue, by patient (width
     of sulci and ventricles), and white against grey matter.
     """
     gain, floor = rng.uniform(1.2, 1.7), rng.uniform(0.05, 0.15)
-    white, grey = (_sample(template.channels[i], template, template_mm) for i in (0, 1))
+    white, grey = (sample(template.channels[i], template, template_mm) for i in (0, 1))
     brain = 1.0 - np.clip((1.0 - white - grey - floor) * gain, 0.0, 1.0)
     ratio = white / np.maximum(white + grey, 1e-3)
     ratio = np.clip((ratio - 0.5) * 1.5 + 0.5, 0.0, 1.0)
@@ -287,16 +335,16 @@ def _add_eyes_and_airway(fractions: np.ndarray, template_mm: np.ndarray) -> None
     muscle = fractions[6]
     for eye in EYES_MM:
         distance = np.sqrt(sum((template_mm[i] - np.float32(eye[i])) ** 2 for i in range(3)))
-        ball = _soft(EYE_RADIUS_MM - distance) * muscle
-        socket = np.maximum(_soft(EYE_RADIUS_MM + 6.0 - distance) * muscle - ball, 0.0)
+        ball = soft(EYE_RADIUS_MM - distance) * muscle
+        socket = np.maximum(soft(EYE_RADIUS_MM + 6.0 - distance) * muscle - ball, 0.0)
         fractions[2] += ball
         fractions[5] += socket
         muscle -= ball + socket
     scaled = [(template_mm[i] - np.float32(AIRWAY_CENTRE_MM[i])) / np.float32(AIRWAY_RADII_MM[i]) for i in range(3)]
     radius = np.sqrt(sum(part * part for part in scaled))
-    muscle *= 1.0 - _soft((1.0 - radius) * 15.0)
+    muscle *= 1.0 - soft((1.0 - radius) * 15.0)
 
 
-def _soft(margin_mm: np.ndarray) -> np.ndarray:
+def soft(margin_mm: np.ndarray) -> np.ndarray:
     """1 where the margin is well positive, 0 where well negative, a ramp one voxel wide between (partial volume)."""
     return np.clip(margin_mm * np.float32(1.0 / GRID_SPACING_MM) + np.float32(0.5), 0.0, 1.0)

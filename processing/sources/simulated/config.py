@@ -3,8 +3,10 @@
 import os
 from dataclasses import dataclass, field
 
-SIMULATOR_VERSION = 2
-"""Raised whenever the same seed would give other voxels or texts; part of the fingerprint that resuming checks."""
+SIMULATOR_VERSIONS = {"simple": 2, "realistic": 1}
+"""Raised whenever the same seed would give other voxels or texts of a form; part of what resuming checks."""
+
+LANGUAGES = {"simple": ("en",), "realistic": ("en", "zh", "mixed")}
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,10 @@ class SimulationConfig:
         studies: number of studies, at least 1. A longer run begins with the studies of a shorter one.
         seed: non-negative seed of all random draws.
         num_proc: worker processes; all cores where it is not given. The result does not depend on it.
-        language: language of the reports; only English, "en", in this form.
+        form: "simple", few findings and clean images (the demo), or "realistic", which has more of everything.
+        language: language of the reports: "en", and in the realistic form also "zh" or "mixed".
+        minimal_pairs: also write a partner of every validation and test study with a focal lesion, which differs in
+            that lesion only (realistic form).
         preview: also write `preview.png`, a contact sheet of some studies with the lesions outlined.
         overwrite: replace an existing folder (and an unfinished run with other settings).
 
@@ -28,7 +33,9 @@ class SimulationConfig:
     studies: int = 100
     seed: int = 0
     num_proc: int | None = None
+    form: str = "simple"
     language: str = "en"
+    minimal_pairs: bool = False
     preview: bool = False
     overwrite: bool = False
 
@@ -41,8 +48,13 @@ class SimulationConfig:
             raise ValueError(f"expected a seed of 0 or more, got seed={self.seed}")
         if self.num_proc is not None and self.num_proc < 1:
             raise ValueError(f"expected at least 1 process, got num_proc={self.num_proc}; omit it to use all cores")
-        if self.language != "en":
-            raise ValueError(f"expected language 'en', got {self.language!r}; simulated reports are English only")
+        if self.form not in SIMULATOR_VERSIONS:
+            raise ValueError(f"expected a form of {', '.join(SIMULATOR_VERSIONS)}, got {self.form!r}")
+        if self.language not in LANGUAGES[self.form]:
+            allowed = ", ".join(LANGUAGES[self.form])
+            raise ValueError(f"expected language {allowed} in the {self.form} form, got {self.language!r}")
+        if self.minimal_pairs and self.form != "realistic":
+            raise ValueError("expected form 'realistic' with minimal_pairs; the simple form has no pairs")
 
     @property
     def workers(self) -> int:
@@ -51,12 +63,15 @@ class SimulationConfig:
 
     def content(self) -> dict[str, int | str]:
         """The settings that decide what the files hold; a run is resumed only where they agree."""
-        return {
-            "simulator_version": SIMULATOR_VERSION,
+        content: dict[str, int | str] = {
+            "simulator_version": SIMULATOR_VERSIONS[self.form],
             "studies": self.studies,
             "seed": self.seed,
             "language": self.language,
         }
+        if self.form != "simple":
+            content |= {"form": self.form, "minimal_pairs": self.minimal_pairs}
+        return content
 
 
 @dataclass(frozen=True)

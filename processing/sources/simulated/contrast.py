@@ -9,6 +9,10 @@ Numbers are for 3 T. Sources, by tissue (mean values, rounded):
 - fat, marrow: de Bazelaire et al., Radiology 2004;230:652-659; the longer apparent T2 of fat in fast spin echo:
   Henkelman et al., J Magn Reson Imaging 1994;4:533-540. Muscle: Stanisz et al., Magn Reson Med 2005;54:507-512.
 - cortical bone: T2 under 1 ms, no signal in any of these sequences.
+- blood, plexus, iron-rich nuclei and mucosa, for the realistic form only. Blood T1 and venous T2: Lu et al., Magn
+  Reson Med 2004;52:679-682 and 2012;67:42-49; the short T2 of arteries stands for their flow void. Dephasing of veins
+  is ours, high enough to be dark on SWI; that of the pallidum: Langkammer et al., Radiology 2010;257:455-462. Uptake
+  is ours.
 """
 
 from dataclasses import dataclass
@@ -28,12 +32,16 @@ class Tissue:
         t2_ms: transverse relaxation time.
         density: proton density relative to water, 0 to 1.
         adc: apparent diffusion coefficient in 10^-6 mm^2/s.
+        dephasing: decay rate that a gradient echo sees on top of 1 / T2, in 1/s at 3 T.
+        uptake: concentration of contrast agent after injection, in mmol/l.
     """
 
     t1_ms: float
     t2_ms: float
     density: float
     adc: float
+    dephasing: float = 0.0
+    uptake: float = 0.0
 
 
 TISSUE_PROPERTIES: dict[str, Tissue] = {
@@ -43,7 +51,12 @@ TISSUE_PROPERTIES: dict[str, Tissue] = {
     "bone": Tissue(1000.0, 0.5, 0.20, 200.0),
     "marrow": Tissue(580.0, 60.0, 0.60, 300.0),
     "fat": Tissue(380.0, 100.0, 0.90, 100.0),
-    "muscle": Tissue(1410.0, 45.0, 0.75, 1300.0),
+    "muscle": Tissue(1410.0, 45.0, 0.75, 1300.0, uptake=0.15),
+    "vein": Tissue(1600.0, 30.0, 0.80, 2500.0, dephasing=90.0, uptake=2.5),
+    "artery": Tissue(1600.0, 7.0, 0.80, 2500.0, uptake=2.5),
+    "choroid plexus": Tissue(1600.0, 180.0, 0.90, 1900.0, uptake=1.5),
+    "iron-rich grey matter": Tissue(1000.0, 62.0, 0.75, 750.0, dephasing=25.0),
+    "mucosa": Tissue(1800.0, 140.0, 0.85, 1700.0, uptake=1.2),
 }
 
 FAT_SUPPRESSION = 0.08
@@ -52,16 +65,37 @@ FAT_SUPPRESSION = 0.08
 B_VALUE = 1000.0
 """Diffusion weighting of DWI in s/mm^2."""
 
+FLUID_T1_MS = 3000.0
+"""T1 above which a tissue counts as fluid."""
+
+RELAXIVITY = 4.5
+"""Longitudinal relaxivity of gadolinium chelates in blood at 37 degrees, l/(mmol s): 3.6 to 5 at 1.5 and 3 T for most
+(Rohrer et al., Invest Radiol 2005;40:715-724)."""
+
 
 @dataclass(frozen=True)
 class Timing:
-    """Timing of one scan. `ti_ms` is None where there is no inversion pulse; `b_value` in s/mm^2."""
+    """Timing of one scan.
+
+    Args:
+        tr_ms: repetition time.
+        te_ms: echo time.
+        ti_ms: inversion time, None where there is no inversion pulse.
+        b_value: diffusion weighting in s/mm^2.
+        is_fat_suppressed: fat and marrow give hardly any signal.
+        flip_deg: flip angle of a spoiled gradient echo, None for a spin echo.
+        is_enhanced: contrast agent has been given.
+        field_t: field strength in tesla.
+    """
 
     tr_ms: float
     te_ms: float
     ti_ms: float | None = None
     b_value: float = 0.0
     is_fat_suppressed: bool = False
+    flip_deg: float | None = None
+    is_enhanced: bool = False
+    field_t: float = 3.0
 
 
 def draw_timing(sequence: str, rng: np.random.Generator) -> Timing:
@@ -89,8 +123,10 @@ def draw_timing(sequence: str, rng: np.random.Generator) -> Timing:
 
 
 def signal(tissue: Tissue, timing: Timing) -> float:
-    """Spin-echo signal of a tissue: PD (1 - 2 exp(-TI/T1) + exp(-TR/T1)) exp(-TE/T2) exp(-b ADC), the first bracket
-    without inversion being 1 - exp(-TR/T1) (Bernstein, King and Zhou, Handbook of MRI Pulse Sequences, 2004).
+    """Signal of a tissue (Bernstein, King and Zhou, Handbook of MRI Pulse Sequences, 2004).
+
+    Spin echo: PD (1 - 2 exp(-TI/T1) + exp(-TR/T1)) exp(-TE/T2) exp(-b ADC), the first bracket without inversion being
+    1 - exp(-TR/T1). Spoiled gradient echo: PD sin(a) (1 - exp(-TR/T1)) / (1 - cos(a) exp(-TR/T1)) exp(-TE R2*).
 
     Args:
         tissue: the tissue.
@@ -99,11 +135,31 @@ def signal(tissue: Tissue, timing: Timing) -> float:
     Returns:
         Magnitude relative to the equilibrium signal of water, 0 to 1.
     """
-    recovery = 1.0 - np.exp(-timing.tr_ms / tissue.t1_ms)
+    t1_ms = _t1_ms(tissue, timing)
+    recovery = 1.0 - np.exp(-timing.tr_ms / t1_ms)
+    if timing.flip_deg is not None:
+        flip = np.deg2rad(timing.flip_deg)
+        recovery *= np.sin(flip) / (1.0 - np.cos(flip) * np.exp(-timing.tr_ms / t1_ms))
+        dephasing = tissue.dephasing * timing.field_t / 3.0  # it grows with the field
+        return float(tissue.density * recovery * np.exp(-timing.te_ms * (1.0 / tissue.t2_ms + 1e-3 * dephasing)))
     if timing.ti_ms is not None:
-        recovery = 1.0 - 2.0 * np.exp(-timing.ti_ms / tissue.t1_ms) + np.exp(-timing.tr_ms / tissue.t1_ms)
+        recovery = 1.0 - 2.0 * np.exp(-timing.ti_ms / t1_ms) + np.exp(-timing.tr_ms / t1_ms)
     decay = np.exp(-timing.te_ms / tissue.t2_ms - timing.b_value * 1e-6 * tissue.adc)
     return float(abs(tissue.density * recovery * decay))
+
+
+def _t1_ms(tissue: Tissue, timing: Timing) -> float:
+    """T1 at the field of the scan, and shortened by contrast agent where that was given.
+
+    Field: T1 of tissue grows about with its cube root (Bottomley et al., Med Phys 1984;11:425-448), that of fluid does
+    not. Agent: 1/T1 grows by relaxivity times concentration.
+    """
+    t1_ms = tissue.t1_ms
+    if timing.field_t != 3.0 and t1_ms < FLUID_T1_MS:
+        t1_ms *= (timing.field_t / 3.0) ** (1.0 / 3.0)
+    if timing.is_enhanced and tissue.uptake:
+        t1_ms = 1.0 / (1.0 / t1_ms + 1e-3 * RELAXIVITY * tissue.uptake)
+    return t1_ms
 
 
 def head_signals(timing: Timing) -> dict[str, float]:

@@ -255,6 +255,7 @@ class PlannedFinding:
         side: left, right or bilateral.
         shape: round, oval, irregular or patchy.
         diameter_mm: diameter aimed at; the truth states the size measured on the lesion as made.
+        severity: mild, moderate or severe where the kind has grades, else none.
     """
 
     kind: LesionKind
@@ -262,6 +263,7 @@ class PlannedFinding:
     side: str
     shape: str
     diameter_mm: float
+    severity: str = "none"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ from .findings import PlannedFinding
 from .streams import Purpose, generator
 
 ATTEMPTS = 12
+LEAST_VOXELS = 8
+"""Voxels of 2 mm below which a lesion is lost; half of it where it is meant to be that small."""
+
 LEAST_FILLED = 0.7
 """Least part of the intended volume that must fall into tissue before another place is tried."""
 
@@ -69,21 +72,21 @@ def _attempt(plan: PlannedFinding, head: Head, rng: np.random.Generator) -> tupl
     centres = []
     for sign in sides:
         target = (np.asarray(plan.site.right_mm) + offset) * np.array([sign, 1.0, 1.0])
-        centres += _blob_centres(plan, _nearest_voxel_mm(head, target), rng)
-    box = _box_around(np.array([centre for centre, _ in centres]), float(max(d for _, d in centres)), head)
+        centres += _blob_centres(plan, nearest_voxel_mm(head, target), rng)
+    box = box_around(np.array([centre for centre, _ in centres]), float(max(d for _, d in centres)), head)
     allowed = _allowed(plan, head, box)
-    coordinates = _coordinates(head, box)
+    at_mm = coordinates(head, box)
     depth = np.full(allowed.shape, -np.inf, dtype=np.float32)
     for centre, diameter_mm in centres:
-        depth = np.maximum(depth, _blob_depth_mm(coordinates, centre, diameter_mm, plan.shape, rng))
+        depth = np.maximum(depth, blob_depth_mm(at_mm, centre, diameter_mm, plan.shape, rng))
     parts = _parts(plan, depth, allowed)
     weight = sum(part for _, part in parts)
     mask = (weight > 0.5) & (allowed > 0.5)
     intended = int(np.count_nonzero(depth > 0.0))
     made = int(np.count_nonzero(mask))
-    if made < 8:
+    if made < min(LEAST_VOXELS, max(intended // 2, 2)):
         return 0.0, None
-    size_mm, count = _extent(mask)
+    size_mm, count = extent(mask)
     return made / max(intended, 1), Lesion(plan, box, parts, mask, size_mm, count)
 
 
@@ -100,7 +103,7 @@ def _blob_centres(
     return blobs
 
 
-def _nearest_voxel_mm(head: Head, target: np.ndarray) -> np.ndarray:
+def nearest_voxel_mm(head: Head, target: np.ndarray) -> np.ndarray:
     """Scanner position whose template coordinates are nearest to the target."""
     coarse = head.template_mm[:, ::2, ::2, ::2]
     distance = sum((coarse[i] - np.float32(target[i])) ** 2 for i in range(3))
@@ -109,7 +112,7 @@ def _nearest_voxel_mm(head: Head, target: np.ndarray) -> np.ndarray:
     return head.affine[:3, 3] + GRID_SPACING_MM * index + target - head.template_mm[:, *index]
 
 
-def _box_around(centres: np.ndarray, diameter_mm: float, head: Head) -> tuple[slice, slice, slice]:
+def box_around(centres: np.ndarray, diameter_mm: float, head: Head) -> tuple[slice, slice, slice]:
     """Slices that hold balls of 1.6 times the diameter around the centres."""
     low = (centres.min(axis=0) - 0.8 * diameter_mm - 4.0 - head.affine[:3, 3]) / GRID_SPACING_MM
     high = (centres.max(axis=0) + 0.8 * diameter_mm + 4.0 - head.affine[:3, 3]) / GRID_SPACING_MM
@@ -132,7 +135,7 @@ def _allowed(plan: PlannedFinding, head: Head, box: tuple[slice, slice, slice]) 
     return tissue * np.clip(0.5 * inward_mm, 0.0, 1.0)
 
 
-def _coordinates(head: Head, box: tuple[slice, slice, slice]) -> list[np.ndarray]:
+def coordinates(head: Head, box: tuple[slice, slice, slice]) -> list[np.ndarray]:
     """Scanner coordinates of the box, one broadcastable array per axis."""
     axes = []
     for i in range(3):
@@ -141,8 +144,8 @@ def _coordinates(head: Head, box: tuple[slice, slice, slice]) -> list[np.ndarray
     return axes
 
 
-def _blob_depth_mm(
-    coordinates: list[np.ndarray], centre: np.ndarray, diameter_mm: float, shape: str, rng: np.random.Generator
+def blob_depth_mm(
+    at_mm: list[np.ndarray], centre: np.ndarray, diameter_mm: float, shape: str, rng: np.random.Generator
 ) -> np.ndarray:
     """Approximate depth in a blob in mm (negative outside): a ball, an ellipsoid, or one with a wavy surface."""
     radii = np.full(3, 0.5 * diameter_mm)
@@ -151,7 +154,7 @@ def _blob_depth_mm(
         radii *= np.array([1.0, 0.62, 0.72])
     elif shape == "irregular":
         radii *= rng.uniform(0.7, 1.0, size=3)
-    x, y, z = (coordinates[i] - np.float32(centre[i]) for i in range(3))
+    x, y, z = (at_mm[i] - np.float32(centre[i]) for i in range(3))
     along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
     radius = np.sqrt((along / radii[0]) ** 2 + (across / radii[1]) ** 2 + (z / radii[2]) ** 2)
     if shape == "irregular":
@@ -172,7 +175,7 @@ def _parts(plan: PlannedFinding, depth: np.ndarray, allowed: np.ndarray) -> tupl
     return ((kind.core, core), (kind.rim, whole - np.minimum(core, whole)))
 
 
-def _extent(mask: np.ndarray) -> tuple[float, int]:
+def extent(mask: np.ndarray) -> tuple[float, int]:
     """Longest extent in mm of the largest connected part, and the number of parts of at least 4 voxels."""
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     sizes = np.bincount(labels.ravel())[1:]

@@ -8,26 +8,24 @@ import numpy as np
 from scipy import ndimage
 
 from .contrast import SEQUENCES
+from .layout import FILE_NAMES, TRUTH_FOLDER, study_folder
 
-FILE_SUFFIXES = {
-    "T1w": "anat/{}_T1w",
-    "T2w": "anat/{}_T2w",
-    "FLAIR": "anat/{}_FLAIR",
-    "DWI": "dwi/{}_dwi",
-    "ADC": "dwi/{}_ADC",
-}
 MOST_ROWS = 8
 FIELD_MM = (190.0, 230.0)
 PIXEL_MM = 1.0
 
 
-def write_preview(root: Path, studies: list[str], path: Path) -> None:
+def write_preview(
+    root: Path, studies: list[str], path: Path, sequences: tuple[str, ...] = SEQUENCES, rows: int = MOST_ROWS
+) -> None:
     """Draw the first studies, those with lesions before normal ones.
 
     Args:
         root: root of the simulated data set.
         studies: study ids as `sub-0001_ses-01`.
         path: PNG to write.
+        sequences: one column each.
+        rows: at most this many studies.
 
     Raises:
         ImportError: matplotlib, the extra `plots`, is not installed.
@@ -40,53 +38,49 @@ def write_preview(root: Path, studies: list[str], path: Path) -> None:
             "the preview needs matplotlib, which is not installed; "
             "install the extra `plots`: pip install 'selip[plots]'"
         ) from error
-    chosen = _choose(root, studies)
-    figure = Figure(figsize=(2.1 * len(SEQUENCES), 2.65 * len(chosen)), facecolor="black")
+    chosen = _choose(root, studies, sequences, rows)
+    figure = Figure(figsize=(2.1 * len(sequences), 2.65 * len(chosen)), facecolor="black")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(chosen), len(SEQUENCES), squeeze=False)
+    axes = figure.subplots(len(chosen), len(sequences), squeeze=False)
     for row, study in zip(axes, chosen, strict=True):
-        _draw_study(row, root, study)
+        _draw_study(row, root, study, sequences)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.98, wspace=0.02, hspace=0.12)
     figure.savefig(path, dpi=90, facecolor="black", metadata={"Software": None})
 
 
-def _choose(root: Path, studies: list[str]) -> list[str]:
+def _choose(root: Path, studies: list[str], sequences: tuple[str, ...], most: int) -> list[str]:
     """Studies to show: those with most sequences first, each with a finding not shown yet, and one normal one."""
 
     def missing(study: str) -> int:
-        folder = root / study.replace("_", "/")
-        return sum(not (folder / f"{name.format(study)}.nii.gz").exists() for name in FILE_SUFFIXES.values())
+        folder = study_folder(root, study)
+        return sum(not (folder / f"{FILE_NAMES[name].format(study)}.nii.gz").exists() for name in sequences)
 
     seen: set[str] = set()
     lesioned: list[str] = []
     normal: list[str] = []
     for study in sorted(studies, key=missing):
-        terms = set(json.loads((_truth_folder(root, study) / f"{study}_labels.json").read_text()))
+        terms = set(json.loads((study_folder(root / TRUTH_FOLDER, study) / f"{study}_labels.json").read_text()))
         if not terms:
             normal.append(study)
         elif terms - seen:
             lesioned.append(study)
             seen |= terms
-    rows = lesioned[: MOST_ROWS - 1] + normal[:1]
-    return rows + [study for study in studies if study not in rows][: MOST_ROWS - len(rows)]
+    rows = lesioned[: most - 1] + normal[:1]
+    return rows + [study for study in studies if study not in rows][: most - len(rows)]
 
 
-def _truth_folder(root: Path, study: str) -> Path:
-    return root / "derivatives" / "truth" / study.replace("_", "/")
-
-
-def _draw_study(row: np.ndarray, root: Path, study: str) -> None:
+def _draw_study(row: np.ndarray, root: Path, study: str, sequences: tuple[str, ...]) -> None:
     """One row: the slice in which most of the lesions is seen, at the same scanner position in every sequence."""
-    truth = _truth_folder(root, study)
+    truth = study_folder(root / TRUTH_FOLDER, study)
     labels = nib.Nifti1Image.from_filename(truth / f"{study}_desc-lesions_dseg.nii.gz")
     findings = json.loads((truth / f"{study}_findings.json").read_text())["findings"]
     label_map = np.asarray(labels.dataobj)
     centre_mm, z_mm = _view(label_map, labels.affine)
     outlines = _sample(label_map.astype(np.float32), labels.affine, centre_mm, z_mm, order=0)
-    for axis, sequence in zip(row, SEQUENCES, strict=True):
+    for axis, sequence in zip(row, sequences, strict=True):
         axis.set_axis_off()
         axis.set_title(f"{study} {sequence}" if sequence == "T1w" else sequence, color="white", fontsize=7, pad=2)
-        path = root / study.replace("_", "/") / (FILE_SUFFIXES[sequence].format(study) + ".nii.gz")
+        path = study_folder(root, study) / (FILE_NAMES[sequence].format(study) + ".nii.gz")
         if not path.exists():
             continue
         image = nib.Nifti1Image.from_filename(path)

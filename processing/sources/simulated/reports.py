@@ -104,10 +104,14 @@ class Report:
     Args:
         findings: text of the findings section.
         impression: sentences of the impression.
+        preamble: what stands before the findings, with its line ends.
+        headings: of the two sections.
     """
 
     findings: str
     impression: tuple[str, ...]
+    preamble: str = ""
+    headings: tuple[str, str] = ("FINDINGS:", "IMPRESSION:")
 
     @property
     def text(self) -> str:
@@ -115,7 +119,8 @@ class Report:
         lines = self.impression
         if len(lines) > 1:
             lines = tuple(f"{number}. {line}" for number, line in enumerate(lines, start=1))
-        return f"FINDINGS:\n{self.findings}\n\nIMPRESSION:\n" + "\n".join(lines) + "\n"
+        first, second = self.headings
+        return f"{self.preamble}{first}\n{self.findings}\n\n{second}\n" + "\n".join(lines) + "\n"
 
 
 def write_report(truth: list[Finding], sequences: tuple[str, ...], seed: int, patient: int, session: int) -> Report:
@@ -134,16 +139,16 @@ def write_report(truth: list[Finding], sequences: tuple[str, ...], seed: int, pa
     rng = generator(seed, Purpose.REPORT, patient, session)
     present = {finding.finding for finding in truth}
     statements = [_describe(finding, sequences, rng) for finding in truth]
-    background = [_pick(options, rng) for options in NEGATIVES]
+    background = [pick(options, rng) for options in NEGATIVES]
     background += [
-        _pick(options, rng)
+        pick(options, rng)
         for terms, needed, options in CONDITIONAL_NEGATIVES
         if not present.intersection(terms) and (not needed or needed in sequences)
     ]
     background = [background[i] for i in rng.permutation(len(background))[: int(rng.integers(2, 6))]]
     if not truth:
-        body = [_pick(options, rng) for options in NORMAL_FINDINGS] + background
-        return Report(" ".join(body), (_pick(NORMAL_CONCLUSIONS, rng),))
+        body = [pick(options, rng) for options in NORMAL_FINDINGS] + background
+        return Report(" ".join(body), (pick(NORMAL_CONCLUSIONS, rng),))
     body = [statements[i] for i in rng.permutation(len(statements))]
     split = int(rng.integers(len(background) + 1)) if rng.random() < 0.4 else 0
     conclusions = [_conclude(truth[i], rng) for i in rng.permutation(len(truth))]
@@ -154,7 +159,7 @@ def _describe(finding: Finding, sequences: tuple[str, ...], rng: np.random.Gener
     """One or two sentences on one finding: noun, shape, size, place, and mostly the signals."""
     is_plural = finding.count == "multiple" and finding.finding in PLURALS
     nouns = PLURALS if is_plural else NOUNS
-    noun = _pick(nouns[finding.finding], rng)
+    noun = pick(nouns[finding.finding], rng)
     phrase = _noun_phrase(finding, noun, rng, is_plural=is_plural)
     place = _place(finding, rng)
     verb = "are" if is_plural else "is"
@@ -165,12 +170,12 @@ def _describe(finding: Finding, sequences: tuple[str, ...], rng: np.random.Gener
         sentence = f"There {verb} {phrase} in the {place}{size}"
     elif opening == 1:
         sentence = (
-            f"{_upper(phrase)} {verb} {_pick(('seen', 'identified', 'noted', 'present'), rng)} in the {place}{size}"
+            f"{upper(phrase)} {verb} {pick(('seen', 'identified', 'noted', 'present'), rng)} in the {place}{size}"
         )
     elif opening == 2:
         sentence = f"In the {place} there {verb} {phrase}{size}"
     else:
-        sentence = f"The {place} {_pick(('shows', 'demonstrates', 'contains'), rng)} {phrase}{size}"
+        sentence = f"The {place} {pick(('shows', 'demonstrates', 'contains'), rng)} {phrase}{size}"
     if not spoken:
         return sentence + "."
     style = int(rng.integers(3))
@@ -188,7 +193,7 @@ def _noun_phrase(finding: Finding, noun: str, rng: np.random.Generator, *, is_pl
     if finding.finding == "hemorrhage":
         adjectives.append(finding.acuity)
     if is_plural:
-        adjectives = [_pick(("multiple", "several"), rng), *adjectives]
+        adjectives = [pick(("multiple", "several"), rng), *adjectives]
     words = ", ".join(adjectives[:-1]) + (" " if len(adjectives) > 1 else "") + "".join(adjectives[-1:])
     phrase = f"{words} {noun}".strip()
     if is_plural or noun in MASS_NOUNS:
@@ -204,7 +209,7 @@ def _place(finding: Finding, rng: np.random.Generator) -> str:
         lobes = site.replace(" lobe", " lobes")
         return f"bilateral {plural.get(site, lobes)}"
     if site == "cerebellar hemisphere":
-        return f"{finding.laterality} {_pick(('cerebellum', 'cerebellar hemisphere'), rng)}"
+        return f"{finding.laterality} {pick(('cerebellum', 'cerebellar hemisphere'), rng)}"
     if site.endswith(" lobe") and rng.random() < 0.15:
         return f"{finding.laterality} {site.removesuffix(' lobe')} region"
     return f"{finding.laterality} {site}"
@@ -218,7 +223,7 @@ def _size(finding: Finding, rng: np.random.Generator, *, is_plural: bool) -> str
     text = f"{millimetres / 10:.1f} cm" if millimetres >= 10 and rng.random() < 0.5 else f"{millimetres:.0f} mm"
     if is_plural:
         return f", the largest measuring {text}" if rng.random() < 0.5 else f", up to {text} in size"
-    return _pick((f" measuring {text}", f", {text} in diameter", f", approximately {text} in size"), rng)
+    return pick((f" measuring {text}", f", {text} in diameter", f", approximately {text} in size"), rng)
 
 
 def _signal_phrase(finding: Finding, sequences: tuple[str, ...], rng: np.random.Generator) -> str:
@@ -230,63 +235,63 @@ def _signal_phrase(finding: Finding, sequences: tuple[str, ...], rng: np.random.
     parts = []
     t2, flair = by_sequence.get("T2w"), by_sequence.get("FLAIR")
     if t2 and t2 == flair:
-        parts.append(f"{_pick(('T2/FLAIR {}intense', '{}intense on T2 and FLAIR'), rng).format(t2[0])}")
+        parts.append(f"{pick(('T2/FLAIR {}intense', '{}intense on T2 and FLAIR'), rng).format(t2[0])}")
     else:
         if t2:
             parts.append(
-                _pick(("T2 {}intense", "{}intense on T2-weighted images", "{}intense on T2"), rng).format(t2[0])
+                pick(("T2 {}intense", "{}intense on T2-weighted images", "{}intense on T2"), rng).format(t2[0])
             )
         if flair == ["hypo", "hyper"]:
             parts.append(
-                _pick(("hypointense with a hyperintense rim on FLAIR", "dark on FLAIR with a hyperintense rim"), rng)
+                pick(("hypointense with a hyperintense rim on FLAIR", "dark on FLAIR with a hyperintense rim"), rng)
             )
         elif flair:
-            parts.append(_pick(("FLAIR {}intense", "{}intense on FLAIR"), rng).format(flair[0]))
+            parts.append(pick(("FLAIR {}intense", "{}intense on FLAIR"), rng).format(flair[0]))
     if "T1w" in by_sequence and rng.random() < 0.8:
         parts.append(
-            _pick(("{}intense on T1", "T1 {}intense", "{}intense on T1-weighted images"), rng).format(
+            pick(("{}intense on T1", "T1 {}intense", "{}intense on T1-weighted images"), rng).format(
                 by_sequence["T1w"][0]
             )
         )
     parts = [parts[i] for i in rng.permutation(len(parts))]
-    return _join(parts) + _diffusion(by_sequence, bool(parts), rng)
+    return join(parts) + _diffusion(by_sequence, bool(parts), rng)
 
 
 def _diffusion(by_sequence: dict[str, list[str]], is_continued: bool, rng: np.random.Generator) -> str:
     """Words on DWI and ADC, to follow the other signals."""
     dwi, adc = by_sequence.get("DWI"), by_sequence.get("ADC")
     if dwi == ["hyper"] and adc == ["hypo"]:
-        text = _pick(
+        text = pick(
             ("restricted diffusion and low ADC", "restricted diffusion with corresponding low ADC values"), rng
         )
         return f", with {text}" if is_continued else "hyperintense on DWI with low ADC"
     words = []
     if dwi:
-        words.append(_pick(("{}intense on DWI", "DWI {}intense"), rng).format(dwi[0]))
+        words.append(pick(("{}intense on DWI", "DWI {}intense"), rng).format(dwi[0]))
     if adc and rng.random() < 0.7:
         words.append("associated with " + {"hyper": "increased ADC", "hypo": "decreased ADC"}[adc[0]])
     if not words:
         return ""
-    return (", " if is_continued else "") + _join(words)
+    return (", " if is_continued else "") + join(words)
 
 
 def _conclude(finding: Finding, rng: np.random.Generator) -> str:
     """Sentence of the impression on one finding."""
-    template = _pick(CONCLUSIONS[finding.finding], rng)
+    template = pick(CONCLUSIONS[finding.finding], rng)
     place = _place(finding, rng)
     age = finding.acuity
-    return template.format(place=place, Place=_upper(place), age=age, Age=_upper(age))
+    return template.format(place=place, Place=upper(place), age=age, Age=upper(age))
 
 
-def _join(parts: list[str]) -> str:
+def join(parts: list[str]) -> str:
     if len(parts) < 2:
         return "".join(parts)
     return ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
-def _upper(text: str) -> str:
+def upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
+def pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]

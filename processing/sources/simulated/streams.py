@@ -16,6 +16,10 @@ class Purpose(IntEnum):
     PROTOCOL = 5
     ACQUISITION = 6
     REPORT = 7
+    PATIENT = 8
+    SCANNER = 9
+    ARTEFACTS = 10
+    PAIRS = 11
 
 
 def generator(seed: int, purpose: Purpose, patient: int, session: int = 0, item: int = 0) -> np.random.Generator:

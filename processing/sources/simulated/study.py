@@ -1,5 +1,6 @@
 """One whole simulated study in memory: truth first, then images and report from it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ class SimulatedStudy:
         labels: finding terms present, each once.
         label_map: uint8 on an axis-aligned RAS grid of 2 mm; value i + 1 is the i-th finding of the truth.
         label_affine: float64 (4, 4), voxel of the label map to scanner mm.
+        details: how the study was made, where that is written beside the truth (realistic form).
+        change: what makes it the partner of a minimal pair, "" for a study of its own.
     """
 
     patient: int
@@ -36,6 +39,8 @@ class SimulatedStudy:
     labels: tuple[str, ...]
     label_map: np.ndarray
     label_affine: np.ndarray
+    details: dict[str, object] | None = None
+    change: str = ""
 
     @property
     def patient_id(self) -> str:
@@ -44,8 +49,8 @@ class SimulatedStudy:
 
     @property
     def session_id(self) -> str:
-        """BIDS session, as `ses-01`."""
-        return f"ses-{self.session:02d}"
+        """BIDS session, as `ses-01`; a partner's ends with its change."""
+        return f"ses-{self.session:02d}{self.change}"
 
 
 def simulate_study(template: Template, seed: int, patient: int, session: int) -> SimulatedStudy:
@@ -74,7 +79,7 @@ def simulate_study(template: Template, seed: int, patient: int, session: int) ->
         report=report,
         truth=truth,
         labels=tuple(dict.fromkeys(finding.finding for finding in findings)),
-        label_map=_label_map(head, lesions),
+        label_map=label_map(head, enumerate(lesions, start=1)),
         label_affine=head.affine,
     )
 
@@ -97,9 +102,14 @@ def _true_finding(lesion: Lesion, sequences: tuple[str, ...]) -> Finding:
     )
 
 
-def _label_map(head: Head, lesions: list[Lesion]) -> np.ndarray:
-    """Labels 1, 2, ... of the lesions; where two touch, the later one."""
+def label_map(head: Head, numbered: Iterable[tuple[int, Lesion]]) -> np.ndarray:
+    """Map of lesions by number, uint8 on the grid of the head; where two touch, the later one.
+
+    Args:
+        head: the head.
+        numbered: numbers, from 1, and lesions.
+    """
     labels = np.zeros(head.template_mm.shape[1:], dtype=np.uint8)
-    for number, lesion in enumerate(lesions, start=1):
+    for number, lesion in numbered:
         labels[lesion.box][lesion.mask] = number
     return labels

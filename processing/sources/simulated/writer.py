@@ -18,8 +18,14 @@ import nibabel as nib
 import numpy as np
 from tqdm import tqdm
 
+from . import contrast
 from .anatomy import Template, load_template
-from .config import SIMULATOR_VERSION, SimulationConfig, SimulationSummary
+from .config import SIMULATOR_VERSIONS, SimulationConfig, SimulationSummary
+from .layout import FILE_NAMES, TRUTH_FOLDER, study_folder
+from .realistic import scanners
+from .realistic.details import HeadTemplate, load_head_template
+from .realistic.patient import draw_patient
+from .realistic.study import draw_visit, make_study
 from .streams import Purpose, generator
 from .study import SimulatedStudy, simulate_study
 
@@ -28,10 +34,9 @@ SECOND_VISIT_RATE = 0.1
 
 BIDS_VERSION = "1.10.0"
 SETTINGS_FILE = "simulation.json"
-TRUTH_FOLDER = Path("derivatives") / "truth"
 WORK_FOLDER = ".work"
-BIDS_FOLDERS = {"T1w": "anat", "T2w": "anat", "FLAIR": "anat", "DWI": "dwi", "ADC": "dwi"}
-BIDS_SUFFIXES = {"T1w": "T1w", "T2w": "T2w", "FLAIR": "FLAIR", "DWI": "dwi", "ADC": "ADC"}
+REALISTIC_ROWS = 20
+"""Rows of the preview of the realistic form, which has more kinds of findings to show."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,14 +61,12 @@ def simulate_studies(config: SimulationConfig) -> SimulationSummary:
     out = Path(config.out)
     partial = _open_partial(config, out)
     visits = list_visits(config.seed, config.studies)
-    waiting = [visit for visit in visits if not _study_folder(partial, *visit).is_dir()]
+    waiting = [visit for visit in visits if not study_folder(partial, _study_name(*visit)).is_dir()]
     if waiting:
         _make_studies(config, partial, waiting)
-    _write_data_set_files(partial, visits)
+    _write_data_set_files(config, partial, visits)
     if config.preview:
-        from .preview import write_preview
-
-        write_preview(partial, [_study_name(*visit) for visit in visits], partial / "preview.png")
+        _write_preview(config, partial, [_study_name(*visit) for visit in visits])
     shutil.rmtree(partial / WORK_FOLDER, ignore_errors=True)
     if out.exists():
         shutil.rmtree(out)
@@ -71,6 +74,15 @@ def simulate_studies(config: SimulationConfig) -> SimulationSummary:
     summary = _summarize(out, visits, resumed=len(visits) - len(waiting), seconds=time.perf_counter() - start)
     logger.info("wrote %d simulated studies of %d patients to %s", summary.studies, summary.patients, out)
     return summary
+
+
+def _write_preview(config: SimulationConfig, root: Path, names: list[str]) -> None:
+    from .preview import MOST_ROWS, write_preview
+
+    if config.form == "simple":
+        write_preview(root, names, root / "preview.png", contrast.SEQUENCES, MOST_ROWS)
+    else:
+        write_preview(root, names, root / "preview.png", scanners.SEQUENCES, REALISTIC_ROWS)
 
 
 def list_visits(seed: int, studies: int) -> list[tuple[int, int]]:
@@ -116,8 +128,8 @@ def _open_partial(config: SimulationConfig, out: Path) -> Path:
 
 def _make_studies(config: SimulationConfig, partial: Path, visits: list[tuple[int, int]]) -> None:
     """Make and write the studies, in this process or in several; the bar shows on a terminal only."""
-    template = load_template()
-    jobs = [(str(partial), config.seed, patient, session) for patient, session in visits]
+    template = load_template() if config.form == "simple" else load_head_template()
+    jobs = [(partial, config, patient, session) for patient, session in visits]
     workers = min(config.workers, len(jobs))
     with tqdm(total=len(jobs), unit="study", desc="simulate", disable=None) as bar:
         if workers == 1:
@@ -131,20 +143,27 @@ def _make_studies(config: SimulationConfig, partial: Path, visits: list[tuple[in
                 bar.update()
 
 
-_worker_template: list[Template] = []
+AnyTemplate = Template | HeadTemplate
+Job = tuple[Path, SimulationConfig, int, int]
+_worker_template: list[AnyTemplate] = []
 
 
-def _keep_template(template: Template) -> None:
+def _keep_template(template: AnyTemplate) -> None:
     _worker_template[:] = [template]
 
 
-def _write_job_of_worker(job: tuple[str, int, int, int]) -> None:
+def _write_job_of_worker(job: Job) -> None:
     _write_job(_worker_template[0], job)
 
 
-def _write_job(template: Template, job: tuple[str, int, int, int]) -> None:
-    folder, seed, patient, session = job
-    write_study(simulate_study(template, seed, patient, session), Path(folder))
+def _write_job(template: AnyTemplate, job: Job) -> None:
+    folder, config, patient, session = job
+    if isinstance(template, HeadTemplate):
+        visit = draw_visit(config.seed, patient, session, config.language)
+        study = make_study(template, visit, config.seed)
+    else:
+        study = simulate_study(template, config.seed, patient, session)
+    write_study(study, folder)
 
 
 def write_study(study: SimulatedStudy, root: Path) -> None:
@@ -154,13 +173,14 @@ def write_study(study: SimulatedStudy, root: Path) -> None:
         study: the study.
         root: root of the BIDS data set.
     """
-    work = root / WORK_FOLDER / _study_name(study.patient, study.session)
+    name = f"{study.patient_id}_{study.session_id}"
+    work = root / WORK_FOLDER / name
     shutil.rmtree(work, ignore_errors=True)
     raw, truth = work / "raw", work / "truth"
-    _write_raw(study, raw)
-    _write_truth(study, truth)
-    target = _study_folder(root, study.patient, study.session)
-    truth_target = root / TRUTH_FOLDER / target.relative_to(root)
+    _write_raw(study, name, raw)
+    _write_truth(study, name, truth)
+    target = study_folder(root, name)
+    truth_target = study_folder(root / TRUTH_FOLDER, name)
     shutil.rmtree(truth_target, ignore_errors=True)
     for folder in (truth_target, target):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -169,21 +189,21 @@ def write_study(study: SimulatedStudy, root: Path) -> None:
     work.rmdir()
 
 
-def _write_raw(study: SimulatedStudy, folder: Path) -> None:
-    name = _study_name(study.patient, study.session)
+def _write_raw(study: SimulatedStudy, name: str, folder: Path) -> None:
     for series in study.series:
-        path = folder / BIDS_FOLDERS[series.sequence] / f"{name}_{BIDS_SUFFIXES[series.sequence]}.nii.gz"
+        path = folder / (FILE_NAMES[series.sequence].format(name) + ".nii.gz")
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_nifti(series.data, series.affine, path)
         _write_json(series.sidecar, path.with_name(path.name.replace(".nii.gz", ".json")))
     (folder / f"{name}_report.txt").write_text(study.report.text, encoding="utf-8")
 
 
-def _write_truth(study: SimulatedStudy, folder: Path) -> None:
+def _write_truth(study: SimulatedStudy, name: str, folder: Path) -> None:
     folder.mkdir(parents=True)
-    name = _study_name(study.patient, study.session)
     _write_json(study.truth.model_dump(mode="json"), folder / f"{name}_findings.json")
     _write_json(list(study.labels), folder / f"{name}_labels.json")
+    if study.details is not None:
+        _write_json(study.details, folder / f"{name}_simulation.json")
     _write_nifti(study.label_map, study.label_affine, folder / f"{name}_desc-lesions_dseg.nii.gz")
 
 
@@ -204,13 +224,9 @@ def _study_name(patient: int, session: int) -> str:
     return f"sub-{patient:04d}_ses-{session:02d}"
 
 
-def _study_folder(root: Path, patient: int, session: int) -> Path:
-    return root / f"sub-{patient:04d}" / f"ses-{session:02d}"
-
-
-def _write_data_set_files(root: Path, visits: list[tuple[int, int]]) -> None:
+def _write_data_set_files(config: SimulationConfig, root: Path, visits: list[tuple[int, int]]) -> None:
     """Files that BIDS asks for at the root, of the raw data and of the truth."""
-    generated_by = [{"Name": "selip simulate", "Version": str(SIMULATOR_VERSION)}]
+    generated_by = [{"Name": "selip simulate", "Version": str(SIMULATOR_VERSIONS[config.form])}]
     description = {
         "Name": "Simulated head MRI studies",
         "BIDSVersion": BIDS_VERSION,
@@ -223,7 +239,12 @@ def _write_data_set_files(root: Path, visits: list[tuple[int, int]]) -> None:
     # Reports are no BIDS file type, the trace-weighted image has no gradient table, and settings lie at the root.
     (root / ".bidsignore").write_text(f"*_report.txt\n*_ADC.*\n{SETTINGS_FILE}\npreview.png\n")
     patients = sorted({patient for patient, _ in visits})
-    lines = ["participant_id", *(f"sub-{patient:04d}" for patient in patients)]
+    if config.form == "simple":
+        lines = ["participant_id", *(f"sub-{patient:04d}" for patient in patients)]
+    else:
+        drawn = [draw_patient(config.seed, patient, config.language) for patient in patients]
+        lines = ["participant_id\tage\tsex\tsplit"]
+        lines += [f"sub-{patient.number:04d}\t{patient.age}\t{patient.sex}\t{patient.split}" for patient in drawn]
     (root / "participants.tsv").write_text("\n".join(lines) + "\n")
 
 
@@ -232,12 +253,11 @@ def _summarize(root: Path, visits: list[tuple[int, int]], *, resumed: int, secon
     findings: Counter[str] = Counter()
     series = normal = 0
     for visit in visits:
-        folder = _study_folder(root, *visit)
-        truth = root / TRUTH_FOLDER / folder.relative_to(root) / f"{_study_name(*visit)}_findings.json"
-        report = json.loads(truth.read_text())
+        name = _study_name(*visit)
+        report = json.loads((study_folder(root / TRUTH_FOLDER, name) / f"{name}_findings.json").read_text())
         normal += report["normal"]
         findings.update(finding["finding"] for finding in report["findings"])
-        series += sum(1 for _ in folder.glob("*/*.nii.gz"))
+        series += sum(1 for _ in study_folder(root, name).glob("*/*.nii.gz"))
     return SimulationSummary(
         out=str(root),
         studies=len(visits),

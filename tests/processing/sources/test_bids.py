@@ -47,6 +47,27 @@ class TestReading:
         assert [mask["name"] for mask in row["masks"]] == ["lesions"]
         assert Path(row["masks"][0]["volume"]["path"]).name == "sub-0003_ses-01_desc-lesions_dseg.nii.gz"
 
+    def test_a_split_that_the_data_set_states_comes_before_the_rule(self, bids: Path) -> None:
+        """Patients named in participants.tsv have that split under any salt; the others have what they had."""
+        _, before = ingest(bids, split_salt="a")
+        (bids / "participants.tsv").write_text(
+            "participant_id\tage\tsplit\nsub-0001\t50\tvalidation\nsub-0002\t60\tn/a\nsub-0003\t70\ttest\n"
+        )
+        for salt in "ab":
+            _, rows = ingest(bids, split_salt=salt)
+            assert rows["sub-0001_ses-01"]["split"] == rows["sub-0001_ses-02"]["split"] == "validation"
+            assert rows["sub-0003_ses-01"]["split"] == "test"
+        _, rows = ingest(bids, split_salt="a")
+        named = ("sub-0001", "sub-0003")
+        assert all(rows[i]["split"] == before[i]["split"] for i in rows if rows[i]["patient_id"] not in named)
+
+    @pytest.mark.parametrize("line", ["sub-0001\tdev", "\ttest", "sub-0001\ttest\nsub-0001\ttrain"])
+    def test_a_damaged_statement_of_splits_is_an_error(self, bids: Path, line: str) -> None:
+        """An unknown split, one of nobody and two of one patient name the file and the line."""
+        (bids / "participants.tsv").write_text(f"participant_id\tsplit\n{line}\n")
+        with pytest.raises(ValueError, match=r"participants\.tsv, line [23]: .*split"):
+            ingest(bids)
+
     def test_sessions_of_a_patient_share_the_split(self, bids: Path) -> None:
         """The split belongs to the patient, whatever the salt."""
         for salt in "abcdef":

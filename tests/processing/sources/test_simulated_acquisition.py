@@ -6,7 +6,7 @@ import pytest
 
 nilearn = pytest.importorskip("nilearn", reason="the simulator needs the extra `simulate`")
 
-from selip.processing.sources.simulated.acquisition import _store, acquire, acquired_sequences  # noqa: E402
+from selip.processing.sources.simulated.acquisition import acquire, acquired_sequences, store  # noqa: E402
 from selip.processing.sources.simulated.anatomy import Head, deform, load_template  # noqa: E402
 from selip.processing.sources.simulated.contrast import SEQUENCES  # noqa: E402
 
@@ -67,7 +67,7 @@ def test_storage_order_moves_no_voxel(axis_codes: str) -> None:
     """Reference: nibabel brings the stored array back to the array and affine it came from."""
     volume = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)
     affine = np.array([[2.0, 0.1, 0.0, -5.0], [-0.1, 2.0, 0.2, 7.0], [0.0, -0.6, 6.0, 3.0], [0.0, 0.0, 0.0, 1.0]])
-    data, stored_affine = _store(volume, affine, axis_codes)
+    data, stored_affine = store(volume, affine, axis_codes)
     assert "".join(nib.aff2axcodes(stored_affine)) == axis_codes
     back = nib.as_closest_canonical(nib.Nifti1Image(data, stored_affine))
     np.testing.assert_array_equal(np.asarray(back.dataobj), volume)

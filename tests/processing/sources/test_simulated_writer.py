@@ -59,11 +59,11 @@ def test_interrupted_run_continues_to_the_same_bytes(
     config = SimulationConfig(out=str(out), studies=STUDIES, seed=SEED, num_proc=1)
     write_truth, calls = writer._write_truth, []
 
-    def stop_at_third(study: object, folder: Path) -> None:
+    def stop_at_third(study: object, name: str, folder: Path) -> None:
         calls.append(folder)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        write_truth(study, folder)  # type: ignore[arg-type]
+        write_truth(study, name, folder)  # type: ignore[arg-type]
 
     monkeypatch.setattr(writer, "_write_truth", stop_at_third)
     with pytest.raises(KeyboardInterrupt):

@@ -80,7 +80,6 @@ def test_raising_the_training_share_moves_nobody_out_of_training() -> None:
         ((0.8, 0.1, 0.2), "sum of 1"),
         ((1.1, -0.1, 0.0), r"in \[0, 1\]"),
         ((float("nan"), 0.5, 0.5), r"in \[0, 1\]"),
-        ((0.0, 0.5, 0.5), "training share is 0"),
     ],
 )
 def test_wrong_fractions_are_refused(fractions: tuple[float, ...], message: str) -> None:

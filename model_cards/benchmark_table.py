@@ -1,0 +1,106 @@
+"""The result of `selip benchmark simulated` as a Markdown table and a picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def write_benchmark_table(result: Path, page: Path) -> str:
+    """Write the page and, beside it, the picture.
+
+    Args:
+        result: JSON file of the benchmark.
+        page: Markdown file to write; the picture has its name and `.png`.
+
+    Returns:
+        The main table as Markdown.
+
+    Raises:
+        ModuleNotFoundError: The extra `plots` is not installed.
+    """
+    record = json.loads(result.read_text(encoding="utf-8"))
+    draw_benchmark(record, page.with_suffix(".png"))
+    main = main_metrics(record)
+    kinds = [name for name in record["metrics"] if name not in main]
+    table = markdown_table(record, main)
+    n, settings = record["n"], record["settings"]
+    lines = [
+        f"# Benchmark on simulated studies, version {record['benchmark_version']}",
+        "",
+        f"{settings['studies']} simulated studies (seed {settings['data_seed']}), {n['studies']} of them of "
+        f"{n['patients']} patients for the test, {settings['pairs']} studies with minimal pairs; seeds "
+        f"{', '.join(map(str, settings['seeds']))}, recipe `{record['recipe']}`. Percent: mean over seeds [95 % "
+        "interval over patients and seeds]; differences from "
+        f"`{record['baseline']}` are paired. Retrieval: queries of abnormal studies, within their sequence.",
+        "",
+        table,
+        "",
+        "Choices between the two studies of a minimal pair (chance 50), by what differs:",
+        "",
+        markdown_table(record, kinds),
+        "",
+        *(f"- `{name}`: {question}" for name, question in record["arms"].items()),
+        "",
+        *(f"**Too close to tell arms apart.** {line}." for line in record["too_close"]),
+        f"![values with intervals]({page.with_suffix('.png').name})",
+        "",
+    ]
+    page.write_text("\n".join(lines), encoding="utf-8")
+    return table
+
+
+def main_metrics(record: dict[str, Any]) -> list[str]:
+    """Metrics that summarise a task; those of single kinds of pairs are left out."""
+    return [name for name, title in record["metrics"].items() if not title.startswith("pairs: ")]
+
+
+def markdown_table(record: dict[str, Any], metrics: list[str]) -> str:
+    """One row an arm: value with interval, and the difference from the baseline with its own."""
+    titles = record["metrics"]
+    header = ["arm", *(title for name in metrics for title in (titles[name], f"minus {record['baseline']}"))]
+    rows = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for arm in record["arms"]:
+        cells = [f"`{arm}`"]
+        for name in metrics:
+            cells.append(_cell(record["values"][arm][name]))
+            difference = record["differences"].get(arm)
+            cells.append("" if difference is None else _cell(difference[name], signed=True))
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def draw_benchmark(record: dict[str, Any], path: Path) -> None:
+    """One panel a metric: value, interval and the values of the seeds of every arm."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("the picture needs matplotlib: pip install 'selip[plots]'") from error
+    metrics, arms = list(record["metrics"]), list(record["arms"])
+    columns = 4
+    rows = -(-len(metrics) // columns)
+    figure = Figure(figsize=(3.2 * columns + 1.5, (0.32 * len(arms) + 0.9) * rows), layout="constrained")
+    for number, name in enumerate(metrics):
+        axes = figure.add_subplot(rows, columns, number + 1)
+        for place, arm in enumerate(arms):
+            each = record["values"][arm][name]
+            is_reference = arm in ("floor", "ceiling")
+            colour = "#8a8a8a" if is_reference else "#1f5fa8"
+            axes.plot([100 * each["low"], 100 * each["high"]], [place, place], color=colour, linewidth=2)
+            seeds = [100 * value for value in each["by_seed"]]
+            axes.plot(seeds, [place] * len(seeds), "|", color=colour, markersize=8)
+            axes.plot(100 * each["value"], place, "o", color=colour, markersize=5)
+        axes.axvline(100 * record["values"][record["baseline"]][name]["value"], color="#c9c9c9", linewidth=1, zorder=0)
+        axes.set_yticks(range(len(arms)), arms if number % columns == 0 else [""] * len(arms), fontsize=8)
+        axes.invert_yaxis()
+        axes.set_title(record["metrics"][name], fontsize=9)
+        axes.tick_params(axis="x", labelsize=8)
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+    figure.suptitle("Simulated studies: percent, 95 % intervals over patients and seeds; ticks are seeds", fontsize=10)
+    figure.savefig(path, dpi=150)
+
+
+def _cell(estimate: dict[str, Any], *, signed: bool = False) -> str:
+    form = "+.1f" if signed else ".1f"
+    value, low, high = (format(100 * estimate[key], form) for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"

@@ -1,0 +1,173 @@
+"""`selip benchmark simulated`: objectives compared on simulated studies, between a floor and a ceiling.
+
+Data are made once. Every arm is trained once a seed by `selip pretrain` and evaluated by `selip evaluate` in three
+tasks; what differs between arms stands in training/benchmark/arms.py. A JSON file, a table and a picture come out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from selip.stages import Stage, StagedWork
+
+RECORD_NAME = "benchmark-stages.json"
+RESULT_NAME = "benchmark.json"
+TASKS = ("retrieval", "pairs", "probe")
+REFERENCES: tuple[Literal["floor", "ceiling"], ...] = ("floor", "ceiling")
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """Options of `selip benchmark simulated`."""
+
+    out: Path = field(
+        default=Path("benchmark"), metadata={"help": "folder for everything it makes", "positional": True}
+    )
+    studies: int = field(default=1200, metadata={"help": "studies to simulate; about 15 in 100 are for the test"})
+    pairs: int = field(default=150, metadata={"help": "studies of which minimal pairs are made"})
+    data_seed: int = field(default=2026, metadata={"help": "seed of the studies"})
+    seeds: tuple[int, ...] = field(default=(0, 1, 2), metadata={"help": "seeds of weights and batches"})
+    arms: tuple[str, ...] = field(default=(), metadata={"help": "arms to run; all of them if not given"})
+    steps: int | None = field(
+        default=None, metadata={"help": "training steps of every run; as the recipe says if not given"}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "run stages anew whose settings have changed"})
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"expected different seeds, at least one, got {self.seeds}")
+        if self.studies < 100 or self.pairs < 10:
+            raise ValueError(f"expected at least 100 studies and 10 pairs, got {self.studies} and {self.pairs}")
+
+
+@dataclass(frozen=True)
+class BenchmarkSummary:
+    """What a benchmark made; as text, the table."""
+
+    table: str
+    result: Path
+    page: Path
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"\n{self.table}\n{self.seconds / 60:.0f} minutes of work; table {self.page}, numbers {self.result}"
+
+
+def run_benchmark(config: BenchmarkConfig) -> BenchmarkSummary:
+    """Make the data, train and evaluate every arm and both references, compare, and write table and picture.
+
+    A stage that has been finished with the same settings is skipped, an interrupted one goes on.
+
+    Raises:
+        FileExistsError: The folder holds a benchmark with other settings, or something else, and `overwrite` is off.
+    """
+    from selip.model_cards.benchmark_table import write_benchmark_table
+    from selip.training.benchmark.report import compare_runs
+
+    work = StagedWork(config.out, RECORD_NAME, benchmark_stages(config), overwrite=config.overwrite)
+    work.run()
+    result = compare_runs(
+        config.out / "results",
+        config.out / RESULT_NAME,
+        [arm.name for arm in _arms(config)],
+        config.seeds,
+        settings={"studies": config.studies, "pairs": config.pairs, "data_seed": config.data_seed},
+    )
+    page = config.out / "benchmark.md"
+    table = write_benchmark_table(result, page)
+    return BenchmarkSummary(table, result, page, work.seconds)
+
+
+def benchmark_stages(config: BenchmarkConfig) -> list[Stage]:
+    """The stages in their order: data, then seed by seed every arm and the references."""
+    stages = _data_stages(config)
+    for seed in config.seeds:
+        for arm in _arms(config):
+            stages += _arm_stages(config, arm, seed)
+        stages += [_reference_stage(config, kind, seed) for kind in REFERENCES]
+    return stages
+
+
+def _arms(config: BenchmarkConfig) -> Sequence[Any]:
+    from selip.training.benchmark.arms import find_arms
+
+    return find_arms(config.arms)
+
+
+def _data_stages(config: BenchmarkConfig) -> list[Stage]:
+    studies, pairs = config.out / "studies", config.out / "pairs"
+    simulated = ["--form", "realistic", "--seed"]
+    many = ["simulate", studies / "bids", *simulated, config.data_seed, "--studies", config.studies, "--preview"]
+    # another seed: no patient of a pair is one that a model was trained on
+    few = ["simulate", pairs / "bids", *simulated, config.data_seed + 1, "--studies", config.pairs, "--minimal-pairs"]
+    test_only = ["--fractions", "0,0,1"]
+    return [
+        _command("simulate studies", many, studies / "bids"),
+        _command("read the studies into a table", ["ingest", "bids", studies / "bids", studies / "table"]),
+        _command("structure the reports", ["structure", studies / "table", studies / "findings.parquet"]),
+        _command("prepare volumes of the studies", ["prepare", studies / "table", studies / "volumes"]),
+        _command("simulate minimal pairs", few, pairs / "bids"),
+        _command("read the pairs into a table", ["ingest", "bids", pairs / "bids", pairs / "table", *test_only]),
+        _command("prepare volumes of the pairs", ["prepare", pairs / "table", pairs / "volumes"]),
+    ]
+
+
+def _arm_stages(config: BenchmarkConfig, arm: Any, seed: int) -> list[Stage]:
+    from selip.training.benchmark.arms import RECIPE
+
+    name, run = f"{arm.name}, seed {seed}", config.out / "runs" / f"{arm.name}-{seed}"
+    overrides = {**_shared_overrides(config, seed), **arm.overrides}
+    options = [word for key, value in overrides.items() for word in (f"--{key.replace('_', '-')}", value)]
+    stages = [_command(f"pretrain {name}", ["pretrain", RECIPE, "--output", run, *options])]
+    for task in TASKS:
+        settings = _evaluation(config, task)
+        words = ["evaluate", run / "last", settings.pop("studies"), "--task", task, "--num-figure-cases", 0]
+        words += [word for key, value in settings.items() for word in (f"--{key}", value)]
+        out = _result(config, arm.name, seed, task)
+        stages.append(_command(f"evaluate {task} of {name}", [*words, "--out", out], out))
+    return stages
+
+
+def _reference_stage(config: BenchmarkConfig, kind: Literal["floor", "ceiling"], seed: int) -> Stage:
+    """Floor or ceiling: no command of its own, because neither is a checkpoint."""
+    from selip.training.benchmark.reference_runs import evaluate_reference
+
+    evaluations = [
+        {**_evaluation(config, task), "task": task, "out": _result(config, kind, seed, task)} for task in TASKS
+    ]
+    action = partial(
+        evaluate_reference, kind, config.out / "runs" / f"{kind}-{seed}", _shared_overrides(config, seed), evaluations
+    )
+    return Stage(f"{kind}, seed {seed}", action=action)
+
+
+def _shared_overrides(config: BenchmarkConfig, seed: int) -> dict[str, Any]:
+    """Options of the recipe that all arms and references of a seed share."""
+    studies = config.out / "studies"
+    steps = {} if config.steps is None else {"optimization.steps": config.steps}
+    return {
+        "data.studies": studies / "table",
+        "data.findings": studies / "findings.parquet",
+        "data.volumes": studies / "volumes",
+        "optimization.seed": seed,
+        **steps,
+    }
+
+
+def _evaluation(config: BenchmarkConfig, task: str) -> dict[str, Any]:
+    """Data of an evaluation: minimal pairs have studies of their own."""
+    if task == "pairs":
+        pairs = config.out / "pairs"
+        return {"studies": pairs / "table", "volumes": pairs / "volumes", "pairs": pairs / "bids" / "pairs.tsv"}
+    studies = config.out / "studies"
+    return {"studies": studies / "table", "volumes": studies / "volumes"}
+
+
+def _result(config: BenchmarkConfig, name: str, seed: int, task: str) -> Path:
+    return config.out / "results" / f"{name}-{seed}-{task}.json"
+
+
+def _command(name: str, words: list[Any], output: Path | None = None) -> Stage:
+    return Stage(name, tuple(map(str, words)), output)

@@ -1,0 +1,108 @@
+"""Comparison of arms: paired, over patients and seeds, and recomputed by hand."""
+
+import numpy as np
+import pytest
+
+from selip.training.benchmark.comparison import METRICS, ArmRuns, compare
+
+PATIENTS = 40
+SEEDS = 3
+
+
+def retrieval_cases(generator, skill):
+    """Ranks of two series a patient and direction; `skill` is the chance of being found."""
+    rows = [(direction, patient) for direction in ("image_to_text", "text_to_image") for patient in range(PATIENTS)]
+    found = generator.random(len(rows)) < skill
+    return {
+        "direction": np.array([row[0] for row in rows], dtype=object),
+        "patient_id": np.array([f"p{row[1]}" for row in rows], dtype=object),
+        "is_normal": np.array([row[1] % 5 == 0 for row in rows]),
+        "weight": np.ones(len(rows)),
+        "rank": np.where(found, 1, 30),
+    }
+
+
+def pair_cases(generator, skill):
+    """One choice a patient, kind and direction."""
+    kinds = ("side", "signal", "size", "removed")
+    rows = [(kind, patient) for kind in kinds for patient in range(PATIENTS)]
+    return {
+        "direction": np.array(["image_to_text"] * len(rows), dtype=object),
+        "kind": np.array([row[0] for row in rows], dtype=object),
+        "patient_id": np.array([f"p{row[1]}" for row in rows], dtype=object),
+        "margin": np.where(generator.random(len(rows)) < skill, 1.0, -1.0),
+    }
+
+
+def probe_cases(generator, skill):
+    """Two labels for each patient."""
+    labels = np.tile(np.array(["mass", "cyst"], dtype=object), PATIENTS)
+    positive = np.arange(2 * PATIENTS) % 3 == 0
+    return {
+        "label": labels,
+        "patient_id": np.repeat([f"p{number}" for number in range(PATIENTS)], 2).astype(object),
+        "positive": positive,
+        "score": positive * skill + generator.normal(size=2 * PATIENTS),
+    }
+
+
+MAKERS = {"retrieval": retrieval_cases, "pairs": pair_cases, "probe": probe_cases}
+
+
+def runs(skill, seed):
+    """Runs of an arm; points are taken as the mean metric needs no more than a number a seed."""
+    generator = np.random.default_rng(seed)
+    cases = {task: tuple(make(generator, skill) for _ in range(SEEDS)) for task, make in MAKERS.items()}
+    points = {task: tuple({metric.name: skill for metric in METRICS} for _ in range(SEEDS)) for task in MAKERS}
+    return ArmRuns(points, cases)
+
+
+def test_difference_of_an_arm_from_itself_is_nothing():
+    """Paired draws: equal runs differ by exactly 0, whatever their own intervals are."""
+    values, differences = compare({"clip": runs(0.6, 0), "same": runs(0.6, 0)}, "clip", num_samples=50)
+    for estimate in differences["same"].values():
+        assert (estimate.value, estimate.low, estimate.high) == (0, 0, 0)
+    recall = values["clip"][METRICS[0].name]
+    assert recall.low < recall.high
+    assert recall.by_seed == (0.6,) * SEEDS
+
+
+def test_a_better_arm_is_found_better():
+    """An arm with far more skill has a difference whose interval is above 0 in every metric."""
+    _, differences = compare({"clip": runs(0.3, 0), "better": runs(0.95, 1)}, "clip", num_samples=200)
+    assert set(differences) == {"better"}
+    for name, estimate in differences["better"].items():
+        if name != "mean/auroc":  # skill is no chance there
+            assert estimate.low > 0, name
+
+
+def test_replicates_are_means_over_drawn_seeds_of_drawn_patients():
+    """Recall in every replicate against loops over the drawn seeds, patients and queries."""
+    from selip.training.benchmark.comparison import _hierarchical
+    from selip.training.evaluation.bootstrap import PatientBootstrap
+
+    arm, metric, count = runs(0.5, 3), METRICS[0], 6
+    got = _hierarchical(metric, arm, count, seed=4)
+    seeds = np.random.default_rng([4, 1]).integers(SEEDS, size=(SEEDS, count))
+    for number in range(count):
+        by_seed = []
+        for chosen in seeds[:, number]:
+            cases = arm.cases["retrieval"][chosen]
+            drawn = PatientBootstrap(cases["patient_id"].astype(str), num_samples=count, seed=4)
+            hits = total = 0
+            for row in range(len(cases["rank"])):
+                if cases["direction"][row] == "image_to_text" and not cases["is_normal"][row]:
+                    times = drawn.counts[number][drawn.patient_of_row[row]]
+                    hits, total = hits + times * (cases["rank"][row] <= 5), total + times
+            by_seed.append(hits / total)
+        assert got[number] == pytest.approx(np.mean(by_seed))
+
+
+def test_arms_on_other_patients_are_refused():
+    """A paired difference needs the same test studies."""
+    other = runs(0.5, 1)
+    cases = other.cases["pairs"][0]
+    changed = {**cases, "patient_id": np.array([f"q{name}" for name in cases["patient_id"]], dtype=object)}
+    other = ArmRuns(other.points, {**other.cases, "pairs": (changed, *other.cases["pairs"][1:])})
+    with pytest.raises(ValueError, match="same pairs cases"):
+        compare({"clip": runs(0.5, 0), "other": other}, "clip", num_samples=10)

@@ -1,0 +1,131 @@
+"""From texts of a batch to soft targets: padding, studies, limit, and statistics that stay with a run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from selip.modeling_selip.loss_selip import compared_pairs
+from selip.processing.assignment_similarity import assignment_similarity, measure_statistics
+from selip.processing.corpus_statistics import CorpusStatistics
+from selip.processing.rendering import swap_laterality
+from selip.processing.similarity import released_similarity
+from selip.training.config import OptimizationConfig, PretrainData
+from selip.training.data import StudyTexts
+from selip.training.objectives import target_statistics
+from selip.training.text_similarity import (
+    STATISTICS_FILE,
+    AssignmentTextSimilarity,
+    ReleasedTextSimilarity,
+    build_similarity,
+)
+
+KINDS = ("series", "finding")
+ASSIGNMENT = OptimizationConfig(similarity="assignment")
+
+
+@pytest.fixture
+def corpus(memory_studies):
+    """Texts of each study."""
+    texts = StudyTexts(PretrainData(studies="-", findings="-", volumes="-"))
+    return [texts.of_study(study, KINDS) for study in memory_studies]
+
+
+@pytest.fixture
+def batch(corpus):
+    """Two texts of each of 40 studies, every seventh missing; texts and the numbers of their studies."""
+    speaking = [study for study in corpus if len(study) >= 2][:40]
+    texts = [text for study in speaking for text in study[:2]]
+    studies = [number for number in range(len(speaking)) for _ in range(2)]
+    assert len(speaking) == 40
+    return [None if place % 7 == 0 else text for place, text in enumerate(texts)], studies
+
+
+def test_released_is_released_where_there_are_texts(batch):
+    """Between real texts the matrix is `released_similarity`; rows and columns of padding are 0."""
+    texts, studies = batch
+    found = ReleasedTextSimilarity("en")(texts, studies)
+    real = [place for place, text in enumerate(texts) if text is not None]
+    np.testing.assert_array_equal(found[np.ix_(real, real)], released_similarity([texts[i] for i in real], "en"))
+    padding = [place for place, text in enumerate(texts) if text is None]
+    assert padding
+    assert not found[padding].any()
+    assert not found[:, padding].any()
+
+
+def test_assignment_links_other_studies_within_the_limit(corpus, batch):
+    """Without a limit that binds: the similarity of texts of two studies, 0 within one, 1 on the diagonal."""
+    texts, studies = batch
+    statistics = measure_statistics(corpus)
+    free = AssignmentTextSimilarity(statistics, limit=len(texts))(texts, studies)
+    for i, text in enumerate(texts):
+        for j, other in enumerate(texts):
+            if text is None or other is None:
+                expected = 0.0
+            elif i == j:
+                expected = 1.0
+            elif studies[i] == studies[j]:
+                expected = 0.0
+            else:
+                expected = assignment_similarity([text], [other], statistics).item()
+            assert free[i, j] == pytest.approx(expected, abs=1e-6)
+    limited = AssignmentTextSimilarity(statistics, limit=3)(texts, studies)
+    links = (limited > 0).sum(axis=1) - (limited.diagonal() > 0)
+    assert links.max() == 3
+    assert ((free > 0).sum(axis=1) - 1).max() > 3
+    assert set(limited[limited > 0]) <= set(free[free > 0])
+
+
+def test_the_limit_bounds_the_effective_number_of_targets(corpus, batch):
+    """What training logs: between 1 and limit + 1 targets, and the true pair never below what it shares evenly."""
+    texts, studies = batch
+    statistics = measure_statistics(corpus)
+    compared = compared_pairs(torch.tensor(studies), torch.tensor([text is not None for text in texts]))
+    effective = []
+    for limit in (0, 2, 8):
+        similarity = torch.from_numpy(AssignmentTextSimilarity(statistics, limit)(texts, studies))
+        logged = target_statistics(similarity, compared)
+        assert 1.0 <= logged["effective_targets"] <= limit + 1
+        assert logged["own_mass"] >= 0.5 + 0.5 / (limit + 1) - 1e-6
+        effective.append(logged["effective_targets"])
+    assert effective[0] == 1.0
+    assert effective[0] < effective[1] < effective[2]
+
+
+def test_mirrored_batches_have_the_same_targets(corpus, batch):
+    """All texts of a batch mirrored: not a bit of the similarity changes; one study mirrored: it does."""
+    texts, studies = batch
+    similarity = AssignmentTextSimilarity(measure_statistics(corpus), limit=8)
+    mirrored = [None if text is None else swap_laterality(text) for text in texts]
+    own = similarity(texts, studies)
+    np.testing.assert_array_equal(similarity(mirrored, studies), own)
+    assert (similarity([*mirrored[:20], *texts[20:]], studies) != own).any()
+
+
+def test_statistics_are_measured_once_and_stay_with_the_run(corpus, tmp_path):
+    """The first call writes what it measured; later calls read it, whatever the studies say by then."""
+    first = build_similarity(ASSIGNMENT, "en", tmp_path, corpus, is_main=True)
+    assert CorpusStatistics.load(tmp_path / STATISTICS_FILE) == first.statistics == measure_statistics(corpus)
+    changed = [[replace(text, statements=text.statements[:1]) for text in study] for study in corpus[:20]]
+    assert measure_statistics(changed) != first.statistics
+    again = build_similarity(ASSIGNMENT, "en", tmp_path, changed, is_main=False)
+    assert again.statistics == first.statistics
+    assert again.limit == ASSIGNMENT.similarity_limit
+
+
+def test_only_the_main_process_writes_and_only_where_there_is_something(corpus, tmp_path):
+    """Another process measures the same and writes nothing; the released similarity reads no study at all."""
+    other = build_similarity(ASSIGNMENT, "en", tmp_path, corpus, is_main=False)
+    assert other.statistics == measure_statistics(corpus)
+    unread = iter([None])
+    released = build_similarity(OptimizationConfig(), "zh", tmp_path, unread, is_main=True)
+    assert isinstance(released, ReleasedTextSimilarity)
+    assert next(unread) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_negative_limit_is_refused():
+    """The message names the option."""
+    with pytest.raises(ValueError, match="similarity_limit"):
+        OptimizationConfig(similarity_limit=-1)

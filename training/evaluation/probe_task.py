@@ -1,0 +1,108 @@
+"""`selip evaluate --task probe`: what a linear classifier reads out of the frozen embeddings of a study."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from datasets import Dataset
+
+from selip.processing.sources.studies import iter_studies
+
+from .probe import ProbeEvaluator, ProbeResult, ProbeSplit, mean_of_series
+from .provenance import is_simulated
+from .task import EvaluationInputs, TaskOutcome, percent_with_interval
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class LabelledSeries:
+    """One series of a study that has labels."""
+
+    study_id: str
+    patient_id: str
+    series_id: str
+    sequence: str
+
+
+def evaluate_probe(inputs: EvaluationInputs) -> TaskOutcome:
+    """Linear probe fitted on the training split and scored on the test split; metrics as in `ProbeEvaluator`.
+
+    A study's features are the mean of the embeddings of its series, each embedded alone.
+
+    Raises:
+        ValueError: A split is empty, or no label has enough studies.
+    """
+    config = inputs.config
+    if config.split != "test":
+        raise ValueError(f"expected split test (the probe is fitted on the training split), got {config.split}")
+    reasons: Counter[str] = Counter()
+    features: dict[str, npt.NDArray[np.float64]] = {}
+    splits: dict[str, ProbeSplit] = {}
+    for name in SPLITS:
+        studies = inputs.studies(name)
+        series = labelled_series(iter_studies(studies))
+        embedded = inputs.embedder.embed_series(inputs.source(name), series)
+        reasons.update(embedded.reasons)
+        owners = [each.study_id for each, kept in zip(series, embedded.kept, strict=True) if kept]
+        splits[name] = probe_split(studies, set(owners))
+        features[name] = mean_of_series(embedded.embeds, owners, splits[name].study_ids)
+    evaluator = ProbeEvaluator(
+        *(splits[name] for name in SPLITS), bootstrap_samples=config.bootstrap_samples, seed=config.seed
+    )
+    result = evaluator.evaluate(*(features[name] for name in SPLITS))
+    n = {
+        "patients": len(set(splits["test"].patient_ids)),
+        "studies": len(splits["test"].study_ids),
+        "training studies": len(splits["train"].study_ids),
+        "labels": len(evaluator.labels),
+    }
+    return TaskOutcome(
+        primary_metric=evaluator.primary_metric,
+        greater_is_better=evaluator.greater_is_better,
+        metrics=result.metrics,
+        intervals=result.intervals,
+        cases=result.cases,
+        n=n,
+        skipped={**reasons, **evaluator.skipped},
+        references={"labels": len(splits["test"].study_ids)},
+        settings=evaluator.get_config_dict(),
+        summary=probe_table(evaluator, result, n, is_simulated(config.studies)),
+    )
+
+
+def labelled_series(rows: Iterable[Mapping[str, Any]]) -> list[LabelledSeries]:
+    """Every series of some studies, those of one study side by side."""
+    return [
+        LabelledSeries(str(row["study_id"]), str(row["patient_id"]), str(each["series_id"]), str(each["sequence"]))
+        for row in rows
+        for each in row["series"]
+    ]
+
+
+def probe_split(studies: Dataset, kept: set[str]) -> ProbeSplit:
+    """Ids and labels of the studies of a split that could be embedded."""
+    columns = studies.select_columns(["study_id", "patient_id", "labels"])
+    rows = [row for row in columns if row["study_id"] in kept]
+    return ProbeSplit(
+        tuple(row["study_id"] for row in rows),
+        tuple(row["patient_id"] for row in rows),
+        tuple(frozenset(row["labels"]) for row in rows),
+    )
+
+
+def probe_table(evaluator: ProbeEvaluator, result: ProbeResult, n: dict[str, int], is_simulated: bool) -> str:
+    """Area by label as a few lines of text."""
+    simulated = ", simulated studies" if is_simulated else ""
+    lines = [
+        f"linear probe, {n['studies']} studies of {n['patients']} patients{simulated}; area under the ROC curve in "
+        "percent (chance 50), [95 % interval over patients]",
+    ]
+    for label in ("mean", *evaluator.labels):
+        area = percent_with_interval(f"{label}/auroc", result.metrics, result.intervals)
+        count = "" if label == "mean" else f"{result.metrics[f'{label}/n_positive']:.0f} with it"
+        lines.append(f"{label:<32}{area:>22}  {count}".rstrip())
+    return "\n".join(lines)

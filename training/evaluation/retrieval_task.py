@@ -1,0 +1,186 @@
+"""`selip evaluate --task retrieval`: series find their reports, reports their series."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from datasets import Dataset
+
+from selip.processing.sources.studies import iter_studies
+from selip.processing.structurer import load_findings
+
+from ..config import EvaluateConfig
+from .embedding import SeriesSource
+from .figures import RetrievalExample, RetrievedText, draw_examples, draw_recall
+from .gallery import RetrievalGallery, build_gallery
+from .provenance import is_simulated
+from .retrieval import RetrievalEvaluator, RetrievalResult
+from .task import EvaluationInputs, TaskOutcome
+
+logger = logging.getLogger(__name__)
+
+_NUM_RETRIEVED_SHOWN = 5
+
+
+def evaluate_retrieval(inputs: EvaluationInputs) -> TaskOutcome:
+    """Retrieval on one split; metrics as in `RetrievalEvaluator`.
+
+    Raises:
+        ValueError: The split is empty or has no reference findings.
+    """
+    config = inputs.config
+    studies = inputs.studies(config.split)
+    gallery, source = gallery_of(config, studies), inputs.source(config.split)
+    logger.info("embedding %d series and %d texts", len(gallery.images), len(gallery.texts))
+    texts = inputs.embedder.embed_texts([text.text for text in gallery.texts])
+    series = inputs.embedder.embed_series(source, gallery.images)
+    gallery = gallery.keep_images(series.kept.tolist(), series.reasons)
+    evaluator = RetrievalEvaluator(gallery, bootstrap_samples=config.bootstrap_samples, seed=config.seed)
+    result = evaluator.evaluate(series.embeds, texts)
+    simulated = is_simulated(config.studies)
+
+    def draw(out: Path) -> dict[str, str]:
+        masks = {study["study_id"]: [mask["volume"] for mask in study["masks"]] for study in iter_studies(studies)}
+        examples = _examples(config, evaluator, source, inputs.image_processor, masks, result, series.embeds, texts)
+        return _draw(out, examples, result, gallery, simulated)
+
+    n = {
+        "patients": len({image.patient_id for image in gallery.images}),
+        "studies": len({image.study_id for image in gallery.images}),
+        "series": len(gallery.images),
+        "texts": len(gallery.texts),
+    }
+    return TaskOutcome(
+        primary_metric=evaluator.primary_metric,
+        greater_is_better=evaluator.greater_is_better,
+        metrics=result.metrics,
+        intervals=result.intervals,
+        cases=result.cases,
+        n=n,
+        skipped=dict(gallery.skipped),
+        references=dict(gallery.references),
+        settings=evaluator.get_config_dict(),
+        summary=retrieval_table(result, n, simulated),
+        draw=draw,
+    )
+
+
+def gallery_of(config: EvaluateConfig, studies: Dataset) -> RetrievalGallery:
+    """The gallery of a split; warns where it depends on the structurer."""
+    findings = None if config.findings is None else load_findings(config.findings)
+    gallery = build_gallery(iter_studies(studies), findings)
+    if gallery.references.get("findings_table"):
+        logger.warning(
+            "%d of %d studies have no true findings: their reference is the findings table, so the result depends on "
+            "the structurer",
+            gallery.references["findings_table"],
+            sum(gallery.references.values()),
+        )
+    return gallery
+
+
+def retrieval_table(result: RetrievalResult, n: dict[str, int], is_simulated: bool) -> str:
+    """The main numbers as a few lines of text, percentages with their intervals."""
+    metrics, intervals = result.metrics, result.intervals
+    scopes = [key.rsplit("/", 2)[0] for key in metrics if key.endswith("/image_to_text/recall@5")]
+    simulated = ", simulated studies" if is_simulated else ""
+    lines = [
+        f"retrieval, {n['studies']} studies of {n['patients']} patients{simulated}; "
+        "percent, [95 % interval over patients]",
+        f"{'series to report':<26}{'recall@1':>9}{'recall@5':>22}{'chance':>8}{'blind':>7}{'recall@10':>11}"
+        f"{'median rank':>13}{'of':>6}{'queries':>9}",
+    ]
+    for scope in scopes:
+        value = {key.rsplit("/", 1)[1]: metrics[key] for key in metrics if key.startswith(f"{scope}/image_to_text/")}
+        low, high = intervals.get(f"{scope}/image_to_text/recall@5", (float("nan"), float("nan")))
+        interval = "" if np.isnan(low) else f" [{100 * low:.1f}, {100 * high:.1f}]"
+        recall = f"{100 * value['recall@5']:.1f}{interval}"
+        lines.append(
+            f"{scope.replace('_', ' '):<26}{100 * value['recall@1']:>9.1f}{recall:>22}"
+            f"{100 * value['chance_recall@5']:>8.1f}{100 * value['blind_recall@5']:>7.1f}"
+            f"{100 * value['recall@10']:>11.1f}{value['median_rank']:>13.1f}{value['n_candidates']:>6.0f}"
+            f"{value['n_queries']:>9.0f}"
+        )
+    back = "/".join(("within_sequence", "text_to_image", "recall@5"))
+    if back in metrics:
+        chance = metrics["within_sequence/text_to_image/chance_recall@5"]
+        lines.append(
+            f"report to series, within sequence: recall@5 {100 * metrics[back]:.1f} (chance {100 * chance:.1f})"
+        )
+    return "\n".join(lines)
+
+
+def _examples(
+    config: EvaluateConfig,
+    evaluator: RetrievalEvaluator,
+    source: SeriesSource,
+    image_processor: Any,
+    masks: dict[str, list[Any]],
+    result: RetrievalResult,
+    image_embeds: npt.NDArray[np.float32],
+    text_embeds: npt.NDArray[np.float32],
+) -> list[RetrievalExample]:
+    """Examples drawn at random (not chosen by score): abnormal series, spread over sequences and patients."""
+    gallery = evaluator.gallery
+    cases = result.cases
+    rows = np.flatnonzero((cases["direction"] == "image_to_text") & ~cases["is_normal"])
+    examples = []
+    for row in _spread(cases, np.random.default_rng(config.seed).permutation(rows), config.num_figure_cases):
+        index = int(cases["query"][row])
+        image = gallery.images[index]
+        series = source.study(image.study_id, [image.series_id])[image.series_id]
+        assert not isinstance(series, str), "a series that was embedded can be read again"
+        ranked = evaluator.ranked_texts(image_embeds, text_embeds, index, _NUM_RETRIEVED_SHOWN)
+        examples.append(
+            RetrievalExample(
+                volume=series.volume,
+                spacing_mm=tuple(image_processor.spacing_mm),
+                title=f"{image.study_id}  {image.sequence}",
+                own_text=gallery.texts[image.text].text,
+                rank=int(cases["rank"][row]),
+                num_candidates=int(cases["n_candidates"][row]),
+                retrieved=[RetrievedText(gallery.texts[text].text, score, grade) for text, score, grade in ranked],
+                lesions=_lesions(masks[image.study_id], image_processor, series.affine),
+            )
+        )
+    return examples
+
+
+def _lesions(masks: list[Any], image_processor: Any, affine: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_] | None:
+    """The masks of a study joined on its box; None where it has none."""
+    # A tenth of a voxel is enough: a small lesion must not vanish from the picture.
+    on_box = [np.asarray(image_processor.mask_to_box(mask, affine, threshold=0.1)) for mask in masks]
+    return np.logical_or.reduce(on_box) if on_box else None
+
+
+def _spread(cases: dict[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64], count: int) -> list[int]:
+    """The first `count` rows, taking those first whose sequence and patient have been taken least."""
+    chosen: list[int] = []
+    taken: Counter[str] = Counter()
+    left = [int(row) for row in rows]
+    while left and len(chosen) < count:
+        best = min(left, key=lambda row: (taken[str(cases["patient_id"][row])], taken[str(cases["sequence"][row])]))
+        left.remove(best)
+        chosen.append(best)
+        taken.update((str(cases["patient_id"][best]), str(cases["sequence"][best])))
+    return chosen
+
+
+def _draw(
+    out: Path, examples: list[RetrievalExample], result: RetrievalResult, gallery: RetrievalGallery, simulated: bool
+) -> dict[str, str]:
+    """Draw both pictures; returns their file names."""
+    kind = " (simulated studies)" if simulated else ""
+    recall = out.with_suffix(".recall.png")
+    draw_recall(
+        result.metrics, result.intervals, gallery.sequences, recall, title=f"Retrieval within the sequence{kind}"
+    )
+    files = {"recall": recall.name}
+    if examples:
+        path = out.with_suffix(".examples.png")
+        draw_examples(examples, path, title=f"Reports retrieved for a series, cases drawn at random{kind}")
+        files["examples"] = path.name
+    return files

@@ -1,0 +1,108 @@
+"""What every evaluation task is given, and what it gives back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+from datasets import Dataset, DatasetDict
+
+from selip.processing.sources.studies import load_studies, studies_fingerprint
+
+from ..config import EvaluateConfig
+from ..volumes import VolumesTable
+from .embedding import Embedder, NiftiSeries, PreparedSeries, SeriesSource
+
+
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """What is evaluated, and on which studies.
+
+    Attributes:
+        config: The request.
+        embedder: What is evaluated.
+        image_processor: `SelipImageProcessor` with the box that it takes.
+    """
+
+    config: EvaluateConfig
+    embedder: Embedder
+    image_processor: Any
+
+    @cached_property
+    def splits(self) -> DatasetDict:
+        """All studies by split."""
+        return load_studies(self.config.studies)
+
+    def studies(self, split: str) -> Dataset:
+        """The studies of one split.
+
+        Raises:
+            ValueError: It has none.
+        """
+        if len(self.splits[split]) == 0:
+            raise ValueError(f"expected studies in split {split}, got none in {self.config.studies}")
+        return self.splits[split]
+
+    def source(self, split: str) -> SeriesSource:
+        """Where the voxels of a split's series come from.
+
+        Raises:
+            ValueError: The volumes table was prepared from other studies, or for another box.
+        """
+        config = self.config
+        if config.volumes is None:
+            return NiftiSeries(self.studies(split), self.image_processor)
+        table = VolumesTable(config.volumes)
+        if table.info.studies_fingerprint != studies_fingerprint(config.studies):
+            raise ValueError(
+                f"expected volumes prepared from {config.studies}, but {config.volumes} was prepared from another "
+                "studies table; prepare again, or leave volumes out"
+            )
+        return PreparedSeries(table, self.image_processor)
+
+
+Intervals = Mapping[str, tuple[float, float]]
+
+
+def _no_pictures(out: Path) -> dict[str, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class TaskOutcome:
+    """What a task found.
+
+    Attributes:
+        primary_metric: Name of the metric that ranks checkpoints by this task.
+        greater_is_better: Its direction.
+        metrics: Value by name.
+        intervals: Lower and upper end by the same name.
+        cases: Columns of the per-case table, from which all metrics can be recomputed.
+        n: Numbers of patients, studies and series, by these names, and more that the task counts.
+        skipped: Number of items left out, by reason.
+        references: Number of studies by where their reference comes from.
+        settings: How it was done, for the card.
+        summary: The main numbers as a few lines of text.
+        draw: Draws pictures beside a result path; returns their file names by kind.
+    """
+
+    primary_metric: str
+    greater_is_better: bool
+    metrics: Mapping[str, float]
+    intervals: Intervals
+    cases: Mapping[str, npt.NDArray[Any]]
+    n: Mapping[str, int]
+    skipped: Mapping[str, int]
+    references: Mapping[str, int]
+    settings: Mapping[str, Any]
+    summary: str
+    draw: Callable[[Path], dict[str, str]] = field(default=_no_pictures)
+
+
+def percent_with_interval(name: str, metrics: Mapping[str, float], intervals: Intervals) -> str:
+    """A metric in percent with its interval where it has one, e.g. "61.4 [51.8, 70.8]"."""
+    value = f"{100 * metrics[name]:.1f}"
+    ends = intervals.get(name)
+    return value if ends is None else f"{value} [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
