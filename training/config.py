@@ -215,7 +215,10 @@ class EvaluateConfig:
     )
     pairs: Path | None = field(
         default=None,
-        metadata={"help": "Table (.tsv) of study_id, partner_id and kind of what differs, for the task pairs."},
+        metadata={
+            "help": "Table (.tsv) of minimal pairs: original, partner, change. The task pairs is about these; all "
+            "others leave the partners out, which are studies of the table once more but for one lesion."
+        },
     )
     volumes: Path | None = field(
         default=None,
