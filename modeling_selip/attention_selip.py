@@ -27,6 +27,15 @@ def eager_attention(
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
+def cast_once(tokens: torch.Tensor) -> torch.Tensor:
+    """Tokens in the precision of the linear layers to come.
+
+    Under autocast each of several layers that read one tensor would cast it for itself, and keep its copy.
+    """
+    device = tokens.device.type
+    return tokens.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else tokens
+
+
 class SelipAttention(nn.Module):
     """Queries (N, Q, H) read tokens (N, T, H); tokens with mask False are never read.
 

@@ -17,7 +17,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .attention_selip import SelipAttention
+from .attention_selip import SelipAttention, cast_once
 from .configuration_selip import SelipVisionConfig
 
 SHORTEST_WAVE_MM = 40.0
@@ -136,7 +136,7 @@ class SelipViTLayer(GradientCheckpointingLayer):
             series_mask: bool (B, S) with N times True: the slots in which the series of each study stand, for
                 attention across them; None: each series alone.
         """
-        normed = self.norm_attention(hidden_states)
+        normed = cast_once(self.norm_attention(hidden_states))
         if series_mask is None:
             mixed = self.attention(normed, normed, token_mask)[0]
         else:

@@ -373,13 +373,15 @@ def test_named_sizes_are_built(backbone, size):
     assert low < millions < high
 
 
-def test_bfloat16_weights_stay_near_float32(build_tower, volumes, patch_mask):
-    """Loaded in bf16, the tower gives its fp32 embeddings to the precision of bf16."""
+@pytest.mark.parametrize("is_autocast", [False, True])
+def test_bfloat16_stays_near_float32(build_tower, volumes, patch_mask, is_autocast):
+    """With weights in bf16, or under autocast, the tower gives its fp32 embeddings to the precision of bf16."""
     tower = build_tower("position")
     expected = embed(tower, volumes, patch_mask)
-    got = embed(tower.bfloat16(), volumes.bfloat16(), patch_mask)
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_autocast):
+        got = embed(*((tower, volumes) if is_autocast else (tower.bfloat16(), volumes.bfloat16())), patch_mask)
     assert got.dtype == torch.bfloat16
-    assert (got.float() - expected).norm() < 0.03 * expected.norm()
+    assert 0 < (got.float() - expected).norm() < 0.03 * expected.norm()
 
 
 @pytest.mark.slow
