@@ -201,6 +201,33 @@ class PretrainConfig:
 
 
 @dataclass(frozen=True)
+class SimilarConfig:
+    """`selip similar`: what a similarity calls similar, among the texts of a findings table."""
+
+    findings: Path = field(metadata={"help": "Findings table, as `selip structure` writes it."})
+    out: Path = field(metadata={"help": "Page to write (.html); its numbers are put beside it as .json."})
+    similarity: Literal["assignment", "released"] = field(
+        default="assignment", metadata={"help": "The similarity by which examples are ranked; both are shown."}
+    )
+    sequence: str = field(
+        default="FLAIR", metadata={"help": "Texts of which sequence; `study`: of whole studies, with all signals."}
+    )
+    language: Literal["en", "zh"] = field(default="en", metadata={"help": "Language of the texts."})
+    limit: int = field(default=8, metadata={"help": "Other texts that may share the target of one, with assignment."})
+    samples: int = field(default=8, metadata={"help": "Texts to show with those that are like them."})
+    seed: int = field(default=0, metadata={"help": "Seed of which texts are shown and of the batches."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace a page of the same name."})
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != ".html":
+            raise ValueError(f"expected out to end in .html, got {self.out.name}")
+        if self.limit < 0 or self.samples < 1:
+            raise ValueError(
+                f"expected limit of at least 0 and samples of at least 1, got {self.limit} and {self.samples}"
+            )
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """`selip evaluate`: what a checkpoint is worth on a studies table."""
 
