@@ -107,6 +107,13 @@ class OptimizationConfig:
         metadata={"help": "clip, selip (as released), selip_recommended, or your own as package.module:function."},
     )
     steps: int = field(default=1000, metadata={"help": "Optimiser steps."})
+    micro_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Studies per forward pass of a process (GradCache): memory for the activations of so many, "
+            "gradients of the whole batch, a third more time; none: all studies of the process at once."
+        },
+    )
     learning_rate_vision: float = field(
         default=1e-3, metadata={"help": "Peak learning rate of series tower and fusion."}
     )
@@ -134,6 +141,8 @@ class OptimizationConfig:
             raise ValueError(
                 f"expected steps >= 1 and 0 <= warmup_steps <= steps, got {self.steps} and {self.warmup_steps}"
             )
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise ValueError(f"expected micro_batch of at least 1 or none, got {self.micro_batch}")
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ One process        selip pretrain CONFIG.yaml
 Several            accelerate launch -m selip.training.pretrain CONFIG.yaml
 A try on a laptop  selip demo
 
-What is gathered, masked and counted as a negative is the method, so it stands here in full: every process embeds its
-share of the global batch, embeddings are gathered with exact gradients, and all compute the same global loss.
+What a batch is stands in data.py, its loss and gradient over all processes in contrastive.py; here they are put to
+work, validated, saved and resumed. docs/scaling.md has launch commands for several GPUs and machines.
 """
 
 import json
@@ -35,8 +35,8 @@ from selip.processing.structurer import load_findings
 from .checkpoint import TrainingState, load_checkpoint, recover_folder, save_checkpoint
 from .config import PretrainConfig
 from .configuration import as_dict, find_config, load_config, overrides_from_arguments
+from .contrastive import ContrastiveGradient
 from .data import BatchSource, StudyTexts, read_studies
-from .distributed import gather_rows
 from .initialization import initialise_from_data
 from .network import build_model, build_processor
 from .objectives import load_objective, target_statistics
@@ -136,22 +136,21 @@ class PretrainRun:
         if self.is_main:
             drop_lines_after(config.output / "metrics.jsonl", self.state.step)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.gradient = ContrastiveGradient(
+            accelerator,
+            self.model,
+            self.objective,
+            micro_batch=config.optimization.micro_batch,
+            seed=config.optimization.seed,
+        )
         self.state = replace(self.state, environment=describe_environment(accelerator, self.precision, config))
 
     def step(self, batch: dict) -> dict[str, float]:
         """One optimiser step on one global batch."""
         config, device = self.config.optimization, self.accelerator.device
-        inputs = {name: value.to(device, non_blocking=True) for name, value in batch["inputs"].items()}
         similarity = batch["similarity"].to(device)
         compared = compared_pairs(batch["text_study"], batch["text_mask"]).to(device)
-        # what a text tower of the user's draws (dropout) depends on the step alone, so that a resumed run is the same
-        torch.manual_seed(hash((config.seed, self.state.step, self.accelerator.process_index)) % 2**63)
-        with self.accelerator.autocast():
-            output = self.model(**inputs)
-        views, texts = gather_rows(output.view_embeds), gather_rows(output.text_embeds)
-        logit_scale = self.bare_model.logit_scale
-        loss = self.objective(views, texts, logit_scale, compared, similarity)
-        self.accelerator.backward(loss)
+        loss = self.gradient(batch["inputs"], compared, similarity, step=self.state.step)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
         learning_rate = set_learning_rate(self.optimizer.optimizer, self.state.step, config)
         self.optimizer.step()
@@ -165,7 +164,7 @@ class PretrainRun:
             "loss": loss.item(),
             "grad_norm": float(norm),
             "learning_rate": learning_rate,
-            "logit_scale": scale_of(logit_scale.detach()).item(),
+            "logit_scale": scale_of(self.bare_model.logit_scale.detach()).item(),
             **target_statistics(similarity, compared),
         }
 
