@@ -53,9 +53,7 @@ class ContrastiveGradient:
         if micro_batch is not None:
             refuse_batch_norm(self.bare_model)
 
-    def __call__(
-        self, inputs: Inputs, compared: torch.Tensor, similarity: torch.Tensor, *, step: int
-    ) -> torch.Tensor:
+    def __call__(self, inputs: Inputs, compared: torch.Tensor, similarity: torch.Tensor, *, step: int) -> torch.Tensor:
         """
         Args:
             inputs: arguments of the model for the studies of this process, on any device; micro-batches are moved.

@@ -1,6 +1,6 @@
-"""Run under `torch.distributed.run`: gradients of several processes against those of one piece, every case in one launch.
+"""Run under `torch.distributed.run`: gradients of several processes against those of one, every case in one launch.
 
-    python -m torch.distributed.run --nproc_per_node 2 tests/training/exact_gradients.py RESULTS.json
+    python -m torch.distributed.run --standalone --nproc_per_node 2 tests/training/exact_gradients.py RESULTS.json
 
 The reference is written out in plain torch, without a process group and without any of our training code: every
 process computes it on the whole batch. The parent test reads the differences from RESULTS.json.
@@ -9,6 +9,7 @@ process computes it on the whole batch. The parent test reads the differences fr
 import json
 import sys
 from pathlib import Path
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -23,7 +24,7 @@ from selip.training.distributed import gather_rows
 from selip.training.objectives import PRESETS
 
 SEED, STEP = 3, 17
-STUDIES, SLOTS, TEXTS = 6, 2, 3  # texts of a study
+STUDIES, SLOTS, TEXTS = 6, 2, 3  # TEXTS of a study
 # name -> objective, studies per forward pass, dropout, is the temperature trained
 CASES = {
     "clip": ("clip", None, 0.0, True),
@@ -37,32 +38,37 @@ CASES = {
 
 
 def build_model(dropout: float = 0.0, norm: str = "group") -> SelipModel:
-    """A model of a few thousand parameters, in training mode."""
+    """A model of a few thousand parameters, in training mode, no weight at its start: every one has a gradient."""
     torch.manual_seed(0)
     vision = {"depth": 10, "hidden_sizes": [8, 16], "stem_kernel_size": [4, 4, 2], "stem_stride": [4, 4, 2]}
-    vision |= {"stem_pool": False, "stage_strides": [[2, 2, 2], [1, 1, 1]], "norm_groups": 4, "norm": norm}
+    # maps of 4 x 5 x 4: torch's bf16 convolution on CPUs gives a wrong weight gradient on maps smaller than its kernel
+    vision |= {"stem_pool": False, "stage_strides": [[1, 1, 1], [1, 1, 1]], "norm_groups": 4, "norm": norm}
     text = {"model_type": "bert", "vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2}
     text |= {"num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32}
     text |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-    return SelipModel(SelipConfig(vision_config=vision, text_config=text, projection_dim=12)).train()
+    model = SelipModel(SelipConfig(vision_config=vision, text_config=text, projection_dim=12))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.train()
 
 
-def build_batch(studies: int = STUDIES, dtype: torch.dtype = torch.float32) -> dict:
-    """A global batch: absent series, padded tokens, texts of one series and of all, two padding texts."""
+def build_batch(studies: int = STUDIES) -> dict:
+    """A global batch: absent series, padded tokens, texts of one series and of all, padding in place of some texts."""
     generator = torch.Generator().manual_seed(5)
     series_mask = torch.rand(studies, SLOTS, generator=generator) > 0.3
     series_mask[:, 0] = True
     texts = studies * TEXTS
     lengths = torch.randint(3, 10, (texts, 1), generator=generator)
-    text_mask = torch.ones(texts, dtype=torch.bool)
-    text_mask[[4, texts - 1]] = False
     spoken_of = torch.tensor([[True, False], [False, True], [True, True]]).repeat(studies, 1)
+    text_study = torch.arange(studies).repeat_interleave(TEXTS)
+    text_mask = (spoken_of & series_mask[text_study]).any(-1)  # nothing is said of a series that is not there
+    text_mask[texts - 1] = False
     own = torch.eye(texts)
     similarity = torch.rand(texts, texts, generator=generator)
-    text_study = torch.arange(studies).repeat_interleave(TEXTS)
     return {
         "inputs": {
-            "pixel_values": torch.rand(studies, SLOTS, 16, 20, 8, generator=generator, dtype=dtype),
+            "pixel_values": torch.rand(studies, SLOTS, 16, 20, 8, generator=generator),
             "series_mask": series_mask,
             "sequence_ids": torch.randint(0, 7, (studies, SLOTS), generator=generator),
             "input_ids": torch.randint(3, 60, (texts, 9), generator=generator),
@@ -105,11 +111,14 @@ def reference_with_dropout(model: SelipModel, batch: dict, objective: str, size:
 
 
 def largest_difference(got: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
-    """Largest absolute difference over all parameters, relative to the largest entry of the expected gradient."""
+    """Largest difference over all parameters, each relative to the largest entry of its own expected gradient.
+
+    The bias of attention keys has no gradient but rounding (softmax does not see it), so it is left out.
+    """
     if got.keys() != expected.keys():
         raise AssertionError(f"parameters with gradients differ: {got.keys() ^ expected.keys()}")
-    largest = max(value.abs().max().item() for value in expected.values())
-    return max((got[name] - value).abs().max().item() for name, value in expected.items()) / largest
+    names = [name for name in expected if not name.endswith(("k_proj.bias", "key.bias"))]
+    return max(((got[name] - expected[name]).abs().max() / expected[name].abs().max()).item() for name in names)
 
 
 def own_share(batch: dict, rank: int, world: int) -> dict[str, torch.Tensor]:
@@ -139,6 +148,18 @@ def run_case(accelerator: Accelerator, name: str) -> dict[str, float]:
     return {"loss": loss, "expected_loss": expected_loss, "gradient": max(differences)}
 
 
+def run_with_gradient_cut_off(accelerator: Accelerator) -> dict[str, float]:
+    """What the cases above must be able to see: embeddings of other processes gathered without their gradient."""
+
+    def gather_own_gradient(local: torch.Tensor) -> torch.Tensor:
+        rows = list(gather_rows(local.detach()).split(len(local)))
+        rows[accelerator.process_index] = local
+        return torch.cat(rows)
+
+    with mock.patch("selip.training.contrastive.gather_rows", gather_own_gradient):
+        return run_case(accelerator, "clip")
+
+
 def run_fully_shard(rank: int, world: int) -> dict[str, float]:
     """FSDP2: every block of `_no_split_modules` and the rest sharded over a mesh of CPU processes."""
     batch, objective = build_batch(), "selip_recommended"
@@ -148,12 +169,13 @@ def run_fully_shard(rank: int, world: int) -> dict[str, float]:
     for module in model.modules():
         if type(module).__name__ in model._no_split_modules:
             fully_shard(module, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+    # the root stays whole until the backward pass, so that the loss can read the temperature
+    fully_shard(model, mesh=mesh, reshard_after_forward=False)
     output = model(**own_share(batch, rank, world))
     loss = PRESETS[objective](
         gather_rows(output.view_embeds),
         gather_rows(output.text_embeds),
-        model.logit_scale.full_tensor(),  # outside of forward a parameter is a shard
+        model.logit_scale,
         batch["compared"],
         batch["similarity"],
     )
@@ -174,6 +196,7 @@ def main(out: Path) -> None:
     torch.set_num_threads(1)
     accelerator = Accelerator(cpu=True)
     results: dict[str, dict] = {name: run_case(accelerator, name) for name in CASES}
+    results["gradient cut off"] = run_with_gradient_cut_off(accelerator)
     results["fully_shard"] = run_fully_shard(accelerator.process_index, accelerator.num_processes)
     gathered: list = [None] * accelerator.num_processes
     dist.all_gather_object(gathered, results)
