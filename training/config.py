@@ -112,8 +112,30 @@ class NetworkConfig:
         metadata={"help": "Fields of the configuration of a text tower that starts from scratch."},
     )
     vocabulary_size: int = field(default=2000, metadata={"help": "Vocabulary of a tokenizer trained on the corpus."})
+    text_tuning: Literal["full", "frozen", "lora"] = field(
+        default="full",
+        metadata={
+            "help": "What of the text tower is trained: all of it; nothing, so that it reads every text once, before "
+            "the first step; or low-rank adapters on its linear layers (LoRA). Its projection is always trained."
+        },
+    )
+    lora_rank: int = field(default=16, metadata={"help": "Rank of the adapters with text_tuning lora."})
+    start_from: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Checkpoint of another run whose weights and tokenizer this one starts from. The network is that "
+            "of this configuration; every weight must fit."
+        },
+    )
 
     def __post_init__(self) -> None:
+        if self.text_tuning != "full" and self.text_tower is None and self.start_from is None:
+            raise ValueError(
+                f"expected a trained text tower for text_tuning {self.text_tuning}, got one that starts from scratch; "
+                "name one by text_tower or start_from"
+            )
+        if self.lora_rank < 1:
+            raise ValueError(f"expected lora_rank of at least 1, got {self.lora_rank}")
         if "backbone" in self.vision:
             raise ValueError("expected backbone beside vision, got it among the fields of vision")
         if self.vision_start is not None and self.backbone != "vit":
@@ -140,6 +162,13 @@ class OptimizationConfig:
         metadata={"help": "With assignment: how many other texts may share the target of one. CLIP has 0."},
     )
     steps: int = field(default=1000, metadata={"help": "Optimiser steps."})
+    micro_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Studies per forward pass of a process (GradCache): memory for the activations of so many, "
+            "gradients of the whole batch, a third more time; none: all studies of the process at once."
+        },
+    )
     learning_rate_vision: float = field(
         default=1e-3, metadata={"help": "Peak learning rate of series tower and fusion."}
     )
@@ -169,6 +198,8 @@ class OptimizationConfig:
             )
         if self.similarity_limit < 0:
             raise ValueError(f"expected similarity_limit of at least 0, got {self.similarity_limit}")
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise ValueError(f"expected micro_batch of at least 1 or none, got {self.micro_batch}")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from selip.training.config import (
     TrackingConfig,
 )
 from selip.training.configuration import as_dict
-from selip.training.pretrain import PretrainRun, drop_lines_after, prepare_output, pretrain
+from selip.training.pretrain import PretrainRun, pretrain
+from selip.training.run_folder import drop_lines_after, prepare_output
 
 VISION = {
     "depth": 10,
