@@ -322,7 +322,7 @@ class BatchSource:
         return [row for row in rows if self.texts.of_series(study, row.sequence) is not None]
 
     def images(self, drawn: Sequence[DrawnStudy]) -> dict[str, torch.Tensor]:
-        """Augmented volumes of drawn studies as the model takes them: `pixel_values`, `series_mask`, `patch_mask`, ..."""
+        """Augmented volumes as the model takes them: `pixel_values`, `series_mask`, `sequence_ids`, `patch_mask`."""
         slots = self.data.series_per_study
         settings = self.table.processor_config
         shape, patch_size = settings["spatial_size"], settings["patch_size"]
