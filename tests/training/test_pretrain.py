@@ -122,9 +122,9 @@ def test_a_run_leaves_checkpoints_log_and_configuration(make_config, objective):
 
 def test_resumed_run_equals_uninterrupted_run(make_config):
     """Cut after the checkpoint of step 3 and continued: weights and log are those of the run that was not cut."""
-    whole = make_config("whole")
+    whole = make_config("whole", similarity="assignment", similarity_limit=1)
     pretrain(whole)
-    cut = make_config("cut")
+    cut = make_config("cut", similarity="assignment", similarity_limit=1)
     run = PretrainRun(cut)
     for step in range(5):  # two steps more than the checkpoint holds, as a kill would leave it
         line = run.step(run.source.batch(step))
@@ -138,15 +138,15 @@ def test_resumed_run_equals_uninterrupted_run(make_config):
     state = [load_file(config.output / "last" / "optimizer.safetensors") for config in (whole, cut)]
     assert state[0].keys() == state[1].keys()
     assert all(torch.equal(state[1][name], value) for name, value in state[0].items())
-    losses = [
-        [
-            json.loads(line)["loss"]
-            for line in (config.output / "metrics.jsonl").read_text().splitlines()
-            if "loss" in line
-        ]
+    logs = [
+        [json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines() if "loss" in line]
         for config in (whole, cut)
     ]
-    assert losses[0] == losses[1]
+    for name in ("loss", "effective_targets", "own_mass"):
+        assert [line[name] for line in logs[0]] == [line[name] for line in logs[1]]
+    assert max(line["effective_targets"] for line in logs[0]) <= 2  # the limit of one link holds
+    statistics = [(config.output / "similarity.json").read_bytes() for config in (whole, cut)]
+    assert statistics[0] == statistics[1]
 
 
 def test_another_run_is_never_overwritten(make_config):
