@@ -41,9 +41,12 @@ def build_processor(
         texts: corpus, read only if the tokenizer is trained on it.
         max_text_tokens: length that texts are cut to.
     """
-    pretrained = config.start_from or config.text_tower
-    if pretrained is not None:
-        tokenizer = AutoTokenizer.from_pretrained(pretrained)
+    if config.start_from is not None:
+        checkpoint = weights_of(config.start_from).parent
+        # with our configuration given, Transformers need not ask whether to run the code beside the weights for it
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, config=SelipConfig.from_pretrained(checkpoint))
+    elif config.text_tower is not None:
+        tokenizer = AutoTokenizer.from_pretrained(config.text_tower)
     else:
         tokenizer = train_tokenizer(texts, vocabulary_size=config.vocabulary_size, max_tokens=max_text_tokens)
     return SelipProcessor(image_processor=SelipImageProcessor(**image_settings), tokenizer=tokenizer)
@@ -111,13 +114,22 @@ def load_weights(model: SelipModel, checkpoint: Path) -> None:
         FileNotFoundError: no weights in the folder.
         ValueError: a weight is missing, left over or of another shape.
     """
-    file = checkpoint / "model.safetensors"
-    if not file.is_file():
-        raise FileNotFoundError(f"expected a checkpoint to start from at {checkpoint}, found no {file.name} in it")
     try:
-        model.load_state_dict(load_file(file))
+        model.load_state_dict(load_file(weights_of(checkpoint)))
     except RuntimeError as error:
         raise ValueError(
             f"the weights of {checkpoint} do not fit the configured network; start_from allows only changes that keep "
             f"every weight: {error}"
         ) from error
+
+
+def weights_of(checkpoint: Path) -> Path:
+    """The file of weights in a checkpoint.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    file = checkpoint / "model.safetensors"
+    if not file.is_file():
+        raise FileNotFoundError(f"expected a checkpoint at start_from, e.g. RUN/best, found no {file}")
+    return file

@@ -28,7 +28,7 @@ from selip.modeling_selip.modeling_selip import SelipModel
 from selip.processing.sources.studies import load_studies
 from selip.processing.structurer import load_findings
 
-from .checkpoint import TrainingState, load_checkpoint, recover_folder, save_checkpoint
+from .checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from .config import PretrainConfig
 from .configuration import as_dict, find_config, load_config, overrides_from_arguments
 from .contrastive import ContrastiveGradient
@@ -111,7 +111,6 @@ class PretrainRun:
     def _build(self) -> None:
         config, accelerator = self.config, self.accelerator
         last = config.output / "last"
-        recover_folder(last)
         is_resumed = last.exists()
         max_tokens = config.data.max_text_tokens
         study_texts = StudyTexts(config.data)

@@ -10,6 +10,7 @@ import torch
 import yaml
 from accelerate import Accelerator
 
+from .checkpoint import recover_folder
 from .config import PretrainConfig
 from .configuration import as_dict
 
@@ -18,7 +19,7 @@ MAY_CHANGE = ("data.num_workers", "optimization.micro_batch")
 
 
 def prepare_output(config: PretrainConfig) -> None:
-    """Makes the folder of a run, or checks that the run in it is this one.
+    """Makes the folder of a run, or checks that the run in it is this one and repairs what a kill has left of it.
 
     Raises:
         FileExistsError: another configuration, or a run that may not be resumed.
@@ -34,6 +35,8 @@ def prepare_output(config: PretrainConfig) -> None:
         if not is_same or not config.resume:
             why = "with another configuration" if not is_same else "and resume is off"
             raise FileExistsError(f"{output} holds a run {why}; choose another output or pass --overwrite")
+        for name in ("best", "last"):
+            recover_folder(output / name)
         return
     output.mkdir(parents=True, exist_ok=True)
     partial = written.with_suffix(".partial")

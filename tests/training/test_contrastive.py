@@ -27,17 +27,8 @@ _spec.loader.exec_module(exact)
 CLOSE = 2e-5
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The models are so small that threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
-def accelerator():
+def accelerator(one_thread):
     """One process in fp32, whatever precision another test has left behind."""
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(cpu=True)
