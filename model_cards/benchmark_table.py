@@ -27,11 +27,11 @@ def write_benchmark_table(result: Path, page: Path) -> str:
     lines = [
         f"# Benchmark on simulated studies, version {record['benchmark_version']}",
         "",
-        f"{settings['studies']} simulated studies (seed {settings['data_seed']}), {n['studies']} of them of "
-        f"{n['patients']} patients for the test, {settings['pairs']} studies with minimal pairs; seeds "
+        f"{settings['studies']} simulated studies (seed {settings['data_seed']}); test: {n['retrieval']['studies']} "
+        f"studies of {n['retrieval']['patients']} patients, {n['pairs']['pairs']} minimal pairs; seeds "
         f"{', '.join(map(str, settings['seeds']))}, recipe `{record['recipe']}`. Percent: mean over seeds [95 % "
-        "interval over patients and seeds]; differences from "
-        f"`{record['baseline']}` are paired. Retrieval: queries of abnormal studies, within their sequence.",
+        f"interval over patients and seeds]; differences from `{record['baseline']}` are paired. Retrieval: queries "
+        "of abnormal studies, within their sequence.",
         "",
         table,
         "",

@@ -1,4 +1,4 @@
-"""Line charts as SVG text: no plotting package, no script, sharp at any size."""
+"""Charts as SVG text: no plotting package, no script, sharp at any size."""
 
 from collections.abc import Sequence
 from html import escape
@@ -38,6 +38,44 @@ def line_chart(xs: Sequence[float], ys: Sequence[float], *, title: str, x_label:
             f'<text x="{LEFT - 5}" y="{base}" text-anchor="end">{y_low:.3g}</text>',
             f'<text x="{LEFT}" y="{base + 14}">{x_low:g}</text>',
             f'<text x="{WIDTH - RIGHT}" y="{base + 14}" text-anchor="end">{x_high:g}</text>',
+            f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{base + 28}" text-anchor="middle">{escape(x_label)}</text>',
+            "</svg>",
+        ]
+    )
+
+
+def bar_chart(heights: Sequence[float], *, title: str, first: str, last: str, x_label: str) -> str:
+    """An SVG bar chart, e.g. of a histogram.
+
+    Args:
+        heights: Heights of bars of one width, at least 0, N >= 1.
+        title: Heading; says what the heights are.
+        first: Value at the left end of the horizontal axis.
+        last: Value at its right end.
+        x_label: Name of the horizontal axis.
+
+    Raises:
+        ValueError: There is no bar, or one has a height below 0.
+    """
+    if not heights or min(heights) < 0:
+        raise ValueError("expected at least one bar and heights of at least 0")
+    base, width, highest = HEIGHT - BOTTOM, (WIDTH - RIGHT - LEFT) / len(heights), max(heights)
+    tops = [_scaled(height, 0.0, highest, base, TOP) if highest else base for height in heights]
+    bars = [
+        f'<rect x="{LEFT + number * width + 1:.1f}" y="{top:.1f}" width="{width - 2:.1f}" height="{base - top:.1f}" '
+        'class="chart-bar"/>'
+        for number, top in enumerate(tops)
+    ]
+    return "\n".join(
+        [
+            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">',
+            f'<text x="{LEFT}" y="15" class="chart-title">{escape(title)}</text>',
+            *bars,
+            f'<path d="M{LEFT} {TOP}V{base}H{WIDTH - RIGHT}" class="chart-axis"/>',
+            f'<text x="{LEFT - 5}" y="{TOP + 4}" text-anchor="end">{highest:.2g}</text>',
+            f'<text x="{LEFT - 5}" y="{base}" text-anchor="end">0</text>',
+            f'<text x="{LEFT}" y="{base + 14}">{escape(first)}</text>',
+            f'<text x="{WIDTH - RIGHT}" y="{base + 14}" text-anchor="end">{escape(last)}</text>',
             f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{base + 28}" text-anchor="middle">{escape(x_label)}</text>',
             "</svg>",
         ]

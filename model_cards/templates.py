@@ -10,9 +10,9 @@ def render(name: str, context: Mapping[str, Any]) -> str:
     import jinja2
 
     environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda file: resources.files(__package__).joinpath(file).read_text("utf-8")),
         undefined=jinja2.StrictUndefined,
         autoescape=name.endswith(".html.jinja"),
         keep_trailing_newline=True,
     )
-    source = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-    return environment.from_string(source).render(context)
+    return environment.get_template(name).render(context)

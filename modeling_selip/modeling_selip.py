@@ -220,7 +220,7 @@ class SelipModel(SelipPreTrainedModel):
     def forward(
         self,
         pixel_values: torch.Tensor,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         series_mask: torch.Tensor | None = None,
         sequence_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -232,11 +232,12 @@ class SelipModel(SelipPreTrainedModel):
         patch_mask: torch.Tensor | None = None,
         return_loss: bool = False,
         return_dict: bool | None = None,
+        text_features: torch.Tensor | None = None,
     ) -> SelipOutput | tuple:
         """
         Args:
             pixel_values: (B, S, X, Y, Z), RAS+, intensities in [0, 1].
-            input_ids: int64 (P, L).
+            input_ids: int64 (P, L); None where `text_features` are given.
             series_mask: bool (B, S); None: every slot holds a series.
             sequence_ids: int64 (B, S), the MRI sequence of each series, 0 = unknown; None: all unknown.
             attention_mask: (P, L), 1 = a real token; None: all are real.
@@ -250,10 +251,20 @@ class SelipModel(SelipPreTrainedModel):
             return_loss: compute the loss within this batch. Texts and views must pair up: give `text_study`, or one
                 text a study in order.
             return_dict: False gives a tuple.
+            text_features: (P, W) of `compute_text_features`, in the place of `input_ids`: a frozen text tower need not
+                run again for a text it has read.
+
+        Raises:
+            ValueError: a shape is wrong, or not one of `input_ids` and `text_features` is given.
         """
+        if text_features is None and input_ids is not None:
+            text_features = self.compute_text_features(input_ids, attention_mask)
+        elif text_features is None or input_ids is not None:
+            given = "both" if input_ids is not None else "neither"
+            raise ValueError(f"expected either input_ids or text_features (of a frozen text tower), got {given}")
         series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
         series_features = self._encode_series(pixel_values, series_mask, sequence_ids, patch_mask)
-        text_embeds = F.normalize(self.project_text(input_ids, attention_mask), dim=-1)
+        text_embeds = F.normalize(self._project_text_features(text_features), dim=-1)
         image_embeds = self._embed_views(series_features, series_mask, sequence_ids)
         series_embeds = None
         if not self.sees_whole_studies:
@@ -323,12 +334,18 @@ class SelipModel(SelipPreTrainedModel):
             `pooler_output` (P, E), unit length; `last_hidden_state` (P, L, width of the text tower).
         """
         hidden = self._encode_text(input_ids, attention_mask)
-        embeds = F.normalize(self._pool_text(hidden, attention_mask), dim=-1)
+        embeds = F.normalize(self._project_text_features(self._pool_text(hidden, attention_mask)), dim=-1)
         output = BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=embeds)
         return output.to_tuple() if return_dict is False else output
 
     def project_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Texts in the shared space before they are scaled to unit length, (P, E)."""
+        return self._project_text_features(self.compute_text_features(input_ids, attention_mask))
+
+    def compute_text_features(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """What the text tower makes of texts before their projection, (P, W); keep it where the tower is frozen."""
         return self._pool_text(self._encode_text(input_ids, attention_mask), attention_mask)
 
     @property
@@ -399,12 +416,15 @@ class SelipModel(SelipPreTrainedModel):
         return self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True).last_hidden_state
 
     def _pool_text(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """Mean over real tokens, projected: (P, L, W) to (P, E)."""
+        """Mean over real tokens: (P, L, W) to (P, W)."""
         weights = torch.ones_like(hidden[..., :1])
         if attention_mask is not None:
             weights = attention_mask[..., None].to(hidden.dtype)  # (P, L) -> (P, L, 1)
-        pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
-        return self.text_projection(pooled)
+        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+    def _project_text_features(self, text_features: torch.Tensor) -> torch.Tensor:
+        """(P, W) to (P, E)."""
+        return self.text_projection(text_features.to(self.text_projection.weight.dtype))
 
     def _loss(
         self,

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse  # comes with scikit-learn
 
-from .findings import Laterality
 from .statements import Statement
 from .vocabulary import load_terms
 
@@ -47,10 +46,9 @@ def agreement(rows: Sequence[Statement], columns: Sequence[Statement]) -> sparse
         (U, V) float32 in [0, 1]; 1 for equal statements. Exchanging the arguments transposes it.
     """
     result, pairs = _pairs_of_places(_place_agreement, rows, columns)
-    result.data *= _of_pairs(_side_agreement, [s.laterality for s in rows], [s.laterality for s in columns], pairs)
-    states = [[(s.sequence, s.signals) for s in of] for of in (rows, columns)]
-    result.data *= _of_pairs(_signal_agreement, *states, pairs)
-    result.data *= _of_pairs(_detail_agreement, [s.details for s in rows], [s.details for s in columns], pairs)
+    result.data *= _of_pairs(_side_agreement, rows, columns, pairs, key=lambda s: s.laterality)
+    result.data *= _of_pairs(_signal_agreement, rows, columns, pairs, key=lambda s: (s.sequence, s.signals))
+    result.data *= _of_pairs(_detail_agreement, rows, columns, pairs, key=lambda s: s.details)
     return result
 
 
@@ -61,8 +59,8 @@ def contradictions(denied: Sequence[Statement], present: Sequence[Statement]) ->
         (D, U) float32 of 0 and 1.
     """
     result, pairs = _pairs_of_places(_place_denial, denied, present)
-    sides = [[s.laterality for s in of] for of in (denied, present)]
-    result.data[_of_pairs(_side_agreement, *sides, pairs) == np.float32(OPPOSITE_SIDE)] = 0.0
+    sides = _of_pairs(_side_agreement, denied, present, pairs, key=lambda s: s.laterality)
+    result.data[sides == np.float32(OPPOSITE_SIDE)] = 0.0
     result.eliminate_zeros()
     return result
 
@@ -83,13 +81,15 @@ def _pairs_of_places(
 
 def _of_pairs(
     score: Callable[[list[Key], list[Key]], Matrix],
-    rows: Sequence[Key],
-    columns: Sequence[Key],
+    rows: Sequence[Statement],
+    columns: Sequence[Statement],
     pairs: tuple[Indices, Indices],
+    *,
+    key: Callable[[Statement], Key],
 ) -> Matrix:
     """A score for some pairs of a row and a column, computed once for each pair of different keys. (pairs,)"""
-    row_codes, row_keys = _coded(rows)
-    column_codes, column_keys = _coded(columns)
+    row_codes, row_keys = _coded([key(said) for said in rows])
+    column_codes, column_keys = _coded([key(said) for said in columns])
     table = score(row_keys, column_keys).ravel()
     return table[row_codes[pairs[0]] * len(column_keys) + column_codes[pairs[1]]]
 
@@ -172,7 +172,7 @@ def _within_table() -> npt.NDArray[np.bool_]:
     return np.array([[terms.is_within(one, other) for other in terms.sites] for one in terms.sites], dtype=bool)
 
 
-def _side_agreement(rows: list[Laterality], columns: list[Laterality]) -> Matrix:
+def _side_agreement(rows: list[str], columns: list[str]) -> Matrix:
     def factor(one: str, other: str) -> float:
         if one == other:
             return 1.0

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +31,12 @@ class CorpusStatistics:
         return (rarest - math.log(1 + count)) / rarest
 
     def save(self, path: Path) -> None:
-        """Writes the statistics as JSON."""
+        """Writes the statistics as JSON; the file appears whole."""
         counts = [[*place, count] for place, count in sorted(self.counts.items())]
         content = {"num_studies": self.num_studies, "chance": self.chance, "counts": counts}
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        os.replace(partial, path)
 
     @classmethod
     def load(cls, path: Path) -> "CorpusStatistics":

@@ -5,7 +5,7 @@ gives half the credit to the same lesion on the wrong side.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from scipy import sparse  # comes with scikit-learn
@@ -20,6 +20,8 @@ SIGNAL_TAGS = {
     "en": ("hyperintense", "hypointense", "isointense", "restricted diffusion", "enhancing", "mixed-signal"),
     "zh": ("高信号", "低信号", "长信号", "短信号", "等信号"),
 }
+ROWS_PER_BLOCK = 256
+_CLAUSES_AT_ONCE = 256  # rows of intermediate matrices, so that these stay small
 _WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -34,7 +36,7 @@ def released_similarity(
     The mean over all pairs of clauses of (location and signal class match) x (Dice of character sets, in English of
     word sets). A text is 1 with itself; a normal text is 0 with every other one. `test_similarity.py` compares it with
     nested loops. Time and memory grow with the unique clauses of the rows times those of the columns: for a whole data
-    set, give a few hundred rows at a time and all texts as columns.
+    set see [`released_blocks`].
 
     Args:
         items: the n texts of the rows.
@@ -48,22 +50,68 @@ def released_similarity(
     Raises:
         ValueError: for an unknown language, or an `own_column` of the wrong length or range or without `columns`.
     """
-    if language not in SIGNAL_TAGS:
-        raise ValueError(f"expected a language among {', '.join(SIGNAL_TAGS)}, got {language!r}")
     own = _own_columns(len(items), columns, own_column)
-    row_counts, row_clauses = _clause_counts(items)
-    if columns is None:
-        column_counts, column_clauses, columns = row_counts, row_clauses, items
-    else:
-        column_counts, column_clauses = _clause_counts(columns)
-    scores = _clause_scores(row_clauses, column_clauses, language)
-    half = row_counts @ scores  # (n, U) @ (U, V) -> (n, V)
-    similarity = np.minimum((column_counts @ half.T).T, 1.0)  # (m, V) @ (V, n) -> (n, m)
-    similarity[[item.normal for item in items], :] = 0.0
-    similarity[:, [item.normal for item in columns]] = 0.0
+    row_texts = _Texts(items)
+    column_texts = row_texts if columns is None else _Texts(columns)
+    scores = _clause_scores(row_texts.clauses, column_texts.clauses, language)
+    similarity = _similarity(row_texts, column_texts, scores, slice(0, len(items)))
     rows = np.flatnonzero(own >= 0)
     similarity[rows, own[rows]] = 1.0
-    return similarity.astype(np.float32)
+    return similarity
+
+
+def released_blocks(
+    items: Sequence[TextItem], language: Language, rows_per_block: int = ROWS_PER_BLOCK
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """The similarity of a whole data set with itself, some rows at a time: (rows, their similarity to all texts).
+
+    Holds the scores of all pairs of unique clauses, 8 bytes each, and a block.
+    """
+    texts = _Texts(items)
+    scores = _clause_scores(texts.clauses, texts.clauses, language)
+    for start in range(0, len(items), rows_per_block):
+        rows = slice(start, min(start + rows_per_block, len(items)))
+        similarity = _similarity(texts, texts, scores, rows)
+        np.fill_diagonal(similarity[:, rows], 1.0)
+        yield rows, similarity
+
+
+class _Texts:
+    """n texts as arrays.
+
+    Attributes:
+        clauses: the U different clauses.
+        shares: (n, U), share of each clause in each text; rows sum to 1, or to 0 without clauses.
+        normal: (n,), whether it is the text of a normal study.
+    """
+
+    def __init__(self, items: Sequence[TextItem]) -> None:
+        index: dict[Clause, int] = {}
+        ids = [[index.setdefault(clause, len(index)) for clause in item.clauses] for item in items]
+        lengths = np.array([len(row) for row in ids], dtype=np.int64)
+        indices = np.fromiter((i for row in ids for i in row), dtype=np.int64, count=int(lengths.sum()))
+        shares = np.repeat(1.0 / np.maximum(lengths, 1), lengths)
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        self.clauses = list(index)
+        self.shares = sparse.csr_array((shares, indices, indptr), shape=(len(items), len(index)))
+        self.shares.sum_duplicates()
+        self.normal = np.array([item.normal for item in items], dtype=bool)
+
+
+def _similarity(rows: _Texts, columns: _Texts, scores: np.ndarray, part: slice) -> np.ndarray:
+    """Similarity of some of the rows with all columns, float32 (part, m), with no regard to which texts are one.
+
+    Sums are float64, so that the order of texts and clauses does not show in the float32 result.
+    """
+    shares = rows.shares[part]
+    used = np.unique(shares.indices)
+    half = shares[:, used] @ scores[used]  # (n, U) @ (U, V) -> (n, V)
+    product = columns.shares @ np.ascontiguousarray(half.T)  # (m, V) @ (V, n) -> (m, n)
+    similarity = np.empty(product.shape[::-1], dtype=np.float32)
+    np.minimum(product.T, 1.0, out=similarity)
+    similarity[rows.normal[part], :] = 0.0
+    similarity[:, columns.normal] = 0.0
+    return similarity
 
 
 def _own_columns(n: int, columns: Sequence[TextItem] | None, own_column: np.ndarray | None) -> np.ndarray:
@@ -85,46 +133,42 @@ def _own_columns(n: int, columns: Sequence[TextItem] | None, own_column: np.ndar
     return own
 
 
-def _clause_counts(items: Sequence[TextItem]) -> tuple[sparse.csr_array, list[Clause]]:
-    """Share of each unique clause in each text, (n, U), rows sum to 1 (0 without clauses); and the clauses."""
-    index: dict[Clause, int] = {}
-    ids = [[index.setdefault(clause, len(index)) for clause in item.clauses] for item in items]
-    lengths = np.array([len(row) for row in ids], dtype=np.int64)
-    indices = np.fromiter((i for row in ids for i in row), dtype=np.int64, count=int(lengths.sum()))
-    shares = np.repeat(1.0 / np.maximum(lengths, 1), lengths)
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    counts = sparse.csr_array((shares, indices, indptr), shape=(len(items), len(index)))
-    counts.sum_duplicates()
-    return counts, list(index)
-
-
 def _clause_scores(rows: list[Clause], columns: list[Clause], language: Language) -> np.ndarray:
-    """Score of each clause with each clause, (U, V) float64: semantic match times Dice of the mark sets."""
-    locations = _equal([c.location for c in rows], [c.location for c in columns])
-    tags = _equal([_tag(c, language) for c in rows], [_tag(c, language) for c in columns])
-    semantic = LOCATION_WEIGHT * locations + (1.0 - LOCATION_WEIGHT) * tags
+    """Score of each clause with each clause, float64 (U, V): semantic match times Dice of the mark sets."""
+    if language not in SIGNAL_TAGS:
+        raise ValueError(f"expected a language among {', '.join(SIGNAL_TAGS)}, got {language!r}")
     index: dict[str, int] = {}
-    left = _incidence([_marks(c, language) for c in rows], index)
-    right = _incidence([_marks(c, language) for c in columns], index)
-    left = sparse.csr_array((left.data, left.indices, left.indptr), shape=(len(rows), len(index)))
-    sizes = left.sum(axis=1)[:, None] + right.sum(axis=1)[None, :]
-    shared = (left @ right.T).toarray()
-    return semantic * (2.0 * shared / np.maximum(sizes, 1.0))
+    row_marks = [[index.setdefault(mark, len(index)) for mark in _marks(c, language)] for c in rows]
+    column_marks = [[index.setdefault(mark, len(index)) for mark in _marks(c, language)] for c in columns]
+    left, right = _incidence(row_marks, len(index)), _incidence(column_marks, len(index))
+    same_location = _same([c.location for c in rows], [c.location for c in columns])
+    same_tag = _same([_tag(c, language) for c in rows], [_tag(c, language) for c in columns])
+    sizes = right.sum(axis=1)[None, :]
+    scores = np.empty((len(rows), len(columns)))
+    for start in range(0, len(rows), _CLAUSES_AT_ONCE):
+        part = slice(start, start + _CLAUSES_AT_ONCE)
+        # whole numbers, exact in float32; dense, because the commonest marks are in half of all clauses
+        shared = left[part] @ right.T
+        dice = 2.0 * shared / np.maximum(left[part].sum(axis=1, dtype=np.float64)[:, None] + sizes, 1.0)
+        scores[part] = LOCATION_WEIGHT * same_location(part) + (1.0 - LOCATION_WEIGHT) * same_tag(part)
+        scores[part] *= dice
+    return scores
 
 
-def _equal(left: list[str], right: list[str]) -> np.ndarray:
+def _same(left: list[str], right: list[str]) -> Callable[[slice], np.ndarray]:
+    """A function that says for some of the left words which of the right ones are the same, bool (part, V)."""
     ids: dict[str, int] = {}
     a = np.array([ids.setdefault(word, len(ids)) for word in left], dtype=np.int64)
     b = np.array([ids.setdefault(word, len(ids)) for word in right], dtype=np.int64)
-    return (a[:, None] == b[None, :]).astype(np.float64)
+    return lambda part: a[part, None] == b[None, :]
 
 
-def _incidence(sets: list[frozenset[str]], index: dict[str, int]) -> sparse.csr_array:
-    """Which mark is in which set, (sets, marks) of 0 and 1; extends `index` by the marks not seen before."""
-    ids = [[index.setdefault(mark, len(index)) for mark in sorted(marks)] for marks in sets]
-    indptr = np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64)
-    indices = np.array([i for row in ids for i in row], dtype=np.int64)
-    return sparse.csr_array((np.ones(len(indices)), indices, indptr), shape=(len(sets), len(index)))
+def _incidence(sets: list[list[int]], size: int) -> np.ndarray:
+    """Which number is in which set, float32 (sets, size) of 0 and 1."""
+    incidence = np.zeros((len(sets), size), dtype=np.float32)
+    for place, numbers in enumerate(sets):
+        incidence[place, numbers] = 1.0
+    return incidence
 
 
 def _tag(clause: Clause, language: Language) -> str:

@@ -15,7 +15,10 @@ from safetensors.torch import load_file, save_file
 from selip.modeling_selip.modeling_selip import SelipModel
 from selip.processing.processing_selip import SelipProcessor
 
+from .text_tuning import merged_weights
+
 OPTIMIZER_FILE = "optimizer.safetensors"
+ADAPTERS_FILE = "adapters.safetensors"
 STATE_FILE = "training_state.json"
 
 
@@ -49,13 +52,20 @@ def save_checkpoint(
 ) -> None:
     """Writes a checkpoint that `AutoModel` and `AutoProcessor` load; with an optimiser, also what resuming needs.
 
+    Adapters of the text tower are merged into its weights, so that nobody needs `peft` to load them. Merging rounds,
+    so resuming takes what was merged from a file of its own.
+
     The folder appears whole: it is written under another name first and then takes the place of the old one.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
+    weights = merged_weights(model)
+    model.save_pretrained(partial, state_dict=weights)
     processor.save_pretrained(partial)
     if optimizer is not None:
+        unmerged = {name: value for name, value in model.state_dict().items() if name not in weights}
+        if unmerged:
+            save_file(unmerged, partial / ADAPTERS_FILE)
         save_file(optimizer_tensors(model, optimizer), partial / OPTIMIZER_FILE)
     (partial / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n")
     replace_folder(partial, folder)
@@ -89,7 +99,12 @@ def load_checkpoint(folder: Path, model: SelipModel, optimizer: torch.optim.Opti
     Raises:
         RuntimeError: a weight is missing, unexpected or of another shape.
     """
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    weights = load_file(folder / "model.safetensors")
+    if (folder / ADAPTERS_FILE).exists():
+        unmerged = load_file(folder / ADAPTERS_FILE)
+        merged = {name.replace(".base_layer.", ".") for name in unmerged}
+        weights = {name: value for name, value in weights.items() if name not in merged} | unmerged
+    model.load_state_dict(weights)
     restore_optimizer(load_file(folder / OPTIMIZER_FILE), model, optimizer)
     return read_state(folder)
 

@@ -112,8 +112,30 @@ class NetworkConfig:
         metadata={"help": "Fields of the configuration of a text tower that starts from scratch."},
     )
     vocabulary_size: int = field(default=2000, metadata={"help": "Vocabulary of a tokenizer trained on the corpus."})
+    text_tuning: Literal["full", "frozen", "lora"] = field(
+        default="full",
+        metadata={
+            "help": "What of the text tower is trained: all of it; nothing, so that it reads every text once, before "
+            "the first step; or low-rank adapters on its linear layers (LoRA). Its projection is always trained."
+        },
+    )
+    lora_rank: int = field(default=16, metadata={"help": "Rank of the adapters with text_tuning lora."})
+    start_from: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Checkpoint of another run whose weights and tokenizer this one starts from. The network is that "
+            "of this configuration; every weight must fit."
+        },
+    )
 
     def __post_init__(self) -> None:
+        if self.text_tuning != "full" and self.text_tower is None and self.start_from is None:
+            raise ValueError(
+                f"expected a trained text tower for text_tuning {self.text_tuning}, got one that starts from scratch; "
+                "name one by text_tower or start_from"
+            )
+        if self.lora_rank < 1:
+            raise ValueError(f"expected lora_rank of at least 1, got {self.lora_rank}")
         if "backbone" in self.vision:
             raise ValueError("expected backbone beside vision, got it among the fields of vision")
         if self.vision_start is not None and self.backbone != "vit":
@@ -140,6 +162,13 @@ class OptimizationConfig:
         metadata={"help": "With assignment: how many other texts may share the target of one. CLIP has 0."},
     )
     steps: int = field(default=1000, metadata={"help": "Optimiser steps."})
+    micro_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Studies per forward pass of a process (GradCache): memory for the activations of so many, "
+            "gradients of the whole batch, a third more time; none: all studies of the process at once."
+        },
+    )
     learning_rate_vision: float = field(
         default=1e-3, metadata={"help": "Peak learning rate of series tower and fusion."}
     )
@@ -169,6 +198,8 @@ class OptimizationConfig:
             )
         if self.similarity_limit < 0:
             raise ValueError(f"expected similarity_limit of at least 0, got {self.similarity_limit}")
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise ValueError(f"expected micro_batch of at least 1 or none, got {self.micro_batch}")
 
 
 @dataclass(frozen=True)
@@ -201,6 +232,33 @@ class PretrainConfig:
 
 
 @dataclass(frozen=True)
+class SimilarConfig:
+    """`selip similar`: what a similarity calls similar, among the texts of a findings table."""
+
+    findings: Path = field(metadata={"help": "Findings table, as `selip structure` writes it."})
+    out: Path = field(metadata={"help": "Page to write (.html); its numbers are put beside it as .json."})
+    similarity: Literal["assignment", "released"] = field(
+        default="assignment", metadata={"help": "The similarity by which examples are ranked; both are shown."}
+    )
+    sequence: str = field(
+        default="FLAIR", metadata={"help": "Texts of which sequence; `study`: of whole studies, with all signals."}
+    )
+    language: Literal["en", "zh"] = field(default="en", metadata={"help": "Language of the texts."})
+    limit: int = field(default=8, metadata={"help": "Other texts that may share the target of one, with assignment."})
+    samples: int = field(default=8, metadata={"help": "Texts to show with those that are like them."})
+    seed: int = field(default=0, metadata={"help": "Seed of which texts are shown and of the batches."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace a page of the same name."})
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != ".html":
+            raise ValueError(f"expected out to end in .html, got {self.out.name}")
+        if self.limit < 0 or self.samples < 1:
+            raise ValueError(
+                f"expected limit of at least 0 and samples of at least 1, got {self.limit} and {self.samples}"
+            )
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """`selip evaluate`: what a checkpoint is worth on a studies table."""
 
@@ -215,7 +273,10 @@ class EvaluateConfig:
     )
     pairs: Path | None = field(
         default=None,
-        metadata={"help": "Table (.tsv) of study_id, partner_id and kind of what differs, for the task pairs."},
+        metadata={
+            "help": "Table (.tsv) of minimal pairs: original, partner, change. The task pairs is about these; all "
+            "others leave the partners out, which are studies of the table once more but for one lesion."
+        },
     )
     volumes: Path | None = field(
         default=None,

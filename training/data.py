@@ -29,6 +29,7 @@ from selip.processing.text_selip import normalize_text
 
 from .augmentation import VolumeChange, apply_change, draw_change, draw_patches, head_patches
 from .config import AugmentationConfig, PretrainData, TextKind
+from .text_features import TextFeatures
 from .text_similarity import TextSimilarity
 from .volumes import SeriesRow, VolumesTable
 
@@ -39,6 +40,11 @@ class DrawnText:
 
     item: TextItem | None
     slots: tuple[int, ...]
+
+    @property
+    def string(self) -> str:
+        """The text itself; padding is empty."""
+        return "" if self.item is None else self.item.text
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,7 @@ class BatchSource:
         token_budget: int | None = None,
         process_index: int = 0,
         num_processes: int = 1,
+        text_features: TextFeatures | None = None,
     ):
         """
         Args:
@@ -146,6 +153,7 @@ class BatchSource:
             tokenizer: tokenizer of the text tower.
             similarity: what the soft targets are made of.
             token_budget: most patches of a series in `patch_mask`, a random subset of those that show head; None: all.
+            text_features: what a frozen text tower makes of each text; batches then hold it in the place of tokens.
 
         Raises:
             ValueError: the batch does not divide among the processes, or a batch cannot be filled with unique texts.
@@ -158,6 +166,7 @@ class BatchSource:
         self.similarity = similarity
         self.seed, self.process_index, self.num_processes = seed, process_index, num_processes
         self.token_budget = token_budget
+        self.text_features = text_features
         self.texts = StudyTexts(data)
         self.spacing_mm = table.processor_config["spacing_mm"]
         speaking = [study for study in studies if self._speaking_series(study, None)]
@@ -204,13 +213,13 @@ class BatchSource:
         drawn = self.drawn(step)
         share = len(drawn) // self.num_processes
         own = drawn[self.process_index * share : (self.process_index + 1) * share]
-        texts = [text.item for study in drawn for text in study.texts]
+        texts = [text for study in drawn for text in study.texts]
         text_study = [number for number, study in enumerate(drawn) for _ in study.texts]
         return {
-            "inputs": {**self.images(own), **self._texts(own)},
+            "inputs": {**self.images(own), **self._views(own), **self._texts(texts)},
             "text_study": torch.tensor(text_study),
-            "text_mask": torch.tensor([item is not None for item in texts]),
-            "similarity": torch.from_numpy(self.similarity(texts, text_study)),
+            "text_mask": torch.tensor([text.item is not None for text in texts]),
+            "similarity": torch.from_numpy(self.similarity([text.item for text in texts], text_study)),
         }
 
     def _fill(self, epoch: int) -> list[list[DrawnStudy]]:
@@ -313,7 +322,7 @@ class BatchSource:
         return [row for row in rows if self.texts.of_series(study, row.sequence) is not None]
 
     def images(self, drawn: Sequence[DrawnStudy]) -> dict[str, torch.Tensor]:
-        """Augmented volumes of drawn studies, as the model takes them: `pixel_values`, `patch_mask`, ..."""
+        """Augmented volumes as the model takes them: `pixel_values`, `series_mask`, `sequence_ids`, `patch_mask`."""
         slots = self.data.series_per_study
         settings = self.table.processor_config
         shape, patch_size = settings["spatial_size"], settings["patch_size"]
@@ -337,24 +346,28 @@ class BatchSource:
             "patch_mask": torch.from_numpy(patch_mask),
         }
 
-    def _texts(self, drawn: list[DrawnStudy]) -> dict[str, torch.Tensor]:
+    def _views(self, drawn: list[DrawnStudy]) -> dict[str, torch.Tensor]:
         texts = [(number, text) for number, study in enumerate(drawn) for text in study.texts]
+        spoken_of = torch.zeros(len(texts), self.data.series_per_study, dtype=torch.bool)
+        for position, (_, text) in enumerate(texts):
+            spoken_of[position, list(text.slots)] = True
+        return {"text_study": torch.tensor([number for number, _ in texts]), "text_series_mask": spoken_of}
+
+    def _texts(self, texts: list[DrawnText]) -> dict[str, torch.Tensor]:
+        """This process's share of the texts of the batch."""
+        share = len(texts) // self.num_processes
+        own = slice(self.process_index * share, (self.process_index + 1) * share)
+        if self.text_features is not None:
+            return {"text_features": self.text_features([text.string for text in texts[own]])}
+        # padded to the longest text of all processes: the draw of dropout depends on the length
         encoded = self.tokenizer(
-            ["" if text.item is None else text.item.text for _, text in texts],
+            [text.string for text in texts],
             padding=True,
             truncation=True,
             max_length=self.data.max_text_tokens,
             return_tensors="pt",
         )
-        spoken_of = torch.zeros(len(texts), self.data.series_per_study, dtype=torch.bool)
-        for position, (_, text) in enumerate(texts):
-            spoken_of[position, list(text.slots)] = True
-        return {
-            "input_ids": encoded["input_ids"],
-            "attention_mask": encoded["attention_mask"],
-            "text_study": torch.tensor([number for number, _ in texts]),
-            "text_series_mask": spoken_of,
-        }
+        return {name: encoded[name][own] for name in ("input_ids", "attention_mask")}
 
 
 def read_studies(

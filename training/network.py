@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from selip.modeling_selip import SelipConfig, SelipModel, SelipVisionConfig
@@ -10,6 +12,7 @@ from selip.processing.image_processing_selip import SelipImageProcessor
 from selip.processing.processing_selip import SelipProcessor
 
 from .config import NetworkConfig
+from .text_tuning import tune_text_tower
 from .tokenizer import train_tokenizer
 from .vision_start import VisionStart, read_vision_start, start_vision
 
@@ -30,7 +33,7 @@ _SMALL_TEXT_TOWER = {
 def build_processor(
     config: NetworkConfig, image_settings: dict, texts: Iterable[str], max_text_tokens: int
 ) -> SelipProcessor:
-    """The processor of a run: image settings of the volumes table, tokenizer of the text tower.
+    """The processor of a run: image settings of the volumes table, tokenizer of the text tower or of `start_from`.
 
     Args:
         config: network section of the run.
@@ -38,7 +41,11 @@ def build_processor(
         texts: corpus, read only if the tokenizer is trained on it.
         max_text_tokens: length that texts are cut to.
     """
-    if config.text_tower is not None:
+    if config.start_from is not None:
+        checkpoint = weights_of(config.start_from).parent
+        # with our configuration given, Transformers need not ask whether to run the code beside the weights for it
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, config=SelipConfig.from_pretrained(checkpoint))
+    elif config.text_tower is not None:
         tokenizer = AutoTokenizer.from_pretrained(config.text_tower)
     else:
         tokenizer = train_tokenizer(texts, vocabulary_size=config.vocabulary_size, max_tokens=max_text_tokens)
@@ -46,7 +53,12 @@ def build_processor(
 
 
 def build_model(config: NetworkConfig, processor: SelipProcessor, max_text_tokens: int) -> SelipModel:
-    """The model of a run, from scratch but for towers that are named by folder or Hub id."""
+    """The model of a run, from scratch but for towers that are named by folder or Hub id, or for `start_from`.
+
+    Raises:
+        FileNotFoundError: `start_from` is no checkpoint.
+        ValueError: weights of a tower or of `start_from` do not fit the network.
+    """
     start = None if config.vision_start is None else read_vision_start(config.vision_start)
     pretrained = None if config.text_tower is None else AutoModel.from_pretrained(config.text_tower)
     if pretrained is not None:
@@ -78,6 +90,9 @@ def build_model(config: NetworkConfig, processor: SelipProcessor, max_text_token
                 f"the weights of {config.text_tower} do not match its configuration: {wanted.keys() ^ weights.keys()}"
             )
         model.text_model.load_state_dict(weights)
+    if config.start_from is not None:
+        load_weights(model, config.start_from)
+    tune_text_tower(model, config.text_tuning, config.lora_rank)
     return model
 
 
@@ -90,3 +105,31 @@ def _vision_config(
     if config.size is None:
         return SelipVisionConfig(backbone=config.backbone, **fields)
     return SelipVisionConfig.of_size(config.backbone, config.size, **fields)
+
+
+def load_weights(model: SelipModel, checkpoint: Path) -> None:
+    """Puts the weights of a checkpoint into a model of perhaps another configuration, strictly: each must fit.
+
+    Raises:
+        FileNotFoundError: no weights in the folder.
+        ValueError: a weight is missing, left over or of another shape.
+    """
+    try:
+        model.load_state_dict(load_file(weights_of(checkpoint)))
+    except RuntimeError as error:
+        raise ValueError(
+            f"the weights of {checkpoint} do not fit the configured network; start_from allows only changes that keep "
+            f"every weight: {error}"
+        ) from error
+
+
+def weights_of(checkpoint: Path) -> Path:
+    """The file of weights in a checkpoint.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    file = checkpoint / "model.safetensors"
+    if not file.is_file():
+        raise FileNotFoundError(f"expected a checkpoint at start_from, e.g. RUN/best, found no {file}")
+    return file

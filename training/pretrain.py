@@ -4,15 +4,12 @@ One process        selip pretrain CONFIG.yaml
 Several            accelerate launch -m selip.training.pretrain CONFIG.yaml
 A try on a laptop  selip demo
 
-What is gathered, masked and counted as a negative is the method, so it stands here in full: every process embeds its
-share of the global batch, embeddings are gathered with exact gradients, and all compute the same global loss.
+What a batch is stands in data.py, its loss and gradient over all processes in contrastive.py; here they are put to
+work, validated, saved and resumed. docs/scaling.md has launch commands for several GPUs and machines.
 """
 
 import json
 import logging
-import platform
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -21,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from accelerate import Accelerator, PartialState
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedType, set_seed
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
@@ -32,16 +28,18 @@ from selip.modeling_selip.modeling_selip import SelipModel
 from selip.processing.sources.studies import load_studies
 from selip.processing.structurer import load_findings
 
-from .checkpoint import TrainingState, load_checkpoint, recover_folder, save_checkpoint
+from .checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from .config import PretrainConfig
 from .configuration import as_dict, find_config, load_config, overrides_from_arguments
+from .contrastive import ContrastiveGradient
 from .data import BatchSource, StudyTexts, read_studies
-from .distributed import gather_rows
 from .initialization import initialise_from_data
 from .network import build_model, build_processor
 from .objectives import load_objective, target_statistics
 from .optimization import build_optimizer, choose_precision, set_learning_rate
 from .prefetch import WaitClock, prefetch
+from .run_folder import describe_environment, drop_lines_after, prepare_output
+from .text_features import read_texts
 from .text_similarity import build_similarity
 from .validation import PRIMARY_METRIC, ValidationSet
 from .volumes import VolumesTable
@@ -84,6 +82,11 @@ class PretrainRun:
             log_with=None if config.tracking.tracker == "none" else config.tracking.tracker,
             project_dir=str(config.output),
         )
+        if self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+            raise ValueError(
+                "expected one process or data-parallel ones, each with the whole model (its checkpoints are), got "
+                f"{self.accelerator.distributed_type.value}; see docs/scaling.md"
+            )
         if self.is_main:
             prepare_output(config)
             logger.info("device %s, precision %s (%s)", device, self.precision, reason)
@@ -108,12 +111,12 @@ class PretrainRun:
     def _build(self) -> None:
         config, accelerator = self.config, self.accelerator
         last = config.output / "last"
-        recover_folder(last)
         is_resumed = last.exists()
-        study_texts = StudyTexts(config.data)
         max_tokens = config.data.max_text_tokens
-        corpus = study_texts.corpus(self.train_studies)
+        study_texts = StudyTexts(config.data)
+        corpus = list(study_texts.corpus(self.train_studies))
         self.processor = build_processor(config.model, self.table.processor_config, corpus, max_tokens)
+        tokenizer = self.processor.tokenizer
         model = build_model(config.model, self.processor, max_tokens)
         optimizer = build_optimizer(model, config.optimization)
         similarity = build_similarity(
@@ -123,10 +126,29 @@ class PretrainRun:
             (study_texts.of_study(study, config.data.text_items) for study in self.train_studies),
             is_main=self.is_main,
         )
+        if is_resumed:
+            self.state = load_checkpoint(last, model, optimizer)
+        else:
+            self.state = TrainingState()
+            if config.model.start_from is None:
+                initialise_from_data(model, tokenizer, self.table, self.train_studies, corpus, max_tokens)
+        if self.is_main:
+            drop_lines_after(config.output / "metrics.jsonl", self.state.step)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.gradient = ContrastiveGradient(
+            accelerator,
+            self.model,
+            self.objective,
+            micro_batch=config.optimization.micro_batch,
+            seed=config.optimization.seed,
+        )
+        text_features = None
+        if config.model.text_tuning == "frozen":
+            text_features = read_texts(self.bare_model, tokenizer, corpus, max_tokens, accelerator)
         self.source = BatchSource(
             self.train_studies,
             self.table,
-            self.processor.tokenizer,
+            tokenizer,
             config.data,
             config.augmentation,
             similarity,
@@ -134,35 +156,17 @@ class PretrainRun:
             token_budget=model.vision_model.config.token_budget,
             process_index=accelerator.process_index,
             num_processes=accelerator.num_processes,
+            text_features=text_features,
         )
-        self.validation = ValidationSet(
-            self.validation_studies, self.source.texts, self.table, self.processor.tokenizer, max_tokens
-        )
-        if is_resumed:
-            self.state = load_checkpoint(last, model, optimizer)
-        else:
-            self.state = TrainingState()
-            texts = list(self.source.texts.corpus(self.train_studies))
-            initialise_from_data(model, self.processor.tokenizer, self.table, self.train_studies, texts, max_tokens)
-        if self.is_main:
-            drop_lines_after(config.output / "metrics.jsonl", self.state.step)
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.validation = ValidationSet(self.validation_studies, self.source.texts, self.table, tokenizer, max_tokens)
         self.state = replace(self.state, environment=describe_environment(accelerator, self.precision, config))
 
     def step(self, batch: dict) -> dict[str, float]:
         """One optimiser step on one global batch."""
         config, device = self.config.optimization, self.accelerator.device
-        inputs = {name: value.to(device, non_blocking=True) for name, value in batch["inputs"].items()}
         similarity = batch["similarity"].to(device)
         compared = compared_pairs(batch["text_study"], batch["text_mask"]).to(device)
-        # what a text tower of the user's draws (dropout) depends on the step alone, so that a resumed run is the same
-        torch.manual_seed(hash((config.seed, self.state.step, self.accelerator.process_index)) % 2**63)
-        with self.accelerator.autocast():
-            output = self.model(**inputs)
-        views, texts = gather_rows(output.view_embeds), gather_rows(output.text_embeds)
-        logit_scale = self.bare_model.logit_scale
-        loss = self.objective(views, texts, logit_scale, compared, similarity)
-        self.accelerator.backward(loss)
+        loss = self.gradient(batch["inputs"], compared, similarity, step=self.state.step)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
         learning_rate = set_learning_rate(self.optimizer.optimizer, self.state.step, config)
         self.optimizer.step()
@@ -176,7 +180,7 @@ class PretrainRun:
             "loss": loss.item(),
             "grad_norm": float(norm),
             "learning_rate": learning_rate,
-            "logit_scale": scale_of(logit_scale.detach()).item(),
+            "logit_scale": scale_of(self.bare_model.logit_scale.detach()).item(),
             **target_statistics(similarity, compared),
         }
 
@@ -266,76 +270,6 @@ def pretrain(config: PretrainConfig) -> PretrainSummary:
         volumes_per_second=taken * volumes / training_seconds if training_seconds else 0.0,
         data_wait_share=sum(shown_waits) / training_seconds if training_seconds else 0.0,
     )
-
-
-def prepare_output(config: PretrainConfig) -> None:
-    """Makes the folder of a run, or checks that the run in it is this one.
-
-    Raises:
-        FileExistsError: another configuration, or a run that may not be resumed.
-    """
-    output, wanted = config.output, as_dict(config)
-    written = output / "config.yaml"
-    for key in ("resume", "overwrite"):
-        wanted.pop(key)
-    if output.exists() and config.overwrite:
-        shutil.rmtree(output)
-    if written.exists():
-        is_same = yaml.safe_load(written.read_text()) == wanted
-        if not is_same or not config.resume:
-            why = "with another configuration" if not is_same else "and resume is off"
-            raise FileExistsError(f"{output} holds a run {why}; choose another output or pass --overwrite")
-        return
-    output.mkdir(parents=True, exist_ok=True)
-    written.write_text(yaml.safe_dump(wanted, sort_keys=False))
-
-
-def drop_lines_after(log: Path, step: int) -> None:
-    """Removes from a metrics log what an interrupted run wrote after its last checkpoint; it will be written again."""
-    if log.exists():
-        lines = log.read_text().splitlines(keepends=True)
-        log.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
-
-
-def describe_environment(accelerator: Accelerator, precision: str, config: PretrainConfig) -> dict:
-    """Versions, device, batch and commit of a run, for its state file and the model card."""
-    import transformers
-
-    import selip
-
-    data = config.data
-    return {
-        "selip": selip.__version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-        "device": str(accelerator.device),
-        "processes": accelerator.num_processes,
-        "precision": precision,
-        "git_commit": _git_commit(),
-        "objective": config.optimization.objective,
-        "similarity": config.optimization.similarity,
-        "steps": config.optimization.steps,
-        "batch_studies": data.batch_studies,
-        "series_per_study": data.series_per_study,
-        "text_items": list(data.text_items),
-        "seed": config.optimization.seed,
-    }
-
-
-def _git_commit() -> str | None:
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip()
 
 
 def _written_findings(studies_path: Path) -> dict[str, str]:

@@ -26,7 +26,6 @@ class BenchmarkConfig:
         default=Path("benchmark"), metadata={"help": "folder for everything it makes", "positional": True}
     )
     studies: int = field(default=1200, metadata={"help": "studies to simulate; about 15 in 100 are for the test"})
-    pairs: int = field(default=150, metadata={"help": "studies of which minimal pairs are made"})
     data_seed: int = field(default=2026, metadata={"help": "seed of the studies"})
     seeds: tuple[int, ...] = field(default=(0, 1, 2), metadata={"help": "seeds of weights and batches"})
     arms: tuple[str, ...] = field(default=(), metadata={"help": "arms to run; all of them if not given"})
@@ -38,8 +37,8 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"expected different seeds, at least one, got {self.seeds}")
-        if self.studies < 100 or self.pairs < 10:
-            raise ValueError(f"expected at least 100 studies and 10 pairs, got {self.studies} and {self.pairs}")
+        if self.studies < 100:
+            raise ValueError(f"expected at least 100 studies, so that each split has some, got {self.studies}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def run_benchmark(config: BenchmarkConfig) -> BenchmarkSummary:
         config.out / RESULT_NAME,
         [arm.name for arm in _arms(config)],
         config.seeds,
-        settings={"studies": config.studies, "pairs": config.pairs, "data_seed": config.data_seed},
+        settings={"studies": config.studies, "data_seed": config.data_seed, "steps": config.steps},
     )
     page = config.out / "benchmark.md"
     table = write_benchmark_table(result, page)
@@ -97,20 +96,14 @@ def _arms(config: BenchmarkConfig) -> Sequence[Any]:
 
 
 def _data_stages(config: BenchmarkConfig) -> list[Stage]:
-    studies, pairs = config.out / "studies", config.out / "pairs"
-    simulated = ["--form", "realistic", "--seed"]
-    many = ["simulate", studies / "bids", *simulated, config.data_seed, "--studies", config.studies, "--preview"]
-    # another seed: no patient of a pair is one that a model was trained on
-    few = ["simulate", pairs / "bids", *simulated, config.data_seed + 1, "--studies", config.pairs, "--minimal-pairs"]
-    test_only = ["--fractions", "0,0,1"]
+    out = config.out
+    simulate = ["simulate", out / "bids", "--form", "realistic", "--minimal-pairs", "--preview"]
+    simulate += ["--studies", config.studies, "--seed", config.data_seed]
     return [
-        _command("simulate studies", many, studies / "bids"),
-        _command("read the studies into a table", ["ingest", "bids", studies / "bids", studies / "table"]),
-        _command("structure the reports", ["structure", studies / "table", studies / "findings.parquet"]),
-        _command("prepare volumes of the studies", ["prepare", studies / "table", studies / "volumes"]),
-        _command("simulate minimal pairs", few, pairs / "bids"),
-        _command("read the pairs into a table", ["ingest", "bids", pairs / "bids", pairs / "table", *test_only]),
-        _command("prepare volumes of the pairs", ["prepare", pairs / "table", pairs / "volumes"]),
+        _command("simulate studies", simulate, out / "bids"),
+        _command("read them into a table", ["ingest", "bids", out / "bids", out / "studies"]),
+        _command("structure the reports", ["structure", out / "studies", out / "findings.parquet"]),
+        _command("prepare the volumes", ["prepare", out / "studies", out / "volumes", "--size", "tiny"]),
     ]
 
 
@@ -122,7 +115,7 @@ def _arm_stages(config: BenchmarkConfig, arm: Any, seed: int) -> list[Stage]:
     options = [word for key, value in overrides.items() for word in (f"--{key.replace('_', '-')}", value)]
     stages = [_command(f"pretrain {name}", ["pretrain", RECIPE, "--output", run, *options])]
     for task in TASKS:
-        settings = _evaluation(config, task)
+        settings = _evaluation(config)
         words = ["evaluate", run / "last", settings.pop("studies"), "--task", task, "--num-figure-cases", 0]
         words += [word for key, value in settings.items() for word in (f"--{key}", value)]
         out = _result(config, arm.name, seed, task)
@@ -134,9 +127,7 @@ def _reference_stage(config: BenchmarkConfig, kind: Literal["floor", "ceiling"],
     """Floor or ceiling: no command of its own, because neither is a checkpoint."""
     from selip.training.benchmark.reference_runs import evaluate_reference
 
-    evaluations = [
-        {**_evaluation(config, task), "task": task, "out": _result(config, kind, seed, task)} for task in TASKS
-    ]
+    evaluations = [{**_evaluation(config), "task": task, "out": _result(config, kind, seed, task)} for task in TASKS]
     action = partial(
         evaluate_reference, kind, config.out / "runs" / f"{kind}-{seed}", _shared_overrides(config, seed), evaluations
     )
@@ -145,24 +136,16 @@ def _reference_stage(config: BenchmarkConfig, kind: Literal["floor", "ceiling"],
 
 def _shared_overrides(config: BenchmarkConfig, seed: int) -> dict[str, Any]:
     """Options of the recipe that all arms and references of a seed share."""
-    studies = config.out / "studies"
+    out = config.out
     steps = {} if config.steps is None else {"optimization.steps": config.steps}
-    return {
-        "data.studies": studies / "table",
-        "data.findings": studies / "findings.parquet",
-        "data.volumes": studies / "volumes",
-        "optimization.seed": seed,
-        **steps,
-    }
+    data = {"studies": out / "studies", "findings": out / "findings.parquet", "volumes": out / "volumes"}
+    return {**{f"data.{name}": path for name, path in data.items()}, "optimization.seed": seed, **steps}
 
 
-def _evaluation(config: BenchmarkConfig, task: str) -> dict[str, Any]:
-    """Data of an evaluation: minimal pairs have studies of their own."""
-    if task == "pairs":
-        pairs = config.out / "pairs"
-        return {"studies": pairs / "table", "volumes": pairs / "volumes", "pairs": pairs / "bids" / "pairs.tsv"}
-    studies = config.out / "studies"
-    return {"studies": studies / "table", "volumes": studies / "volumes"}
+def _evaluation(config: BenchmarkConfig) -> dict[str, Any]:
+    """Data of every evaluation; the partners of minimal pairs take part in that task alone."""
+    out = config.out
+    return {"studies": out / "studies", "volumes": out / "volumes", "pairs": out / "bids" / "pairs.tsv"}
 
 
 def _result(config: BenchmarkConfig, name: str, seed: int, task: str) -> Path:

@@ -71,6 +71,13 @@ COMMANDS = (
         "selip structure data/studies data/findings.parquet",
     ),
     Command(
+        ("similar",),
+        "show which texts the soft targets of training call similar, on one HTML page",
+        "selip.training.config:SimilarConfig",
+        "selip.similar:show_similar",
+        "selip similar data/findings.parquet similar.html --sequence FLAIR",
+    ),
+    Command(
         ("prepare",),
         "put every series on the model's grid, once, into a memory-mapped volumes table",
         "selip.training.config:PrepareConfig",

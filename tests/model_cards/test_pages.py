@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from selip.model_cards.card import CardConfig, write_card
-from selip.model_cards.charts import line_chart
+from selip.model_cards.charts import bar_chart, line_chart
 from selip.model_cards.demo_page import DemoRecord, StageRecord, duration, ranking_context, write_demo_page
 from selip.model_cards.results import read_result, result_table
 
@@ -214,6 +214,18 @@ def test_chart_puts_values_where_they_belong() -> None:
     flat = ElementTree.fromstring(line_chart([0, 1], [2.0, 2.0], title="t", x_label="x"))
     heights = {pair.split(",")[1] for pair in flat.find("polyline").attrib["points"].split()}  # type: ignore[union-attr]
     assert len(heights) == 1
+
+
+def test_bars_are_as_high_as_their_values() -> None:
+    """Bars stand on one line side by side, heights in proportion; nothing but zeros is a chart, no bar is none."""
+    svg = ElementTree.fromstring(bar_chart([1.0, 4.0, 0.0], title="a < b", first="0", last="1", x_label="x"))
+    bars = [{name: float(bar.attrib[name]) for name in ("x", "y", "width", "height")} for bar in svg.findall("rect")]
+    assert [bar["height"] / bars[1]["height"] for bar in bars] == pytest.approx([0.25, 1.0, 0.0])
+    assert len({round(bar["y"] + bar["height"], 1) for bar in bars}) == 1
+    assert bars[0]["x"] + bars[0]["width"] <= bars[1]["x"]
+    assert len(ElementTree.fromstring(bar_chart([0.0], title="t", first="0", last="1", x_label="x"))) > 1
+    with pytest.raises(ValueError, match="bar"):
+        bar_chart([], title="t", first="0", last="1", x_label="x")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(4.4, "4 s"), (59.6, "1 min 00 s"), (725, "12 min 05 s")])

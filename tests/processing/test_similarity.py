@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selip.processing.rendering import Clause, TextItem
-from selip.processing.similarity import released_similarity
+from selip.processing.similarity import released_blocks, released_similarity
 
 TAGS = {
     "zh": ["高信号", "低信号", "长信号", "短信号", "等信号"],
@@ -109,6 +109,16 @@ def test_rows_of_a_gathered_batch_equal_the_whole() -> None:
         for start in (0, 20)
     ]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_blocks_are_the_whole() -> None:
+    """Invariant: blocks of any size, the last one short, put together are the whole matrix."""
+    items = random_items(random.Random(2), "zh", 50)
+    for size in (1, 20, 100):
+        blocks = list(released_blocks(items, "zh", size))
+        np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), released_similarity(items, "zh"))
+        assert [len(range(*rows.indices(50))) for rows, _ in blocks] == [len(block) for _, block in blocks]
+    assert list(released_blocks([], "zh")) == []
 
 
 def test_normal_texts_are_like_nothing_but_themselves() -> None:

@@ -5,8 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 
 from selip.processing.findings import Finding, StructuredReport
+from selip.training.config import (
+    AugmentationConfig,
+    NetworkConfig,
+    OptimizationConfig,
+    PretrainConfig,
+    PretrainData,
+    TrackingConfig,
+)
 from selip.training.data import Study
 from selip.training.volumes import SeriesRow
 
@@ -96,3 +105,73 @@ def tables(tmp_path_factory):
     structure_studies(StructureConfig(folder / "studies", folder / "findings.parquet"))
     prepare_volumes(PrepareConfig(folder / "studies", folder / "volumes", num_proc=1))
     return folder
+
+
+@pytest.fixture
+def one_thread():
+    """For models so small that the threads of torch would only wait for each other, long on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def make_config(tables, tmp_path, one_thread):
+    """Makes the configuration of a run of seconds on those tables, in a folder of its own."""
+    vision = {
+        "depth": 10,
+        "hidden_sizes": [8, 8, 16, 16],
+        "stem_kernel_size": [8, 8, 2],
+        "stem_stride": [8, 8, 2],
+        "stem_pool": False,
+        "stage_strides": [[1, 1, 1], [2, 2, 2], [1, 1, 1], [1, 1, 1]],
+        "norm_groups": 4,
+        "input_norm": "population",
+        "input_pool": [1, 1, 2],
+        "pooling": "position",
+        "pooled_size": 16,
+    }
+    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+
+    def make(name="run", *, steps=6, validate_every=3, vision_changes=None, network=None, **optimization):
+        model = {"vision": vision | (vision_changes or {}), "text": text, "projection_dim": 16, "vocabulary_size": 400}
+        return PretrainConfig(
+            output=tmp_path / name,
+            data=PretrainData(
+                studies=tables / "studies",
+                findings=tables / "findings.parquet",
+                volumes=tables / "volumes",
+                batch_studies=4,
+                series_per_study=2,
+                text_items=("series", "impression"),
+            ),
+            model=NetworkConfig(**(model | (network or {}))),
+            augmentation=AugmentationConfig(),
+            optimization=OptimizationConfig(
+                **{"steps": steps, "warmup_steps": 2, "precision": "fp32", **optimization}
+            ),
+            tracking=TrackingConfig(validate_every=validate_every, log_every=1),
+        )
+
+    return make
+
+
+@pytest.fixture
+def text_tower(tmp_path):
+    """Folder of a small pretrained text tower with dropout, as a user names one."""
+    from transformers import BertConfig, BertModel
+
+    from selip.training.tokenizer import train_tokenizer
+
+    corpus = ["left frontal lobe, hyperintense", "right cerebellum, acute infarct", "右侧额叶"]
+    tokenizer = train_tokenizer(corpus, vocabulary_size=320, max_tokens=160)
+    torch.manual_seed(7)
+    tower = BertModel(
+        BertConfig(
+            vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24
+        )
+    )
+    tower.save_pretrained(tmp_path / "tower")
+    tokenizer.save_pretrained(tmp_path / "tower")
+    return tmp_path / "tower"

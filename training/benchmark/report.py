@@ -42,7 +42,10 @@ def compare_runs(
     runs = {name: read_runs(results, name, seeds) for name in names}
     values, differences = compare(runs, BASELINE)
     questions = {arm.name: arm.question for arm in ARMS} | REFERENCES
-    first = json.loads((results / f"{BASELINE}-{seeds[0]}-{METRICS[0].task}.json").read_text(encoding="utf-8"))
+    counts = {
+        task: json.loads((results / f"{BASELINE}-{seeds[0]}-{task}.json").read_text(encoding="utf-8"))["n"]
+        for task in TASKS
+    }
     baseline = {metric.name: values[BASELINE][metric.name].value for metric in METRICS}
     too_close = [
         f"{metric.title}: {BASELINE} within 5 points of the {reference}"
@@ -56,7 +59,7 @@ def compare_runs(
             "benchmark_version": BENCHMARK_VERSION,
             "recipe": RECIPE,
             "settings": {**settings, "seeds": list(seeds)},
-            "n": first["n"],
+            "n": counts,
             "baseline": BASELINE,
             "arms": {name: questions[name] for name in names},
             "metrics": {metric.name: metric.title for metric in METRICS},

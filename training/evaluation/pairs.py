@@ -1,8 +1,10 @@
 """Minimal pairs: two studies that differ in one thing, and whether a model tells which text is whose."""
 
+import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,26 @@ class StudyPair:
     study_id: str
     partner_id: str
     kind: str
+
+
+_COLUMNS = ("original", "partner", "change")
+
+
+def read_pairs(path: Path) -> list[StudyPair]:
+    """Pairs of a tab-separated table with the columns original, partner and change, as `selip simulate` writes it.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: A column is missing.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, delimiter="\t")
+        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ValueError(
+                f"expected the columns {', '.join(_COLUMNS)} in {path.name}, {', '.join(missing)} missing"
+            )
+        return [StudyPair(*(row[name] for name in _COLUMNS)) for row in reader]
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,12 @@
 """`selip evaluate --task pairs`: which of two texts that differ in one thing belongs to a series."""
 
-import csv
-from pathlib import Path
-
 from selip.processing.sources.studies import iter_studies
 
 from .gallery import build_gallery
-from .pairs import PairsEvaluator, PairsResult, StudyPair
+from .pairs import PairsEvaluator, PairsResult, read_pairs
 from .provenance import is_simulated
 from .retrieval import DIRECTIONS
 from .task import EvaluationInputs, TaskOutcome, percent_with_interval
-
-COLUMNS = ("study_id", "partner_id", "kind")
 
 
 def evaluate_pairs(inputs: EvaluationInputs) -> TaskOutcome:
@@ -28,7 +23,7 @@ def evaluate_pairs(inputs: EvaluationInputs) -> TaskOutcome:
         )
     pairs = read_pairs(config.pairs)
     wanted = {study_id for pair in pairs for study_id in (pair.study_id, pair.partner_id)}
-    studies = (row for row in iter_studies(inputs.studies(config.split)) if row["study_id"] in wanted)
+    studies = (row for row in iter_studies(inputs.studies_with_partners(config.split)) if row["study_id"] in wanted)
     gallery = build_gallery(studies)
     text_embeds = inputs.embedder.embed_texts([text.text for text in gallery.texts])
     series = inputs.embedder.embed_series(inputs.source(config.split), gallery.images)
@@ -53,21 +48,6 @@ def evaluate_pairs(inputs: EvaluationInputs) -> TaskOutcome:
         settings=evaluator.get_config_dict(),
         summary=pairs_table(result, n, is_simulated(config.studies)),
     )
-
-
-def read_pairs(path: Path) -> list[StudyPair]:
-    """Pairs of a tab-separated table with the columns study_id, partner_id and kind (others are ignored).
-
-    Raises:
-        FileNotFoundError: There is none.
-        ValueError: A column is missing.
-    """
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"expected the columns {', '.join(COLUMNS)} in {path.name}, {', '.join(missing)} missing")
-        return [StudyPair(row["study_id"], row["partner_id"], row["kind"]) for row in reader]
 
 
 def pairs_table(result: PairsResult, n: dict[str, int], is_simulated: bool) -> str:

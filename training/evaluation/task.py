@@ -14,6 +14,7 @@ from selip.processing.sources.studies import load_studies, studies_fingerprint
 from ..config import EvaluateConfig
 from ..volumes import VolumesTable
 from .embedding import Embedder, NiftiSeries, PreparedSeries, SeriesSource
+from .pairs import read_pairs
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,18 @@ class EvaluationInputs:
         return load_studies(self.config.studies)
 
     def studies(self, split: str) -> Dataset:
-        """The studies of one split.
+        """The studies of one split, without those that are there as partners of minimal pairs only.
+
+        Raises:
+            ValueError: It has none.
+        """
+        partners = set() if self.config.pairs is None else {pair.partner_id for pair in read_pairs(self.config.pairs)}
+        studies = self.studies_with_partners(split)
+        kept = [number for number, name in enumerate(studies["study_id"]) if name not in partners]
+        return studies if len(kept) == len(studies) else studies.select(kept)
+
+    def studies_with_partners(self, split: str) -> Dataset:
+        """All studies of one split.
 
         Raises:
             ValueError: It has none.
@@ -53,7 +65,7 @@ class EvaluationInputs:
         """
         config = self.config
         if config.volumes is None:
-            return NiftiSeries(self.studies(split), self.image_processor)
+            return NiftiSeries(self.studies_with_partners(split), self.image_processor)
         table = VolumesTable(config.volumes)
         if table.info.studies_fingerprint != studies_fingerprint(config.studies):
             raise ValueError(

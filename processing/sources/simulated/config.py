@@ -85,6 +85,7 @@ class SimulationSummary:
         series: NIfTI series in it (truth maps not counted).
         normal_studies: studies without a lesion.
         findings: number of findings by canonical term.
+        minimal_pairs: partners written beside the studies (not counted above).
         resumed: studies that an interrupted run had left whole and that were not made again.
         seconds: wall clock of this call.
     """
@@ -95,5 +96,6 @@ class SimulationSummary:
     series: int
     normal_studies: int
     findings: dict[str, int] = field(default_factory=dict)
+    minimal_pairs: int = 0
     resumed: int = 0
     seconds: float = 0.0

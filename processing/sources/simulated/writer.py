@@ -25,7 +25,7 @@ from .layout import FILE_NAMES, TRUTH_FOLDER, study_folder
 from .realistic import scanners
 from .realistic.details import HeadTemplate, load_head_template
 from .realistic.patient import draw_patient
-from .realistic.study import draw_visit, make_study
+from .realistic.study import draw_visit, make_studies
 from .streams import Purpose, generator
 from .study import SimulatedStudy, simulate_study
 
@@ -34,6 +34,7 @@ SECOND_VISIT_RATE = 0.1
 
 BIDS_VERSION = "1.10.0"
 SETTINGS_FILE = "simulation.json"
+PAIRS_FILE = "pairs.tsv"
 WORK_FOLDER = ".work"
 REALISTIC_ROWS = 20
 """Rows of the preview of the realistic form, which has more kinds of findings to show."""
@@ -65,13 +66,16 @@ def simulate_studies(config: SimulationConfig) -> SimulationSummary:
     if waiting:
         _make_studies(config, partial, waiting)
     _write_data_set_files(config, partial, visits)
+    pairs = write_pairs(partial) if config.minimal_pairs else 0
     if config.preview:
         _write_preview(config, partial, [_study_name(*visit) for visit in visits])
     shutil.rmtree(partial / WORK_FOLDER, ignore_errors=True)
     if out.exists():
         shutil.rmtree(out)
     partial.rename(out)
-    summary = _summarize(out, visits, resumed=len(visits) - len(waiting), seconds=time.perf_counter() - start)
+    summary = _summarize(
+        out, visits, pairs=pairs, resumed=len(visits) - len(waiting), seconds=time.perf_counter() - start
+    )
     logger.info("wrote %d simulated studies of %d patients to %s", summary.studies, summary.patients, out)
     return summary
 
@@ -160,10 +164,11 @@ def _write_job(template: AnyTemplate, job: Job) -> None:
     folder, config, patient, session = job
     if isinstance(template, HeadTemplate):
         visit = draw_visit(config.seed, patient, session, config.language)
-        study = make_study(template, visit, config.seed)
+        studies = make_studies(template, visit, config.seed, with_partner=config.minimal_pairs)
     else:
-        study = simulate_study(template, config.seed, patient, session)
-    write_study(study, folder)
+        studies = (simulate_study(template, config.seed, patient, session),)
+    for study in reversed(studies):  # a partner first: once the study is there, all of it is
+        write_study(study, folder)
 
 
 def write_study(study: SimulatedStudy, root: Path) -> None:
@@ -236,8 +241,9 @@ def _write_data_set_files(config: SimulationConfig, root: Path, visits: list[tup
     truth = {**description, "Name": "Truth of simulated head MRI studies", "DatasetType": "derivative"}
     _write_json(description, root / "dataset_description.json")
     _write_json(truth, root / TRUTH_FOLDER / "dataset_description.json")
+    extra = f"{PAIRS_FILE}\n" if config.minimal_pairs else ""
     # Reports are no BIDS file type, the trace-weighted image has no gradient table, and settings lie at the root.
-    (root / ".bidsignore").write_text(f"*_report.txt\n*_ADC.*\n{SETTINGS_FILE}\npreview.png\n")
+    (root / ".bidsignore").write_text(f"*_report.txt\n*_ADC.*\n{SETTINGS_FILE}\npreview.png\n" + extra)
     patients = sorted({patient for patient, _ in visits})
     if config.form == "simple":
         lines = ["participant_id", *(f"sub-{patient:04d}" for patient in patients)]
@@ -248,7 +254,38 @@ def _write_data_set_files(config: SimulationConfig, root: Path, visits: list[tup
     (root / "participants.tsv").write_text("\n".join(lines) + "\n")
 
 
-def _summarize(root: Path, visits: list[tuple[int, int]], *, resumed: int, seconds: float) -> SimulationSummary:
+def write_pairs(root: Path) -> int:
+    """Write the table of minimal pairs from the truth of the partners.
+
+    Args:
+        root: root of the data set.
+
+    Returns:
+        Number of pairs.
+    """
+    fields = ("finding", "site", "laterality", "size_mm")
+    header = ["original", "partner", "split", "change", "number", "partner_number"]
+    lines = ["\t".join(header + [f"{side}{name}" for side in ("", "partner_") for name in fields])]
+    for path in sorted((root / TRUTH_FOLDER).glob("sub-*/ses-*/*_simulation.json")):
+        details = json.loads(path.read_text(encoding="utf-8"))
+        if "pair" not in details:
+            continue
+        pair, partner = details["pair"], path.name.removesuffix("_simulation.json")
+        cells = [pair["original"], partner, details["split"], pair["change"]]
+        numbers = (pair["finding"], pair["partner_finding"])
+        cells += ["n/a" if number is None else str(number) for number in numbers]
+        for study, number in zip((pair["original"], partner), numbers, strict=True):
+            truth = json.loads((study_folder(root / TRUTH_FOLDER, study) / f"{study}_findings.json").read_text())
+            finding = truth["findings"][number] if number is not None else {}
+            cells += [str(finding.get(name, "n/a")) for name in fields]
+        lines.append("\t".join(cells))
+    (root / PAIRS_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return len(lines) - 1
+
+
+def _summarize(
+    root: Path, visits: list[tuple[int, int]], *, pairs: int, resumed: int, seconds: float
+) -> SimulationSummary:
     """Count what lies in the folder, from the files themselves."""
     findings: Counter[str] = Counter()
     series = normal = 0
@@ -265,6 +302,7 @@ def _summarize(root: Path, visits: list[tuple[int, int]], *, resumed: int, secon
         series=series,
         normal_studies=normal,
         findings=dict(sorted(findings.items())),
+        minimal_pairs=pairs,
         resumed=resumed,
         seconds=round(seconds, 1),
     )

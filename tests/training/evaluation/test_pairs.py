@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from selip.training.evaluation.gallery import build_gallery
-from selip.training.evaluation.pairs import PairsEvaluator, StudyPair
-from selip.training.evaluation.pairs_task import read_pairs
+from selip.training.evaluation.pairs import PairsEvaluator, StudyPair, read_pairs
 
 SIGNALS = [{"sequence": "FLAIR", "signal": "hyper"}, {"sequence": "T1w", "signal": "hypo"}]
 LEFT = {"finding": "mass", "site": "frontal lobe", "laterality": "left", "signals": SIGNALS}
@@ -94,10 +93,10 @@ def test_pairs_without_a_choice_are_refused(gallery):
 
 
 def test_table_of_pairs_needs_its_columns(tmp_path):
-    """A table without `kind` is refused by name; further columns are ignored."""
+    """A table without `change` is refused by name; further columns are ignored."""
     table = tmp_path / "pairs.tsv"
-    table.write_text("study_id\tpartner_id\tkind\tlesion\na\ta2\tside\t1\n")
+    table.write_text("original\tpartner\tsplit\tchange\na\ta2\ttest\tside\n")
     assert read_pairs(table) == [PAIRS[0]]
-    table.write_text("study_id\tpartner_id\na\ta2\n")
-    with pytest.raises(ValueError, match="kind missing"):
+    table.write_text("original\tpartner\na\ta2\n")
+    with pytest.raises(ValueError, match="change missing"):
         read_pairs(table)

@@ -12,7 +12,7 @@ from ..lesions import Lesion, blob_depth_mm, box_around, coordinates, extent, ma
 from ..streams import Purpose, generator
 from .head import MAXILLARY_SINUS
 from .kinds import EDEMA
-from .plan import kind_of
+from .plan import VisitPlan, kind_of
 
 BLOBS = {"mild": (5, 9), "moderate": (12, 20), "severe": (26, 40)}
 """Number of white matter lesions by grade (after Fazekas et al., AJR 1987;149:351-356)."""
@@ -35,11 +35,13 @@ class PlacedFinding:
     """A planned finding in a head.
 
     Args:
+        item: its number in the plan.
         planned: what was asked for.
         lesion: its lesion, None where the head itself changes.
         edema: oedema around it, if any.
     """
 
+    item: int
     planned: PlannedFinding
     lesion: Lesion | None = None
     edema: Lesion | None = None
@@ -50,9 +52,7 @@ class PlacedFinding:
         return tuple(part for part in (self.lesion, self.edema) if part is not None)
 
 
-def place_findings(
-    plan: tuple[PlannedFinding, ...], head: Head, seed: int, patient: int, session: int
-) -> tuple[PlacedFinding, ...]:
+def place_findings(plan: VisitPlan, head: Head, seed: int, patient: int, session: int) -> tuple[PlacedFinding, ...]:
     """Place the planned findings in a head.
 
     Args:
@@ -63,10 +63,10 @@ def place_findings(
         session: number of the session.
     """
     placed = []
-    for item, finding in enumerate(plan):
+    for item, finding in plan.numbered:
         kind = kind_of(finding)
         if kind.place in WHOLE_HEAD:
-            placed.append(PlacedFinding(finding))
+            placed.append(PlacedFinding(item, finding))
             continue
         rng = generator(seed, Purpose.LESIONS, patient, session, 100 + item)
         if kind.place == "brain":
@@ -77,7 +77,7 @@ def place_findings(
         if kind.halo_mm is not None:
             edema = _edema(lesion, head, float(rng.uniform(*kind.halo_mm)), rng)
             edema = edema if np.count_nonzero(edema.mask) >= LEAST_EDEMA else None
-        placed.append(PlacedFinding(finding, lesion, edema))
+        placed.append(PlacedFinding(item, finding, lesion, edema))
     return tuple(placed)
 
 

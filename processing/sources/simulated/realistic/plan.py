@@ -29,19 +29,31 @@ DIFFUSE_PLACES = ("sulci", "ventricles", "mucosa", "scatter")
 
 @dataclass(frozen=True)
 class VisitPlan:
-    """Findings of a visit as drawn; none where it is normal. Each has a `Kind`."""
+    """Findings of a visit; none where it is normal.
+
+    Args:
+        findings: as drawn, each with a `Kind`.
+        removed: numbers of those that are taken out again (minimal pairs); the others keep their numbers, on which
+            their random draws depend.
+    """
 
     findings: tuple[PlannedFinding, ...] = ()
+    removed: frozenset[int] = frozenset()
+
+    @property
+    def numbered(self) -> list[tuple[int, PlannedFinding]]:
+        """The findings that are there, with their numbers."""
+        return [(item, finding) for item, finding in enumerate(self.findings) if item not in self.removed]
 
     @property
     def wanted(self) -> frozenset[str]:
         """Sequences that the questions behind the findings ask for."""
-        return frozenset(name for finding in self.findings for name in kind_of(finding).asks_for)
+        return frozenset(name for _, finding in self.numbered for name in kind_of(finding).asks_for)
 
     @property
     def needed(self) -> frozenset[str]:
         """Sequences without which a finding could not be seen at all."""
-        return frozenset(name for finding in self.findings for name in kind_of(finding).needs)
+        return frozenset(name for _, finding in self.numbered for name in kind_of(finding).needs)
 
 
 def kind_of(finding: PlannedFinding) -> Kind:
@@ -93,7 +105,7 @@ def plan_visit(patient: Patient, seed: int, session: int) -> VisitPlan:
             continue
         if any(drawn.kind.term == other.kind.term for other in findings):
             continue
-        if all(_are_apart(drawn, other) for other in findings):
+        if all(are_apart(drawn, other) for other in findings):
             findings.append(drawn)
     return VisitPlan(tuple(findings))
 
@@ -125,8 +137,13 @@ def _draw(weights: np.ndarray, rng: np.random.Generator) -> PlannedFinding:
     return PlannedFinding(kind, site, side, shape, diameter_mm, kind.grades[grade] if kind.grades else "none")
 
 
-def _are_apart(one: PlannedFinding, other: PlannedFinding) -> bool:
-    """Whether two findings leave a gap between them; those of the whole head are in no one's way."""
+def are_apart(one: PlannedFinding, other: PlannedFinding) -> bool:
+    """Whether two findings leave a gap between them; those of the whole head are in no one's way.
+
+    Args:
+        one: a planned finding.
+        other: another one.
+    """
     if kind_of(one).place in DIFFUSE_PLACES or kind_of(other).place in DIFFUSE_PLACES:
         return not (one.site == other.site == SITES["maxillary sinus"])
     if {one.side, other.side} == {"left", "right"}:

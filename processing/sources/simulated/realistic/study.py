@@ -15,6 +15,7 @@ from .facts import Deviations, ReportFacts, TrueFinding, decide_facts
 from .head import Shape, build_head, normal_shape
 from .kinds import EDEMA
 from .lesions import PlacedFinding, place_findings
+from .pairs import draw_partner
 from .patient import Patient, draw_patient
 from .plan import VisitPlan, is_held_out, kind_of, plan_visit
 from .scan import Examination, scan
@@ -67,20 +68,43 @@ def draw_visit(seed: int, number: int, session: int, language: str) -> Visit:
     return Visit(patient, session, plan, sequences, draw_scanner(patient, seed, session))
 
 
-def make_study(template: HeadTemplate, visit: Visit, seed: int) -> SimulatedStudy:
-    """Make the study of a visit; the result depends on the arguments only.
+def make_studies(
+    template: HeadTemplate, visit: Visit, seed: int, *, with_partner: bool = False
+) -> tuple[SimulatedStudy, ...]:
+    """Make the study of a visit and, where asked for, its partner in a minimal pair.
 
     Args:
         template: from `details.load_head_template`.
         visit: from `draw_visit`.
         seed: seed of the run.
+        with_partner: add a partner if the patient is held out of training and a lesion can be changed.
 
     Returns:
-        Images, report, truth, and how the report differs from it.
+        The study, and perhaps its partner; the study does not depend on whether that is made.
     """
+    study, items, told = _make(template, visit, seed)
+    if not with_partner or not visit.patient.is_held_out:
+        return (study,)
+    patient, session = visit.patient, visit.session
+    partner = draw_partner(visit.plan, told, visit.sequences, patient.split, seed, patient.number, session)
+    if partner is None:
+        return (study,)
+    other, other_items, _ = _make(template, replace(visit, plan=partner.plan), seed)
+    pair = {
+        "original": f"{study.patient_id}_{study.session_id}",
+        "change": partner.change,
+        "finding": items.index(2 * partner.item),
+        "partner_finding": None if partner.change == "removed" else other_items.index(2 * partner.item),
+    }
+    assert other.details is not None
+    return study, replace(other, change=partner.change, details={**other.details, "pair": pair})
+
+
+def _make(template: HeadTemplate, visit: Visit, seed: int) -> tuple[SimulatedStudy, list[int], frozenset[int]]:
+    """The study of a visit, the number of each of its true findings, and the planned ones that its report tells rightly."""
     patient, session = visit.patient, visit.session
     head = build_head(template, _shape(visit, seed), seed, patient.number, session)
-    placed = place_findings(visit.plan.findings, head, seed, patient.number, session)
+    placed = place_findings(visit.plan, head, seed, patient.number, session)
     lesions = tuple(lesion for finding in placed for lesion in finding.lesions)
     examination = Examination(head, lesions, visit.scanner, seed, patient.number, session)
     artefacts = {name: list(examination.artefacts(name).words) for name in visit.sequences}
@@ -97,7 +121,7 @@ def make_study(template: HeadTemplate, visit: Visit, seed: int) -> SimulatedStud
     )
     report = WRITERS[patient.language, patient.is_held_out](facts)
     findings = [true.finding for true in truth]
-    return SimulatedStudy(
+    study = SimulatedStudy(
         patient=patient.number,
         session=session,
         series=tuple(scan(examination, name) for name in visit.sequences),
@@ -108,12 +132,15 @@ def make_study(template: HeadTemplate, visit: Visit, seed: int) -> SimulatedStud
         label_affine=head.affine,
         details=_details(visit, findings, deviations, artefacts),
     )
+    untold = {*deviations.left_out, *(error["finding"] for error in deviations.wrong)}
+    told = frozenset(true.item // 2 for number, true in enumerate(truth) if true.host is None and number not in untold)
+    return study, [true.item for true in truth], told
 
 
 def _shape(visit: Visit, seed: int) -> Shape:
     """The form of the head: normal for the age, changed by the findings that change it."""
     shape = normal_shape(visit.patient, seed)
-    for finding in visit.plan.findings:
+    for _, finding in visit.plan.numbered:
         place = kind_of(finding).place
         if place == "sulci":
             sulcus_mm, ventricle_mm = ATROPHY_MM[finding.severity]
@@ -134,15 +161,15 @@ def _truth(
     """True findings, oedema after what it surrounds, and the lesions with the number of their finding, from 1."""
     truth: list[TrueFinding] = []
     numbered: list[tuple[int, Lesion]] = []
-    for item, finding in enumerate(placed):
+    for finding in placed:
         kind = kind_of(finding.planned)
         true = finding_of(finding.planned, finding.lesion, sequences)
-        truth.append(TrueFinding(true, kind.key, kind.is_incidental, item=2 * item))
+        truth.append(TrueFinding(true, kind.key, kind.is_incidental, item=2 * finding.item))
         if finding.lesion is not None:
             numbered.append((len(truth), finding.lesion))
         if finding.edema is not None:
             true = finding_of(finding.edema.plan, None, sequences)
-            truth.append(TrueFinding(true, EDEMA.key, item=2 * item + 1, host=2 * item))
+            truth.append(TrueFinding(true, EDEMA.key, item=2 * finding.item + 1, host=2 * finding.item))
             numbered.append((len(truth), finding.edema))
     return truth, numbered
 

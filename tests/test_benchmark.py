@@ -1,0 +1,58 @@
+"""The benchmark's commands are understood, and its arms differ in nothing but what they say."""
+
+import pytest
+
+from selip import benchmark, cli
+from selip.arguments import parse_config
+from selip.training.benchmark.arms import ARMS, find_arms
+from selip.training.objectives import load_objective
+
+
+def pretrain_configs(config):
+    """The configuration of every training run, by stage name."""
+    command = cli.find_command(["pretrain"])
+    return {
+        stage.name: parse_config(cli.load(command.config), stage.words[1:], prog="selip pretrain", config_first=True)
+        for stage in benchmark.benchmark_stages(config)
+        if stage.words[:1] == ("pretrain",)
+    }
+
+
+def test_each_stage_is_a_command_that_is_understood() -> None:
+    """Stages are commands that take the words shown, or the two references; their names are unique."""
+    config = benchmark.BenchmarkConfig(seeds=(0, 1))
+    stages = benchmark.benchmark_stages(config)
+    assert len({stage.name for stage in stages}) == len(stages) == 4 + 2 * (len(ARMS) * 4 + 2)
+    for stage in stages:
+        if stage.action is None:
+            command = cli.find_command(stage.words)
+            words = stage.words[len(command.words) :]
+            parsed = parse_config(cli.load(command.config), words, prog="selip", config_first=command.config_first)
+            assert hasattr(parsed, "overwrite")
+
+
+def test_arms_share_everything_but_what_they_are_about() -> None:
+    """Seed by seed the configurations are equal but for output, objective, similarity and text items."""
+    configs = pretrain_configs(benchmark.BenchmarkConfig(seeds=(3,), steps=70))
+    assert len(configs) == len(ARMS)
+    first = configs["pretrain clip, seed 3"]
+    for config in configs.values():
+        assert config.model == first.model
+        assert config.augmentation == first.augmentation
+        assert config.optimization.steps == 70
+        for name in ("learning_rate_vision", "learning_rate_text", "learn_logit_scale", "seed", "weight_decay"):
+            assert getattr(config.optimization, name) == getattr(first.optimization, name)
+        for name in ("batch_studies", "batch_sequences", "normal_rate", "studies"):
+            assert getattr(config.data, name) == getattr(first.data, name)
+        assert callable(load_objective(config.optimization.objective))
+    assert len({(config.optimization.objective, config.data.text_items) for config in configs.values()}) == len(ARMS)
+
+
+def test_wrong_requests_are_refused() -> None:
+    """Unknown arms, a missing baseline, seeds that repeat."""
+    with pytest.raises(ValueError, match="arms among"):
+        find_arms(("nonsense",))
+    with pytest.raises(ValueError, match="baseline"):
+        find_arms(("selip",))
+    with pytest.raises(ValueError, match="different seeds"):
+        benchmark.BenchmarkConfig(seeds=(1, 1))

@@ -1,0 +1,102 @@
+"""The folder of a run: which run it holds, its log, and where the run was made."""
+
+import json
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import torch
+import yaml
+from accelerate import Accelerator
+
+from .checkpoint import recover_folder
+from .config import PretrainConfig
+from .configuration import as_dict
+
+# the result is the same up to float error, but how much memory and how many cores there are is not
+MAY_CHANGE = ("data.num_workers", "optimization.micro_batch")
+
+
+def prepare_output(config: PretrainConfig) -> None:
+    """Makes the folder of a run, or checks that the run in it is this one and repairs what a kill has left of it.
+
+    Raises:
+        FileExistsError: another configuration, or a run that may not be resumed.
+    """
+    output, wanted = config.output, as_dict(config)
+    written = output / "config.yaml"
+    for key in ("resume", "overwrite"):
+        wanted.pop(key)
+    if output.exists() and config.overwrite:
+        shutil.rmtree(output)
+    if written.exists():
+        is_same = _decisive(yaml.safe_load(written.read_text())) == _decisive(wanted)
+        if not is_same or not config.resume:
+            why = "with another configuration" if not is_same else "and resume is off"
+            raise FileExistsError(f"{output} holds a run {why}; choose another output or pass --overwrite")
+        for name in ("best", "last"):
+            recover_folder(output / name)
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    partial = written.with_suffix(".partial")
+    partial.write_text(yaml.safe_dump(wanted, sort_keys=False))
+    partial.replace(written)
+
+
+def _decisive(config: dict) -> dict:
+    """A configuration without what may differ between the machines that a run is continued on."""
+    return {
+        group: {name: value for name, value in values.items() if f"{group}.{name}" not in MAY_CHANGE}
+        if isinstance(values, dict)
+        else values
+        for group, values in config.items()
+    }
+
+
+def drop_lines_after(log: Path, step: int) -> None:
+    """Removes from a metrics log what an interrupted run wrote after its last checkpoint; it will be written again."""
+    if log.exists():
+        lines = log.read_text().splitlines(keepends=True)
+        log.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
+
+
+def describe_environment(accelerator: Accelerator, precision: str, config: PretrainConfig) -> dict:
+    """Versions, device, batch and commit of a run, for its state file and the model card."""
+    import transformers
+
+    import selip
+
+    data = config.data
+    return {
+        "selip": selip.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "device": str(accelerator.device),
+        "processes": accelerator.num_processes,
+        "precision": precision,
+        "git_commit": _git_commit(),
+        "objective": config.optimization.objective,
+        "similarity": config.optimization.similarity,
+        "steps": config.optimization.steps,
+        "batch_studies": data.batch_studies,
+        "series_per_study": data.series_per_study,
+        "text_items": list(data.text_items),
+        "seed": config.optimization.seed,
+    }
+
+
+def _git_commit() -> str | None:
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
