@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedType, set_seed
+from accelerate.utils import DistributedType, broadcast_object_list, set_seed
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
@@ -28,7 +28,7 @@ from selip.modeling_selip.modeling_selip import SelipModel
 from selip.processing.sources.studies import load_studies
 from selip.processing.structurer import load_findings
 
-from .checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from .checkpoint import TrainingState, load_checkpoint, read_state, save_checkpoint
 from .config import PretrainConfig
 from .configuration import as_dict, find_config, load_config, overrides_from_arguments
 from .contrastive import ContrastiveGradient
@@ -74,8 +74,12 @@ class PretrainRun:
     def __init__(self, config: PretrainConfig):
         self.config = config
         self.objective = load_objective(config.optimization.objective)
-        device = PartialState(cpu=not torch.cuda.is_available()).device
-        self.precision, reason = choose_precision(config.optimization.precision, device)
+        processes = PartialState(cpu=not torch.cuda.is_available())
+        if processes.is_main_process:
+            prepare_output(config)
+        processes.wait_for_everyone()
+        device = processes.device
+        self.precision, reason = agreed_precision(config, device)
         self.accelerator = Accelerator(
             mixed_precision="no" if self.precision == "fp32" else "bf16",
             cpu=device.type == "cpu",
@@ -88,9 +92,7 @@ class PretrainRun:
                 f"{self.accelerator.distributed_type.value}; see docs/scaling.md"
             )
         if self.is_main:
-            prepare_output(config)
             logger.info("device %s, precision %s (%s)", device, self.precision, reason)
-        self.accelerator.wait_for_everyone()
         set_seed(config.optimization.seed)
         self._load_data()
         self._build()
@@ -270,6 +272,18 @@ def pretrain(config: PretrainConfig) -> PretrainSummary:
         volumes_per_second=taken * volumes / training_seconds if training_seconds else 0.0,
         data_wait_share=sum(shown_waits) / training_seconds if training_seconds else 0.0,
     )
+
+
+def agreed_precision(config: PretrainConfig, device: torch.device) -> tuple[str, str]:
+    """Precision of a run and the reason for it: one on all processes, and the same after it is resumed.
+
+    `auto` measures on a CPU, and may come out otherwise in another process or at another time.
+    """
+    wanted, last = config.optimization.precision, config.output / "last"
+    if wanted == "auto" and last.exists():
+        before = read_state(last).environment or {}
+        return before["precision"], "as before it was resumed"
+    return broadcast_object_list([choose_precision(wanted, device)])[0]
 
 
 def _written_findings(studies_path: Path) -> dict[str, str]:

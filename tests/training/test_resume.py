@@ -12,7 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from selip.training import checkpoint
+from selip.training import checkpoint, optimization
 from selip.training.configuration import as_dict
 from selip.training.pretrain import PretrainRun, pretrain
 from selip.training.run_folder import drop_lines_after
@@ -116,6 +116,16 @@ def test_adapters_are_resumed_bit_for_bit(make_config, kill, text_tower):
     pretrain(cut)
     assert outcome(cut.output) == outcome(whole.output)
     assert any("lora_B" in name for name in outcome(cut.output)["tensors"])
+
+
+def test_precision_chosen_by_measurement_is_kept(make_config, kill, monkeypatch):
+    """`auto` on a CPU goes by a timing; a resumed run does not time again, for its weights would take another way."""
+    config = make_config(precision="auto", validate_every=2)
+    monkeypatch.setattr(optimization, "_time_convolution", lambda dtype: 1.0)
+    kill(config, PretrainRun, "step", 3)
+    monkeypatch.setattr(optimization, "_time_convolution", lambda dtype: 1.0 if dtype == torch.float32 else 0.1)
+    assert optimization.choose_precision("auto", torch.device("cpu"))[0] == "bf16"
+    assert PretrainRun(config).precision == "fp32"
 
 
 def test_a_run_of_two_processes_is_continued_by_one(make_config):
