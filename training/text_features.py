@@ -52,7 +52,7 @@ def read_texts(
         max_text_tokens: length that texts are cut to.
     """
     unique = sorted({"", *texts}, key=lambda text: (len(text), text))  # texts of a length together: little padding
-    features = torch.zeros(len(unique), model.config.text_config.hidden_size, device=accelerator.device)
+    features = torch.zeros(len(unique), model.text_projection.in_features, device=accelerator.device)
     model.eval()
     for start in range(0, len(unique), CHUNK)[accelerator.process_index :: accelerator.num_processes]:
         encoded = tokenizer(

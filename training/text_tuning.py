@@ -28,7 +28,8 @@ def tune_text_tower(model: SelipModel, tuning: Literal["full", "frozen", "lora"]
 
 def merged_weights(model: SelipModel) -> dict[str, torch.Tensor]:
     """Weights of the same model without adapters: W + BA in the place of W, under the name that W had before."""
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+    # Any: the base class of adapters does not declare what every linear one has
+    layers: dict[str, Any] = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
     merged = {}
     for name, value in model.state_dict().items():
         layer, _, kind = name.rpartition(".base_layer.")
