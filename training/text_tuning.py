@@ -3,7 +3,7 @@
 The adapters are LoRA (Hu et al. 2021, arXiv 2106.09685): W + BA with W fixed, B and A trained.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
