@@ -209,10 +209,9 @@ def detect(volume: np.ndarray, noise: float, rng: np.random.Generator) -> np.nda
         noise: standard deviation of the noise relative to the brain's signal.
         rng: generator of the scan.
     """
-    noise = np.float32(noise)
-    shape = volume.shape
-    real = volume + noise * rng.standard_normal(shape, dtype=np.float32)
-    imaginary = noise * rng.standard_normal(shape, dtype=np.float32)
+    deviation, shape = np.float32(noise), volume.shape
+    real = volume + deviation * rng.standard_normal(shape, dtype=np.float32)
+    imaginary = deviation * rng.standard_normal(shape, dtype=np.float32)
     gain = np.float32(np.exp(rng.uniform(np.log(120.0), np.log(1500.0))))
     return np.clip(np.rint(gain * np.sqrt(real * real + imaginary * imaginary)), 0, 32767).astype(np.int16)
 

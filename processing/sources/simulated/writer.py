@@ -36,6 +36,9 @@ BIDS_VERSION = "1.10.0"
 SETTINGS_FILE = "simulation.json"
 PAIRS_FILE = "pairs.tsv"
 WORK_FOLDER = ".work"
+DETAIL_NAMES = ("folds", "ventricle_mm", "push", "vein", "artery")
+"""Arrays that the template of the realistic form has beside those of the simple one."""
+
 REALISTIC_ROWS = 20
 """Rows of the preview of the realistic form, which has more kinds of findings to show."""
 
@@ -142,7 +145,10 @@ def _make_studies(config: SimulationConfig, partial: Path, visits: list[tuple[in
                 bar.update()
             return
         # Workers are spawned, not forked: forking a process that holds threads (torch, BLAS) can hang.
-        with ProcessPoolExecutor(workers, get_context("spawn"), _keep_template, (template,)) as pool:
+        path = partial / WORK_FOLDER / "template.npz"
+        path.parent.mkdir(exist_ok=True)
+        _save_template(template, path)
+        with ProcessPoolExecutor(workers, get_context("spawn"), _keep_template, (path,)) as pool:
             for _ in pool.map(_write_job_of_worker, jobs):
                 bar.update()
 
@@ -152,7 +158,20 @@ Job = tuple[Path, SimulationConfig, int, int]
 _worker_template: list[AnyTemplate] = []
 
 
-def _keep_template(template: AnyTemplate) -> None:
+def _save_template(template: AnyTemplate, path: Path) -> None:
+    """Write a template for the workers; sent to them as an argument it would hang the run if one of them died."""
+    base = template.base if isinstance(template, HeadTemplate) else template
+    details = {name: getattr(template, name) for name in DETAIL_NAMES} if isinstance(template, HeadTemplate) else {}
+    np.savez(path, channels=base.channels, origin_mm=np.array(base.origin_mm), **details)
+
+
+def _keep_template(path: Path) -> None:
+    """Read what `_save_template` wrote, once a worker."""
+    with np.load(path) as arrays:
+        x, y, z = (float(value) for value in arrays["origin_mm"])
+        base = Template(arrays["channels"], (x, y, z))
+        is_plain = "folds" not in arrays
+        template = base if is_plain else HeadTemplate(base, **{name: arrays[name] for name in DETAIL_NAMES})
     _worker_template[:] = [template]
 
 
@@ -187,6 +206,7 @@ def write_study(study: SimulatedStudy, root: Path) -> None:
     target = study_folder(root, name)
     truth_target = study_folder(root / TRUTH_FOLDER, name)
     shutil.rmtree(truth_target, ignore_errors=True)
+    shutil.rmtree(target, ignore_errors=True)  # a partner whose study was not reached
     for folder in (truth_target, target):
         folder.parent.mkdir(parents=True, exist_ok=True)
     truth.rename(truth_target)

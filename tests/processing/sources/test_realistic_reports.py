@@ -1,4 +1,4 @@
-"""Reports of the realistic form: two writers a language that share no wording, facts told, hedged and denied in truth."""
+"""Reports of the realistic form: two writers a language that share no wording; what is told, hedged and denied."""
 
 import re
 from collections import Counter
@@ -111,7 +111,8 @@ def test_the_two_writers_share_no_sentence_and_no_wording(language: str) -> None
     shared = {template for template in templates[0] & templates[1] if re.search(r"\w", template)}
     assert min(map(len, templates)) > 100
     assert not shared  # what has terms and punctuation only is no one's wording
-    assert min(map(len, grams)) > 30
+    assert max(map(len, grams)) > 60
+    assert min(map(len, grams)) > 10
     assert not grams[0] & grams[1]
 
 

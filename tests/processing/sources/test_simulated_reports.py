@@ -1,5 +1,6 @@
 """Reports say what is true: every finding with side and site, no other lesion, no sequence that was not acquired."""
 
+import hashlib
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ pytest.importorskip("scipy", reason="the simulator needs the extra `simulate`")
 
 from selip.processing.findings import Finding
 from selip.processing.sources.simulated.acquisition import acquired_sequences
+from selip.processing.sources.simulated.config import SIMULATOR_VERSIONS
 from selip.processing.sources.simulated.findings import plan_findings
 from selip.processing.sources.simulated.reports import NOUNS, PLURALS, Report, write_report
 
@@ -120,3 +122,13 @@ def test_wording_varies() -> None:
     assert len(set(texts)) == len(texts)
     named = [bool(re.search(r"intense|diffusion and|ADC", text)) for text in texts]
     assert 0.6 < np.mean(named) < 0.95
+
+
+def test_the_simple_form_stays_what_its_version_says() -> None:
+    """The 300 reports are those of version 2, byte for byte; published numbers rest on them."""
+    texts = "".join(report.text for *_, report in CASES)
+    assert SIMULATOR_VERSIONS["simple"] == 2
+    assert (
+        hashlib.sha256(texts.encode()).hexdigest()
+        == "bcf9834bf430387ea804389a6a0337c04f675dbe9b87d3beace58cb8a9a3bccc"
+    )

@@ -1,7 +1,7 @@
 """The first Chinese writer: full sentences in the order of a hospital's template, for training and pseudo data.
 
-Wording lives here only. It shares no sentence with the second writer (`chinese_held_out.py`; a test compares them); both
-take the names of sites from the lexicon, as anatomy has no synonyms to speak of.
+Wording lives here only. It shares no sentence with the second writer (`chinese_held_out.py`; a test compares them);
+both take the names of sites from the lexicon, as anatomy has no synonyms to speak of.
 """
 
 import numpy as np

@@ -73,7 +73,8 @@ def _folds() -> np.ndarray:
     full, half = np.fft.fftfreq(FOLD_SIZE, GRID_SPACING_MM), np.fft.rfftfreq(FOLD_SIZE, GRID_SPACING_MM)
     frequency = np.sqrt(full[:, None, None] ** 2 + full[None, :, None] ** 2 + half[None, None, :] ** 2)
     centre = 0.5 / FOLD_WAVELENGTH_MM  # a wave has two zeros
-    noise = np.fft.irfftn(spectrum * np.exp(-0.5 * ((frequency - centre) / (0.22 * centre)) ** 2), (FOLD_SIZE,) * 3)
+    band = np.exp(-0.5 * ((frequency - centre) / (0.22 * centre)) ** 2)
+    noise = np.fft.irfftn(spectrum * band, (FOLD_SIZE,) * 3, axes=(0, 1, 2))
     slope = np.sqrt(
         sum(((np.roll(noise, -1, i) - np.roll(noise, 1, i)) / (2 * GRID_SPACING_MM)) ** 2 for i in range(3))
     )
@@ -102,6 +103,7 @@ def _ventricles(base: Template) -> tuple[np.ndarray, np.ndarray]:
     inside = ndimage.distance_transform_edt(ventricle, sampling=GRID_SPACING_MM)
     distance = ndimage.gaussian_filter(outside - inside, 0.8).astype(np.float32)
     slope = np.stack([ndimage.gaussian_filter(part, 1.0) for part in np.gradient(distance, GRID_SPACING_MM)])
+    slope /= np.maximum(np.linalg.norm(slope, axis=0), 0.3)  # it has no direction in the middle of a ventricle
     falloff = np.exp(-np.maximum(distance, 0.0) / PUSH_REACH_MM) * np.clip(1.0 + distance / 6.0, 0.0, 1.0)
     return distance, (slope * falloff).astype(np.float32)
 

@@ -80,12 +80,12 @@ EDEMA = Kind(
 """Oedema around another finding; never drawn by itself."""
 
 # In the order of their frequency: the weight of the r-th is 1 / r (Zipf). The order is ours, by what adult head MRI
-# shows most (incidental findings: Vernooij et al., N Engl J Med 2007;357:1821-1828; Morris et al., BMJ 2009;339:b3016).
+# shows most (incidental findings: Vernooij et al., N Engl J Med 2007;357:1821-1828; Morris et al., BMJ 2009:b3016).
 KINDS: tuple[Kind, ...] = (
     Kind(  # STRIVE; nearly all over 60 have some (de Leeuw et al., J Neurol Neurosurg Psychiatry 2001;70:9-14)
         term="white matter lesion",
         variant="small vessel",
-        core=Tissue(1350.0, 130.0, 0.80, 1050.0),
+        core=Tissue(1400.0, 150.0, 0.84, 1050.0),
         signals=(("T2w", "hyper"), ("FLAIR", "hyper")),
         sites=("periventricular white matter",),
         diameter_mm=(4.0, 9.0),
@@ -233,7 +233,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         term="glioma",
         variant="high grade",
-        core=Tissue(2300.0, 350.0, 0.92, 2000.0),
+        core=Tissue(1900.0, 350.0, 0.92, 2000.0),
         signals=(("T1w", "hypo"), ("T1c", "enhancing"), ("T2w", "hyper"), ("FLAIR", "hyper"), ("ADC", "hyper")),
         sites=(*LOBES, "thalamus", "insula"),
         diameter_mm=(22.0, 48.0),
@@ -263,7 +263,7 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         term="metastasis",
-        core=Tissue(1500.0, 125.0, 0.80, 1050.0, uptake=1.3),
+        core=Tissue(1500.0, 150.0, 0.84, 1050.0, uptake=1.3),
         signals=(("T1c", "enhancing"), ("T2w", "hyper"), ("FLAIR", "hyper")),
         sites=(*LOBES, "cerebellar hemisphere"),
         diameter_mm=(8.0, 22.0),
@@ -303,7 +303,7 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(  # MAGNIMS: Filippi et al., Lancet Neurol 2016;15:292-303
         term="demyelinating plaque",
-        core=Tissue(1450.0, 150.0, 0.80, 1150.0),
+        core=Tissue(1500.0, 170.0, 0.84, 1150.0),
         signals=(("T1w", "hypo"), ("T2w", "hyper"), ("FLAIR", "hyper"), ("ADC", "hyper")),
         sites=(*WHITE, "frontal lobe", "parietal lobe", "temporal lobe"),
         diameter_mm=(8.0, 16.0),

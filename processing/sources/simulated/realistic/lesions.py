@@ -21,6 +21,10 @@ GROWTH = {"mild": 1.0, "moderate": 1.25, "severe": 1.6}
 WHOLE_HEAD = ("mucosa", "ventricles", "sulci")
 """Places of findings that change the head itself."""
 
+INTRACRANIAL = ("white matter", "grey matter", "csf", "vein", "artery")
+CAPS = 4
+"""White matter lesions that sit at the horns of the ventricles, the first ones drawn."""
+
 DOTS = (1, 5)
 TAIL_MM = 3.0
 LEAST_EDEMA = 40
@@ -90,11 +94,9 @@ def _lesion(plan: PlannedFinding, box: tuple[slice, slice, slice], depth: np.nda
     return Lesion(plan, box, ((plan.kind.core, weight),), mask, size_mm, count)
 
 
-def _fraction(head: Head, names: tuple[str, ...], box: tuple[slice, slice, slice]) -> np.ndarray:
-    return sum(head.tissue(name)[box] for name in names)
-
-
-def _blobs(plan: PlannedFinding, head: Head, centres: list[tuple[np.ndarray, float]], rng: np.random.Generator):  # type: ignore[no-untyped-def]
+def _blobs(
+    head: Head, centres: list[tuple[np.ndarray, float]], rng: np.random.Generator
+) -> tuple[tuple[slice, slice, slice], np.ndarray]:
     """Box and depth field of several blobs; each is drawn in its own part of the box."""
     points = np.array([centre for centre, _ in centres])
     box = box_around(points, max(diameter for _, diameter in centres), head)
@@ -121,15 +123,16 @@ def _scattered(plan: PlannedFinding, head: Head, rng: np.random.Generator) -> Le
     places = np.flatnonzero(is_deep)
     centres = []
     for number in range(int(rng.integers(low, high))):
-        if number < 4:
+        if number < CAPS:
             corner = np.array([(-1.0) ** number * 20.0, (30.0, -52.0)[number // 2], 14.0])
             at = nearest_voxel_mm(head, corner + rng.normal(0.0, 2.0, size=3))
         else:
             at = head.affine[:3, 3] + GRID_SPACING_MM * np.array(
                 np.unravel_index(places[int(rng.integers(len(places)))], white.shape)
             )
-        centres.append((at, float(plan.diameter_mm * GROWTH[plan.severity] * rng.uniform(0.7, 1.3))))
-    box, depth = _blobs(plan, head, centres, rng)
+        widening = GROWTH[plan.severity] * (1.5 if number < CAPS else 1.0)
+        centres.append((at, float(plan.diameter_mm * widening * rng.uniform(0.7, 1.3))))
+    box, depth = _blobs(head, centres, rng)
     return _lesion(plan, box, depth, np.clip(2.0 * white[box] - 0.4, 0.0, 1.0))
 
 
@@ -146,7 +149,7 @@ def _dots(plan: PlannedFinding, head: Head, rng: np.random.Generator) -> Lesion:
         centres.append(
             (head.affine[:3, 3] + GRID_SPACING_MM * index, plan.diameter_mm * float(rng.uniform(0.85, 1.0)))
         )
-    box, depth = _blobs(plan, head, centres, rng)
+    box, depth = _blobs(head, centres, rng)
     return _lesion(plan, box, depth + 0.5, np.clip(2.0 * brain[box], 0.0, 1.0))
 
 
@@ -187,8 +190,7 @@ def _surface_point(plan: PlannedFinding, head: Head, rng: np.random.Generator) -
 
 def _skull_depth(head: Head, box: tuple[slice, slice, slice]) -> tuple[np.ndarray, np.ndarray]:
     """How much of each voxel is inside the skull (0 to 1), and the distance to its inner surface in mm."""
-    names = tuple(name for name in ("white matter", "grey matter", "csf", "vein", "artery"))
-    inside = _fraction(head, names, box)
+    inside = np.sum([head.tissue(name)[box] for name in INTRACRANIAL], axis=0)
     return np.clip(inside, 0.0, 1.0), ndimage.distance_transform_edt(inside > 0.5, sampling=GRID_SPACING_MM)
 
 

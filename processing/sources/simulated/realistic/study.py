@@ -31,7 +31,7 @@ WRITERS: dict[tuple[str, bool], Callable[[ReportFacts], Report]] = {
 
 # Widening of sulci and ventricles by grade, in mm on top of what is normal for the age; ours.
 ATROPHY_MM = {"mild": (0.5, 1.2), "moderate": (0.8, 2.0), "severe": (1.2, 3.0)}
-DILATION_MM = {"mild": 2.5, "moderate": 4.0, "severe": 6.0}
+DILATION_MM = {"mild": 3.0, "moderate": 5.0, "severe": 8.0}
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def make_studies(
 
 
 def _make(template: HeadTemplate, visit: Visit, seed: int) -> tuple[SimulatedStudy, list[int], frozenset[int]]:
-    """The study of a visit, the number of each of its true findings, and the planned ones that its report tells rightly."""
+    """The study of a visit, the item of each true finding, and the planned findings that its report tells rightly."""
     patient, session = visit.patient, visit.session
     head = build_head(template, _shape(visit, seed), seed, patient.number, session)
     placed = place_findings(visit.plan, head, seed, patient.number, session)
