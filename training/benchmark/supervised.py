@@ -71,7 +71,7 @@ class SupervisedNetwork:
         batches = prefetch(self._batch, 0, schedule.steps, num_workers=0)
         for step, (inputs, targets) in enumerate(tqdm(batches, total=schedule.steps, desc="supervised", unit="step")):
             with self.run.accelerator.autocast():
-                logits = self._logits(inputs["pixel_values"], inputs["sequence_ids"])
+                logits = self._logits(inputs["pixel_values"], inputs["sequence_ids"], inputs["patch_mask"])
             supervised_loss(logits.float(), targets).backward()
             parameters = [*self.model.parameters(), *self.head.parameters()]
             nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
@@ -88,9 +88,11 @@ class SupervisedNetwork:
         targets = np.stack([none if item is None else self.labels(item) for item in items])
         return self.run.source.images(drawn), torch.from_numpy(targets)
 
-    def _logits(self, pixel_values: torch.Tensor, sequence_ids: torch.Tensor) -> torch.Tensor:
+    def _logits(
+        self, pixel_values: torch.Tensor, sequence_ids: torch.Tensor, patch_mask: torch.Tensor
+    ) -> torch.Tensor:
         """Studies of one series, (B, 1, X, Y, Z), to (B, K)."""
-        tokens = self.model.vision_model(pixel_values[:, 0], sequence_ids[:, 0]).pooler_output
+        tokens = self.model.vision_model(pixel_values[:, 0], sequence_ids[:, 0], patch_mask[:, 0]).pooler_output
         present = torch.ones_like(sequence_ids, dtype=torch.bool)
         return self.head(self.model.fusion(tokens[:, None], present, sequence_ids))
 
@@ -99,5 +101,6 @@ class SupervisedNetwork:
         """(n, K) log-odds."""
         volumes = torch.from_numpy(np.stack([each.volume for each in series]))[:, None]
         sequence_ids = torch.tensor([[each.sequence_id] for each in series])
-        logits: npt.NDArray[np.float32] = self._logits(volumes, sequence_ids).float().numpy()
+        patch_mask = torch.from_numpy(np.stack([each.patch_mask for each in series]))[:, None]
+        logits: npt.NDArray[np.float32] = self._logits(volumes, sequence_ids, patch_mask).float().numpy()
         return logits
