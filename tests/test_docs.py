@@ -78,6 +78,25 @@ def test_selip_commands_in_the_documents_are_understood(path: Path, monkeypatch:
         cli.run(command, words[1 + len(command.words) :])
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=document_name)
+def test_launch_commands_in_the_documents_are_understood(path: Path) -> None:
+    """Accelerate's own parser takes each `accelerate launch ...` line, and the options after it are those of a run."""
+    from accelerate.commands.launch import launch_command_parser
+
+    from selip.training.config import PretrainConfig
+    from selip.training.configuration import overrides_from_arguments
+
+    known = {option.key for option in options_of(PretrainConfig)}
+    for line in commands(path):
+        _, launched, rest = line.partition("accelerate launch ")
+        if launched:
+            rest = re.sub(r"\$\(\(.*?\)\)|\$\w+", "1", rest.rstrip("'"))  # what the shell puts in
+            parsed = launch_command_parser().parse_args(shlex.split(rest))
+            assert parsed.module, line
+            assert parsed.training_script == "selip.training.pretrain", line
+            assert overrides_from_arguments(parsed.training_script_args[1:]).keys() <= known, line
+
+
 @pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: " ".join(command.words))
 def test_examples_in_the_help_are_understood(command: cli.Command) -> None:
     """The example of each command parses, for `pretrain` with any of the shipped configurations."""

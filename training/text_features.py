@@ -1,6 +1,7 @@
 """What a frozen text tower makes of each text: read once before the first step, never again."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -52,7 +53,8 @@ def read_texts(
         max_text_tokens: length that texts are cut to.
     """
     unique = sorted({"", *texts}, key=lambda text: (len(text), text))  # texts of a length together: little padding
-    features = torch.zeros(len(unique), model.text_projection.in_features, device=accelerator.device)
+    text_config: Any = model.config.text_config  # SelipConfig has made a configuration of it
+    features = torch.zeros(len(unique), text_config.hidden_size, device=accelerator.device)
     model.eval()
     for start in range(0, len(unique), CHUNK)[accelerator.process_index :: accelerator.num_processes]:
         encoded = tokenizer(

@@ -3,11 +3,11 @@
 The adapters are LoRA (Hu et al. 2021, arXiv 2106.09685): W + BA with W fixed, B and A trained.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import Linear as LoraLinear
 
 from selip.modeling_selip.modeling_selip import SelipModel
 
@@ -28,8 +28,7 @@ def tune_text_tower(model: SelipModel, tuning: Literal["full", "frozen", "lora"]
 
 def merged_weights(model: SelipModel) -> dict[str, torch.Tensor]:
     """Weights of the same model without adapters: W + BA in the place of W, under the name that W had before."""
-    # Any: the base class of adapters does not declare what every linear one has
-    layers: dict[str, Any] = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLinear)}
     merged = {}
     for name, value in model.state_dict().items():
         layer, _, kind = name.rpartition(".base_layer.")

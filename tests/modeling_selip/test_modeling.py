@@ -100,6 +100,20 @@ def test_sequence_identity_reaches_the_embedding(tiny_model, studies):
     assert (got - expected)[studies["series_mask"]].abs().amax(-1).min() > 1e-3
 
 
+def test_features_of_a_text_stand_for_its_tokens(tiny_model, studies):
+    """Features that the text tower gave once give the same embeddings as the tokens; exactly one of both is taken."""
+    expected = forward(tiny_model, studies)
+    features = tiny_model.compute_text_features(studies["input_ids"], studies["attention_mask"])
+    images = {name: studies[name] for name in ("pixel_values", "series_mask", "sequence_ids")}
+    got = forward(tiny_model, images, text_features=features)
+    torch.testing.assert_close(got.text_embeds, expected.text_embeds)
+    torch.testing.assert_close(got.logits_per_image, expected.logits_per_image)
+    with pytest.raises(ValueError, match="got both"):
+        forward(tiny_model, studies, text_features=features)
+    with pytest.raises(ValueError, match="got neither"):
+        forward(tiny_model, images)
+
+
 def test_text_padding_changes_nothing(tiny_model, studies):
     """Tokens under the attention mask change no text embedding, however long the padding."""
     expected = tiny_model.get_text_features(studies["input_ids"], studies["attention_mask"]).pooler_output

@@ -22,6 +22,8 @@ from selip.modeling_selip.loss_selip import compared_pairs, scale_of
 from selip.training.contrastive import ContrastiveGradient, split_studies
 from selip.training.distributed import gather_rows
 from selip.training.objectives import PRESETS
+from selip.training.text_features import CHUNK, read_texts
+from selip.training.tokenizer import train_tokenizer
 
 SEED, STEP = 3, 17
 STUDIES, SLOTS, TEXTS = 6, 2, 3  # TEXTS of a study
@@ -43,7 +45,7 @@ def build_model(dropout: float = 0.0, norm: str = "group") -> SelipModel:
     vision = {"depth": 10, "hidden_sizes": [8, 16], "stem_kernel_size": [4, 4, 2], "stem_stride": [4, 4, 2]}
     # maps of 4 x 5 x 4: torch's bf16 convolution on CPUs gives a wrong weight gradient on maps smaller than its kernel
     vision |= {"stem_pool": False, "stage_strides": [[1, 1, 1], [1, 1, 1]], "norm_groups": 4, "norm": norm}
-    text = {"model_type": "bert", "vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2}
+    text = {"model_type": "bert", "vocab_size": 320, "hidden_size": 16, "num_hidden_layers": 2}
     text |= {"num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32}
     text |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     model = SelipModel(SelipConfig(vision_config=vision, text_config=text, projection_dim=12))
@@ -160,6 +162,22 @@ def run_with_gradient_cut_off(accelerator: Accelerator) -> dict[str, float]:
         return run_case(accelerator, "clip")
 
 
+def run_read_texts(accelerator: Accelerator) -> dict[str, float]:
+    """Features of a frozen tower with dropout, read by the processes together, against texts read one at a time."""
+    texts = [f"{side} lobe, {number} foci" for side in ("left", "right") for number in range(2 * CHUNK)]
+    tokenizer = train_tokenizer(texts, vocabulary_size=320, max_tokens=16)
+    model = build_model(dropout=0.3)
+    got = read_texts(model, tokenizer, texts, 16, accelerator)
+    model.eval()
+    with torch.no_grad():
+        alone = [model.compute_text_features(tokenizer([text], return_tensors="pt")["input_ids"]) for text in texts]
+    expected = torch.cat(alone)
+    return {
+        "texts": len(got.rows),
+        "difference": ((got(texts) - expected).abs().max() / expected.std()).item(),
+    }
+
+
 def run_fully_shard(rank: int, world: int) -> dict[str, float]:
     """FSDP2: every block of `_no_split_modules` and the rest sharded over a mesh of CPU processes."""
     batch, objective = build_batch(), "selip_recommended"
@@ -197,6 +215,7 @@ def main(out: Path) -> None:
     accelerator = Accelerator(cpu=True)
     results: dict[str, dict] = {name: run_case(accelerator, name) for name in CASES}
     results["gradient cut off"] = run_with_gradient_cut_off(accelerator)
+    results["read texts"] = run_read_texts(accelerator)
     results["fully_shard"] = run_fully_shard(accelerator.process_index, accelerator.num_processes)
     gathered: list = [None] * accelerator.num_processes
     dist.all_gather_object(gathered, results)

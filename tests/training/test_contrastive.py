@@ -68,6 +68,13 @@ def test_a_gather_without_gradient_would_be_seen(launched):
         assert result["gradient"] > 0.1
 
 
+def test_processes_read_texts_together(launched):
+    """Each text of a frozen tower is read by one process and known to all, as if it were read alone."""
+    for result in (each["read texts"] for each in launched):
+        assert result["texts"] == 4 * exact.CHUNK + 1
+        assert result["difference"] < 1e-5
+
+
 def test_fully_sharded_model_has_the_same_gradient(launched):
     """FSDP2 on a mesh of CPU processes: each holds its share of the weights; loss and gradient are those of one."""
     for result in (each["fully_shard"] for each in launched):

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from selip.training.checkpoint import TrainingState, recover_folder, replace_folder
@@ -85,6 +87,13 @@ def test_another_run_is_never_overwritten(make_config):
         prepare_output(replace(config, resume=False))
     prepare_output(replace(other, overwrite=True))
     assert yaml.safe_load((config.output / "config.yaml").read_text())["optimization"]["seed"] == 1
+
+
+def test_sharded_launch_is_refused(make_config, monkeypatch):
+    """A launcher that shards the weights is refused before the first step: checkpoints would hold shards."""
+    monkeypatch.setattr(Accelerator, "distributed_type", property(lambda accelerator: DistributedType.FSDP))
+    with pytest.raises(ValueError, match="got FSDP"):
+        PretrainRun(make_config())
 
 
 def test_log_is_cut_to_the_checkpoint(tmp_path):
