@@ -213,9 +213,9 @@ def test_white_matter_lesions_grow_by_grade_and_stay_in_white_matter(head: Head)
 
 
 def test_lesions_lie_on_their_side_in_drawn_studies(template: HeadTemplate) -> None:
-    """Over 18 visits every planned lesion is there, on its side; those on the dura touch it."""
+    """Over 12 visits every planned lesion is there, on its side; those on the dura touch it."""
     checked = 0
-    for number in range(1, 19):
+    for number in range(1, 13):
         visit = draw_visit(13, number, 1, "en")
         if not visit.plan.findings:
             continue
@@ -230,7 +230,7 @@ def test_lesions_lie_on_their_side_in_drawn_studies(template: HeadTemplate) -> N
                 else:
                     assert (x > 0).any()
                     assert (x < 0).any()
-    assert checked > 10
+    assert checked > 6
 
 
 def test_motion_makes_ghosts_outside_the_head_along_the_phase_direction() -> None:
@@ -268,7 +268,7 @@ def test_a_minimal_pair_differs_around_the_lesion_only(template: HeadTemplate) -
         visit = draw_visit(3, number, 1, "en")
         if visit.patient.is_held_out and visit.plan.findings and len(pairs) < 2:
             made = make_studies(template, visit, 3, with_partner=True)
-            assert made[0].report.text != made[-1].report.text or len(made) == 1
+            assert len(made) == 1 or made[0].report.findings != made[1].report.findings
             pairs += [made] if len(made) == 2 else []
     assert len(pairs) == 2
     for study, partner in pairs:

@@ -183,7 +183,7 @@ def test_reports_differ_from_the_truth_as_often_as_stated() -> None:
         truth = truth_of(visit)
         facts, deviations = decide_facts(truth, visit.sequences, (), 60, "F", 4, number, 1)
         told += len(facts.told)
-        wrong += len({error["finding"] for error in deviations.wrong if truth[error["finding"]].host is None})
+        wrong += len({error.finding for error in deviations.wrong if truth[error.finding].host is None})
         for index, true in enumerate(truth):
             if true.finding.size_mm is not None and true.finding.size_mm < 8.0 and not true.is_incidental:
                 faint += 1
@@ -208,7 +208,7 @@ def test_wrong_reports_are_recorded_and_the_truth_stays() -> None:
             if index in deviations.left_out:
                 continue
             one = next(told).finding
-            errors = {error["field"]: error["told"] for error in deviations.wrong if error["finding"] == index}
+            errors = {error.field: error.told for error in deviations.wrong if error.finding == index}
             assert one.laterality == errors.get("laterality", true.finding.laterality)
             assert one.size_mm == errors.get("size_mm", true.finding.size_mm)
             assert (one.certainty != "present") == (index in deviations.hedged)

@@ -81,6 +81,7 @@ class Told:
         names_signals: the signals are named by sequence.
         gives_size: the size is given.
         is_incidental: it belongs to the end of the impression.
+        item: `TrueFinding.item` of what is told.
         seed: seed of its wording, so that a change elsewhere in the study does not change it.
     """
 
@@ -88,6 +89,7 @@ class Told:
     names_signals: bool
     gives_size: bool
     is_incidental: bool
+    item: int
     seed: int
 
 
@@ -144,12 +146,27 @@ class TrueFinding:
     host: int | None = None
 
 
+@dataclass(frozen=True)
+class WrongStatement:
+    """Something that a report says wrongly.
+
+    Args:
+        finding: number of the true finding, from 0.
+        field: field of the finding.
+        told: what the report says.
+    """
+
+    finding: int
+    field: str
+    told: str | float
+
+
 @dataclass
 class Deviations:
     """Where a report differs from the truth; numbers count the true findings from 0."""
 
     left_out: list[int] = field(default_factory=list)
-    wrong: list[dict[str, object]] = field(default_factory=list)
+    wrong: list[WrongStatement] = field(default_factory=list)
     hedged: list[int] = field(default_factory=list)
 
 
@@ -259,6 +276,7 @@ def _tell(
         names_signals=bool(signals < SIGNALS_RATE),
         gives_size=bool(size < SIZE_RATE) and finding.size_mm is not None,
         is_incidental=true.is_incidental,
+        item=true.item,
         seed=seed,
     )
 
@@ -268,7 +286,7 @@ def _beside(told: Told, number: int, host: Told, deviations: Deviations) -> Told
     side = host.finding.laterality
     if side == told.finding.laterality:
         return told
-    deviations.wrong.append({"finding": number, "field": "laterality", "told": side})
+    deviations.wrong.append(WrongStatement(number, "laterality", side))
     return replace(told, finding=told.finding.model_copy(update={"laterality": side}))
 
 
@@ -276,11 +294,11 @@ def _error(finding: Finding, number: int, which: float, deviations: Deviations) 
     """A wrong side where there is one, or a wrong size; the finding as changed."""
     if finding.laterality in ("left", "right") and which < 0.5:
         side = "right" if finding.laterality == "left" else "left"
-        deviations.wrong.append({"finding": number, "field": "laterality", "told": side})
+        deviations.wrong.append(WrongStatement(number, "laterality", side))
         return {"laterality": side}
     if finding.size_mm is not None:
         size_mm = float(round(finding.size_mm * (0.5 if which < 0.75 else 1.8)))
-        deviations.wrong.append({"finding": number, "field": "size_mm", "told": size_mm})
+        deviations.wrong.append(WrongStatement(number, "size_mm", size_mm))
         return {"size_mm": size_mm}
     return {}
 

@@ -1,7 +1,7 @@
 """Geometry of the lesions that the simple form does not have: on the dura, scattered, in a sinus, with oedema."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -204,11 +204,16 @@ def _on_dura(plan: PlannedFinding, head: Head, rng: np.random.Generator) -> Lesi
     inside, to_skull = _skull_depth(head, box)
     sign = 1.0 if plan.side == "right" else -1.0
     inside = inside * np.clip(0.5 * sign * head.template_mm[0][box], 0.0, 1.0)
+    body = depth
     if plan.kind.core.uptake:
         away = np.sqrt(sum((at_mm[i] - np.float32(surface[i])) ** 2 for i in range(3)))
         tail = np.minimum(0.75 * plan.diameter_mm - away, TAIL_MM - to_skull)
         depth = np.maximum(depth, tail.astype(np.float32))
-    return _lesion(plan, box, depth, inside)
+    lesion = _lesion(plan, box, depth, inside)
+    if body is depth:
+        return lesion
+    # Reports measure the mass, not its tail.
+    return replace(lesion, size_mm=extent((body > 0.0) & (inside > 0.5))[0])
 
 
 def _crescent(plan: PlannedFinding, head: Head, rng: np.random.Generator) -> Lesion:

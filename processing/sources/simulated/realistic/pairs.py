@@ -50,6 +50,7 @@ class Partner:
 def draw_partner(
     plan: VisitPlan,
     told: frozenset[int],
+    sized: frozenset[int],
     sequences: tuple[str, ...],
     split: str,
     seed: int,
@@ -62,6 +63,7 @@ def draw_partner(
         plan: findings of the visit.
         told: numbers of the findings that the report tells rightly; no other is changed, as the reports of the pair
             would then not tell it apart.
+        sized: those of them whose size it gives; no other is made larger.
         sequences: sequences of the study; a signal is swapped only where one of them shows it.
         split: split of the patient; held-out combinations stay out of the validation split.
         seed: seed of the run.
@@ -75,7 +77,8 @@ def draw_partner(
     choices = []
     for item, planned in plan.numbered:
         if item in told and kind_of(planned).place in PLACES and planned.side in ("left", "right"):
-            choices += [(change, item, planned) for change in _possible(planned, item, plan, sequences, split)]
+            possible = _possible(planned, item, plan, sequences, split)
+            choices += [(change, item, planned) for change in possible if change != "size" or item in sized]
     changes = sorted({change for change, _, _ in choices}, key=CHANGES.index)
     if not changes:
         return None

@@ -11,7 +11,7 @@ from ..reports import Report
 from ..study import SimulatedStudy, label_map
 from . import chinese_held_out, chinese_train, english_held_out, english_train
 from .details import HeadTemplate
-from .facts import Deviations, ReportFacts, TrueFinding, decide_facts
+from .facts import Deviations, ReportFacts, Told, TrueFinding, decide_facts
 from .head import Shape, build_head, normal_shape
 from .kinds import EDEMA
 from .lesions import PlacedFinding, place_findings
@@ -86,7 +86,9 @@ def make_studies(
     if not with_partner or not visit.patient.is_held_out:
         return (study,)
     patient, session = visit.patient, visit.session
-    partner = draw_partner(visit.plan, told, visit.sequences, patient.split, seed, patient.number, session)
+    rightly = frozenset(one.item // 2 for one in told)
+    sized = frozenset(one.item // 2 for one in told if one.gives_size)
+    partner = draw_partner(visit.plan, rightly, sized, visit.sequences, patient.split, seed, patient.number, session)
     if partner is None:
         return (study,)
     other, other_items, _ = _make(template, replace(visit, plan=partner.plan), seed)
@@ -100,8 +102,8 @@ def make_studies(
     return study, replace(other, change=partner.change, details={**other.details, "pair": pair})
 
 
-def _make(template: HeadTemplate, visit: Visit, seed: int) -> tuple[SimulatedStudy, list[int], frozenset[int]]:
-    """The study of a visit, the item of each true finding, and the planned findings that its report tells rightly."""
+def _make(template: HeadTemplate, visit: Visit, seed: int) -> tuple[SimulatedStudy, list[int], tuple[Told, ...]]:
+    """The study of a visit, the item of each true finding, and what its report tells rightly."""
     patient, session = visit.patient, visit.session
     head = build_head(template, _shape(visit, seed), seed, patient.number, session)
     placed = place_findings(visit.plan, head, seed, patient.number, session)
@@ -132,8 +134,8 @@ def _make(template: HeadTemplate, visit: Visit, seed: int) -> tuple[SimulatedStu
         label_affine=head.affine,
         details=_details(visit, findings, deviations, artefacts),
     )
-    untold = {*deviations.left_out, *(error["finding"] for error in deviations.wrong)}
-    told = frozenset(true.item // 2 for number, true in enumerate(truth) if true.host is None and number not in untold)
+    wrong = {truth[error.finding].item for error in deviations.wrong}
+    told = tuple(one for one in facts.told if one.item not in wrong)
     return study, [true.item for true in truth], told
 
 
@@ -206,7 +208,11 @@ def _details(
     visit: Visit, findings: list[Finding], deviations: Deviations, artefacts: dict[str, list[str]]
 ) -> dict[str, object]:
     """What is written beside the truth: who, where, and how the report differs from the truth."""
-    held_out = [number for number, one in enumerate(findings) if is_held_out(one.finding, one.site, one.laterality)]
+    held_out = [
+        number
+        for number, one in enumerate(findings)  # oedema goes with its lesion and is no combination of its own
+        if one.finding != EDEMA.term and is_held_out(one.finding, one.site, one.laterality)
+    ]
     return {
         "age": visit.patient.age,
         "sex": visit.patient.sex,
