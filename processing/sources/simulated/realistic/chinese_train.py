@@ -15,7 +15,7 @@ from .facts import ReportFacts, Told
 NOUNS: dict[str, tuple[str, ...]] = {
     "acute infarct": ("急性脑梗死", "急性脑梗死灶"),
     "subacute infarct": ("亚急性脑梗死",),
-    "encephalomalacia": ("软化灶", "软化灶伴周围胶质增生"),
+    "encephalomalacia": ("软化灶", "脑软化灶"),
     "lacune": ("陈旧性腔隙性脑梗死", "腔隙灶"),
     "white matter lesion": ("脑白质病变", "脑白质变性"),
     "hemorrhage": ("血肿", "脑出血"),

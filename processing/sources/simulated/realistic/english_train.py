@@ -14,7 +14,7 @@ from .facts import ReportFacts, Told
 NOUNS: dict[str, tuple[str, ...]] = {
     "acute infarct": ("acute infarct", "acute ischemic infarct", "area of acute infarction"),
     "subacute infarct": ("subacute infarct", "evolving subacute infarct"),
-    "encephalomalacia": ("area of encephalomalacia", "region of encephalomalacia with surrounding gliosis"),
+    "encephalomalacia": ("area of encephalomalacia", "region of encephalomalacia"),
     "lacune": ("chronic lacunar infarct", "old lacunar infarct", "lacune"),
     "white matter lesion": ("white matter hyperintensities", "white matter lesions", "foci of white matter disease"),
     "hemorrhage": ("intraparenchymal hemorrhage", "parenchymal hematoma"),
