@@ -44,7 +44,7 @@ def build_model(dropout: float = 0.0, norm: str = "group") -> SelipModel:
     """A model of a few thousand parameters, in training mode, no weight at its start: every one has a gradient."""
     torch.manual_seed(0)
     vision = {"depth": 10, "hidden_sizes": [8, 16], "stem_kernel_size": [4, 4, 2], "stem_stride": [4, 4, 2]}
-    # maps of 4 x 5 x 4: torch's bf16 convolution on CPUs gives a wrong weight gradient on maps smaller than its kernel
+    # maps of 4 x 5 x 4: torch's bf16 convolution on CPUs has a wrong weight gradient on maps of 2 voxels (results.md)
     vision |= {"stem_pool": False, "stage_strides": [[1, 1, 1], [1, 1, 1]], "norm_groups": 4, "norm": norm}
     text = {"model_type": "bert", "vocab_size": 320, "hidden_size": 16, "num_hidden_layers": 2}
     text |= {"num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32}
@@ -223,8 +223,7 @@ def main(out: Path) -> None:
     if accelerator.is_main_process:
         out.write_text(json.dumps(gathered))
     dist.barrier()
-    # What follows the results is no part of the test, and the threads of gloo abort a process that is torn down now
-    # and then ("terminate called without an active exception", seen once).
+    # not by way of destroying gloo's groups, whose threads abort a process now and then ("terminate called")
     os._exit(0)
 
 
