@@ -1,324 +1,45 @@
-"""Rule structurer: free-text reports to structured findings, first form (English).
+"""What every structurer is: report texts in, structured reports or reasons out."""
 
-Sentences are read one by one (`english.py`); this file resolves what refers back, fills sites that are not said,
-merges the mentions of one lesion, and writes the findings table.
-"""
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
-import logging
-import os
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from .english import ACCOMPANYING, AS_SIGNAL, read_sentence
-from .english_attachment import Mention
-from .findings import (
-    MAX_FINDINGS,
-    MAX_IMPRESSION,
-    MAX_MORPHOLOGY,
-    MAX_QUOTE_CHARACTERS,
-    MAX_SENTENCE_CHARACTERS,
-    MAX_SIGNALS,
-    MAX_SIZE_MM,
-    Finding,
-    StructuredReport,
-    is_normal,
-)
-from .reports import split_sentences
-from .sources.config import StructureConfig
-from .vocabulary import load_terms
-
-logger = logging.getLogger(__name__)
-
-STRUCTURER = "rules"
-VERSION = "0.3"  # raise with every change that alters the findings of some report
-
-_SEQUENCES = ("T1w", "T1c", "T2w", "FLAIR", "DWI", "ADC", "SWI", "MRA", "PD", "any")
-_SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
-_SCHEMA = pa.schema(
-    [
-        ("study_id", pa.string()),
-        ("report", pa.string()),
-        ("structurer", pa.string()),
-        ("version", pa.string()),
-        ("valid", pa.bool_()),
-    ]
-)
+from .findings import StructuredReport
+from .rules.structurer import READERS, VERSION, structure_report
 
 
-# Sites that a diagnosis has for want of a better one: it stands rather where the lesion it explains stands.
-_VAGUE_SITES = ("brain", "white matter", "cerebellum", "basal ganglia")
-# What goes with a lesion is not what "it" points at in the next sentence.
-_COMPANIONS = ACCOMPANYING | {"midline shift", "herniation", "hydrocephalus", "ventricular dilation"}
+class ReportText(NamedTuple):
+    """The text of one report: two sections, either may be empty, and the language (en, zh)."""
+
+    findings: str
+    impression: str
+    language: str
 
 
-@dataclass
-class _Entry:
-    """A lesion or statement while its mentions are collected. `is_placed`: the report names its site."""
+class Structurer(Protocol):
+    """Reads findings out of reports.
 
-    mention: Mention
-    site: str
-    side: str
-    is_placed: bool
-    quote: str
-    section: int = 0
-
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        return self.mention.term, self.site, self.side, self.mention.certainty
-
-
-@dataclass
-class _Reading:
-    """The entries of a report so far, and those of the lesion spoken of last (where "it" points)."""
-
-    entries: list[_Entry] = field(default_factory=list)
-    last: list[_Entry] = field(default_factory=list)
-    section: int = 0
-
-
-@dataclass(frozen=True)
-class StructuringSummary:
-    """What `structure_studies` did: rows written, and studies without findings by reason."""
-
-    studies: int
-    findings: int
-    invalid: dict[str, int]
-    out_file: Path
-
-
-def structure_report(findings: str, impression: str) -> StructuredReport:
-    """Structured findings of one English report.
-
-    Args:
-        findings: text of the findings section, may be empty.
-        impression: text of the impression section, may be empty.
+    Attributes:
+        name: Of the kind of structurer, as the findings table keeps it, e.g. "rules".
+        version: Of this one; findings of different versions are not mixed unseen.
     """
-    reading = _Reading()
-    sections = [split_sentences(section) for section in (findings, impression)]
-    for reading.section, section in enumerate(sections):
-        for sentence in section:
-            _read(sentence.text, reading)
-    entries = [_to_finding(entry) for entry in reading.entries[:MAX_FINDINGS]]
-    sentences = [" ".join(s.text.split())[:MAX_SENTENCE_CHARACTERS] for s in sections[1]]
-    return StructuredReport(normal=is_normal(entries), findings=entries, impression=sentences[:MAX_IMPRESSION])
+
+    name: str
+    version: str
+
+    def __call__(self, reports: Sequence[ReportText]) -> list[StructuredReport | str]:
+        """One result per report, in order: its findings, or why there are none, in no words of the report."""
 
 
-def _read(sentence: str, reading: _Reading) -> None:
-    """Add one sentence to the reading."""
-    spoken_of: list[_Entry] = []
-    for mention in read_sentence(sentence):
-        quote = sentence[slice(*mention.quote)].strip()[:MAX_QUOTE_CHARACTERS]
-        earlier = spoken_of or reading.last
-        if mention.is_definite and mention.term == "signal abnormality" and earlier:
-            mention.term = earlier[-1].mention.term if earlier[-1].mention.term == "mass" else mention.term
-        if _adds_to(mention, earlier, bool(spoken_of)):
-            for entry in earlier:
-                _add_details(entry.mention, mention)
-            continue
-        placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, bool(spoken_of))]
-        entries = [_merge(entry, reading.entries) for entry in placed]
-        is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
-        # a companion with a place of its own is a lesion in its own right
-        if is_lesion and (mention.term not in _COMPANIONS or mention.sites or not earlier):
-            spoken_of = entries
-    if spoken_of:
-        reading.last = spoken_of
+class RuleStructurer:
+    """The rules, as a structurer."""
 
+    name = "rules"
+    version = VERSION
 
-def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) -> bool:
-    """Whether a mention only tells more of the lesion spoken of last."""
-    if not mention.term:
-        return True
-    if not earlier or mention.certainty == "absent" or mention.sites:
-        return False
-    if mention.term in AS_SIGNAL:
-        mention.signals = mention.signals or {AS_SIGNAL[mention.term]}
-        return True
-    return mention.is_definite and mention.term in ("signal abnormality", "mass") and not is_same_sentence
+    def __call__(self, reports: Sequence[ReportText]) -> list[StructuredReport | str]:
+        return [self._one(report) for report in reports]
 
-
-def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence: bool) -> list[_Entry]:
-    """One entry per site; without a site, that of the lesion that the mention goes with, or the default."""
-    if mention.sites:
-        sides = [side if side != "none" else mention.side for _, side in mention.sites]
-        return [_Entry(mention, s, side, True, quote) for (s, _), side in zip(mention.sites, sides, strict=True)]
-    terms = load_terms().findings
-    term = terms[mention.term]
-    follows = mention.is_back_reference or mention.is_definite
-    if mention.term in ACCOMPANYING:
-        follows = follows or is_same_sentence
-        follows = follows or (mention.term in ("edema", "mass effect") and mention.certainty != "absent")
-    elif mention.certainty in ("probable", "possible") and term.kind == "diagnosis":
-        follows = follows or (load_terms().is_within(term.default_site, "brain") and term.default_site in _VAGUE_SITES)
-    if earlier and follows and mention.side == "none":
-        return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in earlier]
-    return [_Entry(mention, term.default_site, mention.side, False, quote)]
-
-
-def _with_known_side(entry: _Entry, reading: _Reading) -> _Entry:
-    """An impression that leaves out the side of a lesion already described means that side."""
-    entry.section = reading.section
-    if reading.section == 0 or entry.side != "none" or entry.mention.certainty == "absent" or not entry.is_placed:
-        return entry
-    if load_terms().findings[entry.mention.term].kind == "status":
-        return entry
-    sides = {e.side for e in reading.entries if e.site == entry.site and e.mention.certainty != "absent"} - {"none"}
-    return replace(entry, side=sides.pop()) if len(sides) == 1 else entry
-
-
-def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
-    """Add an entry or merge it with that of the same lesion, the more specific place winning; returns the kept."""
-    for old in entries:
-        if old.mention.term != new.mention.term or old.mention.certainty != new.mention.certainty:
-            continue
-        if old.key == new.key or _is_vaguer(new, old):
-            _add_details(old.mention, new.mention)
-            return old
-        if _is_vaguer(old, new):
-            old.site, old.side, old.is_placed, old.quote = new.site, new.side, new.is_placed, new.quote
-            _add_details(old.mention, new.mention)
-            return old
-    # Sites of one list share a mention; each entry gets its own copy, or what is added to one would be added to all.
-    new.mention = _copy(new.mention)
-    entries.append(new)
-    return new
-
-
-def _is_vaguer(vague: _Entry, exact: _Entry) -> bool:
-    """Whether `vague` repeats `exact` with less of site or side. A broader denial says more, not less."""
-    if vague.mention.certainty == "absent" or load_terms().findings[vague.mention.term].kind == "status":
-        return False
-    if vague.side not in ("none", exact.side):
-        return False
-    return (
-        not vague.is_placed
-        or vague.site == exact.site
-        or (vague.section != exact.section and load_terms().is_within(exact.site, vague.site))
-    )
-
-
-def _copy(mention: Mention) -> Mention:
-    values = {**vars(mention), "signals": set(mention.signals), "morphology": set(mention.morphology)}
-    return Mention(**values)
-
-
-def _add_details(target: Mention, source: Mention) -> None:
-    target.signals |= source.signals
-    target.morphology |= source.morphology
-    for name in ("count", "size_mm", "severity", "acuity", "change"):
-        if getattr(target, name) in ("none", None):
-            setattr(target, name, getattr(source, name))
-
-
-def _to_finding(entry: _Entry) -> Finding:
-    mention = entry.mention
-    signals = sorted(mention.signals, key=lambda s: (_SEQUENCES.index(s[0]), _SIGNALS.index(s[1])))
-    order = load_terms().morphology.index
-    size = mention.size_mm if mention.size_mm is not None and 0 < mention.size_mm <= MAX_SIZE_MM else None
-    return Finding.model_validate(
-        {
-            "finding": mention.term,
-            "site": entry.site,
-            "laterality": entry.side,
-            "signals": [{"sequence": s, "signal": w} for s, w in signals[:MAX_SIGNALS]],
-            "morphology": sorted(mention.morphology, key=order)[:MAX_MORPHOLOGY],
-            "count": mention.count,
-            "size_mm": size,
-            "severity": mention.severity,
-            "acuity": mention.acuity,
-            "change": mention.change,
-            "certainty": mention.certainty,
-            "quote": entry.quote,
-        }
-    )
-
-
-def structure_studies(config: StructureConfig) -> StructuringSummary:
-    """Structure the reports of a studies table and write the findings table (Parquet), atomically.
-
-    Columns: study_id, report (JSON of `StructuredReport`), structurer, version, valid. A study whose report is empty
-    or in a language without rules gets a row with `valid` False and an empty report; the summary counts them by
-    reason.
-
-    Raises:
-        FileExistsError: the file exists and `overwrite` is False.
-    """
-    from .sources.studies import iter_studies  # reads tables with `datasets`, which plain structuring does not need
-
-    out_file = Path(config.out)
-    if out_file.exists() and not config.overwrite:
-        raise FileExistsError(f"{out_file} exists; choose another file or say overwrite")
-    rows: list[dict[str, Any]] = []
-    invalid: Counter[str] = Counter()
-    n_findings = 0
-    for study in iter_studies(config.studies):
-        report, reason = _structure_study(study)
-        n_findings += len(report.findings) if report else 0
-        if reason:
-            invalid[reason] += 1
-        rows.append(
-            {
-                "study_id": study["study_id"],
-                "report": report.model_dump_json() if report else "",
-                "structurer": STRUCTURER,
-                "version": VERSION,
-                "valid": report is not None,
-            }
-        )
-    _write_atomically(rows, out_file)
-    summary = StructuringSummary(len(rows), n_findings, dict(invalid), out_file)
-    logger.info(
-        "structured %d studies, %d findings, without findings by reason: %s", len(rows), n_findings, dict(invalid)
-    )
-    return summary
-
-
-def _structure_study(study: Mapping[str, Any]) -> tuple[StructuredReport | None, str]:
-    sections = study["report"] or {}
-    findings, impression = sections.get("findings") or "", sections.get("impression") or ""
-    if not (findings + impression).strip():
-        return None, "empty report"
-    if study["language"] != "en":
-        return None, "no rules for the language"
-    return structure_report(findings, impression), ""
-
-
-def _write_atomically(rows: list[dict[str, Any]], out_file: Path) -> None:
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    partial = out_file.with_name(f".{out_file.name}.{os.getpid()}.partial")
-    try:
-        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), partial)
-        os.replace(partial, out_file)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def load_findings(path: str | Path) -> dict[str, StructuredReport]:
-    """Read a findings table: study id to report, valid rows only.
-
-    Raises:
-        ValueError: a column is missing, a study id occurs twice, or a report does not follow the schema (names the
-        study).
-    """
-    table = pq.read_table(path)
-    missing = [name for name in ("study_id", "report", "valid") if name not in table.column_names]
-    if missing:
-        raise ValueError(f"expected the columns of a findings table, {', '.join(missing)} missing in {path}")
-    reports: dict[str, StructuredReport] = {}
-    for row in table.select(["study_id", "report", "valid"]).to_pylist():
-        if row["study_id"] in reports:
-            raise ValueError(f"expected each study once, got {row['study_id']} twice in {path}")
-        if row["valid"]:
-            try:
-                reports[row["study_id"]] = StructuredReport.model_validate_json(row["report"])
-            except ValueError as error:
-                raise ValueError(
-                    f"report of study {row['study_id']} in {path} does not follow the schema: {error}"
-                ) from None
-    return reports
+    def _one(self, report: ReportText) -> StructuredReport | str:
+        if report.language not in READERS:
+            return "no rules for the language"
+        return structure_report(*report)

@@ -25,8 +25,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from selip.modeling_selip.loss_selip import compared_pairs, scale_of
 from selip.modeling_selip.modeling_selip import SelipModel
+from selip.processing.findings_table import load_findings
 from selip.processing.sources.studies import load_studies
-from selip.processing.structurer import load_findings
 
 from .checkpoint import TrainingState, load_checkpoint, read_state, save_checkpoint
 from .config import PretrainConfig

@@ -18,7 +18,7 @@ _PUBLIC = {
     "SelipImageProcessor": "selip.processing.image_processing_selip",
     "SelipProcessor": "selip.processing.processing_selip",
     "StructuredReport": "selip.processing.findings",
-    "structure_report": "selip.processing.structurer",
+    "structure_report": "selip.processing.rules.structurer",
     "load_studies": "selip.processing.sources.studies",
 }
 _REGISTERS = {"SelipConfig", "SelipVisionConfig", "SelipModel", "SelipImageProcessor", "SelipProcessor"}
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from selip.processing.findings import StructuredReport as StructuredReport
     from selip.processing.image_processing_selip import SelipImageProcessor as SelipImageProcessor
     from selip.processing.processing_selip import SelipProcessor as SelipProcessor
+    from selip.processing.rules.structurer import structure_report as structure_report
     from selip.processing.sources.studies import load_studies as load_studies
-    from selip.processing.structurer import structure_report as structure_report
 
 
 def __getattr__(name: str) -> Any:

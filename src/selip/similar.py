@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selip.model_cards.similarity_page import write_similarity_page
-from selip.processing.structurer import load_findings
+from selip.processing.findings_table import load_findings
 from selip.training.config import SimilarConfig
 from selip.training.similarity_report import similarity_report
 

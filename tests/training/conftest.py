@@ -95,7 +95,7 @@ def tables(tmp_path_factory):
     from selip.processing.sources.config import IngestConfig, StructureConfig
     from selip.processing.sources.simulated.config import SimulationConfig
     from selip.processing.sources.simulated.writer import simulate_studies
-    from selip.processing.structurer import structure_studies
+    from selip.processing.structuring import structure_studies
     from selip.training.config import PrepareConfig
     from selip.training.volumes import prepare_volumes
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from datasets import Dataset
 
+from selip.processing.findings_table import load_findings
 from selip.processing.sources.studies import iter_studies
-from selip.processing.structurer import load_findings
 
 from ..config import EvaluateConfig
 from .embedding import SeriesSource

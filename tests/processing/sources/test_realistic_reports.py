@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 
 from selip.processing.findings import is_present
+from selip.processing.rules.structurer import structure_report
 from selip.processing.sources.simulated.realistic.facts import (
     DENIALS,
     NORMAL_REGIONS,
@@ -19,7 +20,6 @@ from selip.processing.sources.simulated.realistic.kinds import EDEMA
 from selip.processing.sources.simulated.realistic.plan import kind_of
 from selip.processing.sources.simulated.realistic.study import WRITERS, Visit, draw_visit, finding_of
 from selip.processing.sources.simulated.reports import Report
-from selip.processing.structurer import structure_report
 from selip.processing.vocabulary import load_lexicon, load_terms
 
 STUDIES = 400

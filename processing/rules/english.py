@@ -5,9 +5,9 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+from ..vocabulary import load_lexicon, load_terms
 from .english_attachment import Mark, Mention, attach_attributes, attach_signals, attach_sites
 from .matching import Match, PhraseMatcher, Token, tokenize
-from .vocabulary import load_lexicon, load_terms
 
 _PLURAL_GROUPS = ("findings", "sites")
 # fmt: off

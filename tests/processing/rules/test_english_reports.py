@@ -1,17 +1,10 @@
-"""Sentences of our own whose findings are written down by hand, and the findings table."""
+"""English sentences of our own whose findings are written down by hand."""
 
-import json
-from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from selip.processing import structurer
 from selip.processing.findings import Finding, StructuredReport, is_abnormal
 from selip.processing.rendering import swap_laterality
-from selip.processing.sources.config import StructureConfig
-from selip.processing.structurer import load_findings, structure_report, structure_studies
+from selip.processing.rules.structurer import structure_report
 
 
 def read(findings: str, impression: str = "") -> list[Finding]:
@@ -200,59 +193,3 @@ def test_any_text_gives_a_valid_report() -> None:
         assert StructuredReport.model_validate_json(report.model_dump_json()) == report
     assert structure_report("", "").findings == []
     assert not any(is_abnormal(f) for f in read("The ventricles are normal. Clear mastoids."))
-
-
-@pytest.fixture
-def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    studies = [
-        {"study_id": "a", "language": "en", "report": {"findings": "Acute infarct in the pons.", "impression": ""}},
-        {"study_id": "b", "language": "en", "report": {"findings": "", "impression": " "}},
-        {"study_id": "c", "language": "zh", "report": {"findings": "脑桥急性梗死。", "impression": ""}},
-    ]
-    monkeypatch.setattr("selip.processing.sources.studies.iter_studies", lambda path: iter(studies))
-    return tmp_path / "out" / "findings.parquet"
-
-
-def test_findings_table(table: Path) -> None:
-    """Invariant: one row a study with its provenance; invalid rows are counted by reason, kept, and not loaded."""
-    summary = structure_studies(StructureConfig(studies=Path("studies"), out=table))
-    assert (summary.studies, summary.findings) == (3, 1)
-    assert summary.invalid == {"empty report": 1, "no rules for the language": 1}
-    rows = pq.read_table(table).to_pylist()
-    assert [(r["study_id"], r["valid"], r["structurer"]) for r in rows] == [
-        ("a", True, "rules"),
-        ("b", False, "rules"),
-        ("c", False, "rules"),
-    ]
-    assert load_findings(table) == {"a": structure_report("Acute infarct in the pons.", "")}
-    with pytest.raises(FileExistsError, match="overwrite"):
-        structure_studies(StructureConfig(studies=Path("studies"), out=table))
-
-
-def test_interrupted_run_leaves_the_old_table(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Invariant: a failure while writing leaves the file that was there and nothing beside it."""
-    structure_studies(StructureConfig(studies=Path("studies"), out=table))
-    before = table.read_bytes()
-
-    def fail(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(structurer.pq, "write_table", fail)
-    with pytest.raises(OSError, match="disk full"):
-        structure_studies(StructureConfig(studies=Path("studies"), out=table, overwrite=True))
-    assert table.read_bytes() == before
-    assert [p.name for p in table.parent.iterdir()] == [table.name]
-
-
-def test_broken_tables_are_named(tmp_path: Path) -> None:
-    """Invariant: a missing column, a doubled study and a report outside the schema are errors that name the study."""
-    good = {"study_id": "a", "report": json.dumps({"normal": True}), "valid": True}
-    for rows, message in (
-        ([{"study_id": "a"}], "report, valid"),
-        ([good, good], "a twice"),
-        ([{**good, "report": json.dumps({"normal": "?"})}], "study a"),
-    ):
-        path = tmp_path / "broken.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), path)
-        with pytest.raises(ValueError, match=message):
-            load_findings(path)

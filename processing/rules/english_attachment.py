@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from ..vocabulary import load_terms
 from .matching import Token
-from .vocabulary import load_terms
 
 # fmt: off
 LOCATIVE = frozenset((

@@ -1,0 +1,1 @@
+"""Rule structurer, with one reader of sentences per language."""

@@ -1,0 +1,216 @@
+"""Rule structurer: the free text of a report to structured findings.
+
+Sentences are read one by one, each language by a file of its own (`english.py`); this file resolves what refers back,
+fills sites that are not said, and merges the mentions of one lesion.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from ..findings import (
+    MAX_FINDINGS,
+    MAX_IMPRESSION,
+    MAX_MORPHOLOGY,
+    MAX_QUOTE_CHARACTERS,
+    MAX_SENTENCE_CHARACTERS,
+    MAX_SIGNALS,
+    MAX_SIZE_MM,
+    Finding,
+    StructuredReport,
+    is_normal,
+)
+from ..reports import split_sentences
+from ..vocabulary import load_terms
+from .english import ACCOMPANYING, AS_SIGNAL, read_sentence
+from .english_attachment import Mention
+
+VERSION = "0.3"  # raise with every change that alters the findings of some report
+
+_SEQUENCES = ("T1w", "T1c", "T2w", "FLAIR", "DWI", "ADC", "SWI", "MRA", "PD", "any")
+_SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
+# Languages that have rules: how a sentence of each is read.
+READERS: Mapping[str, Callable[[str], list[Mention]]] = {"en": read_sentence}
+
+# Sites that a diagnosis has for want of a better one: it stands rather where the lesion it explains stands.
+_VAGUE_SITES = ("brain", "white matter", "cerebellum", "basal ganglia")
+# What goes with a lesion is not what "it" points at in the next sentence.
+_COMPANIONS = ACCOMPANYING | {"midline shift", "herniation", "hydrocephalus", "ventricular dilation"}
+
+
+@dataclass
+class _Entry:
+    """A lesion or statement while its mentions are collected. `is_placed`: the report names its site."""
+
+    mention: Mention
+    site: str
+    side: str
+    is_placed: bool
+    quote: str
+    section: int = 0
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        return self.mention.term, self.site, self.side, self.mention.certainty
+
+
+@dataclass
+class _Reading:
+    """The entries of a report so far, and those of the lesion spoken of last (where "it" points)."""
+
+    read_sentence: Callable[[str], list[Mention]]
+    entries: list[_Entry] = field(default_factory=list)
+    last: list[_Entry] = field(default_factory=list)
+    section: int = 0
+
+
+def structure_report(findings: str, impression: str, language: str = "en") -> StructuredReport:
+    """Structured findings of one report.
+
+    Args:
+        findings: text of the findings section, may be empty.
+        impression: text of the impression section, may be empty.
+        language: one of `READERS`.
+
+    Raises:
+        ValueError: there are no rules for the language.
+    """
+    if language not in READERS:
+        raise ValueError(f"expected a language among {', '.join(READERS)}, got {language!r}")
+    reading = _Reading(READERS[language])
+    sections = [split_sentences(section) for section in (findings, impression)]
+    for reading.section, section in enumerate(sections):
+        for sentence in section:
+            _read(sentence.text, reading)
+    entries = [_to_finding(entry) for entry in reading.entries[:MAX_FINDINGS]]
+    sentences = [" ".join(s.text.split())[:MAX_SENTENCE_CHARACTERS] for s in sections[1]]
+    return StructuredReport(normal=is_normal(entries), findings=entries, impression=sentences[:MAX_IMPRESSION])
+
+
+def _read(sentence: str, reading: _Reading) -> None:
+    """Add one sentence to the reading."""
+    spoken_of: list[_Entry] = []
+    for mention in reading.read_sentence(sentence):
+        quote = sentence[slice(*mention.quote)].strip()[:MAX_QUOTE_CHARACTERS]
+        earlier = spoken_of or reading.last
+        if mention.is_definite and mention.term == "signal abnormality" and earlier:
+            mention.term = earlier[-1].mention.term if earlier[-1].mention.term == "mass" else mention.term
+        if _adds_to(mention, earlier, bool(spoken_of)):
+            for entry in earlier:
+                _add_details(entry.mention, mention)
+            continue
+        placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, bool(spoken_of))]
+        entries = [_merge(entry, reading.entries) for entry in placed]
+        is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
+        # a companion with a place of its own is a lesion in its own right
+        if is_lesion and (mention.term not in _COMPANIONS or mention.sites or not earlier):
+            spoken_of = entries
+    if spoken_of:
+        reading.last = spoken_of
+
+
+def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) -> bool:
+    """Whether a mention only tells more of the lesion spoken of last."""
+    if not mention.term:
+        return True
+    if not earlier or mention.certainty == "absent" or mention.sites:
+        return False
+    if mention.term in AS_SIGNAL:
+        mention.signals = mention.signals or {AS_SIGNAL[mention.term]}
+        return True
+    return mention.is_definite and mention.term in ("signal abnormality", "mass") and not is_same_sentence
+
+
+def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence: bool) -> list[_Entry]:
+    """One entry per site; without a site, that of the lesion that the mention goes with, or the default."""
+    if mention.sites:
+        sides = [side if side != "none" else mention.side for _, side in mention.sites]
+        return [_Entry(mention, s, side, True, quote) for (s, _), side in zip(mention.sites, sides, strict=True)]
+    terms = load_terms().findings
+    term = terms[mention.term]
+    follows = mention.is_back_reference or mention.is_definite
+    if mention.term in ACCOMPANYING:
+        follows = follows or is_same_sentence
+        follows = follows or (mention.term in ("edema", "mass effect") and mention.certainty != "absent")
+    elif mention.certainty in ("probable", "possible") and term.kind == "diagnosis":
+        follows = follows or (load_terms().is_within(term.default_site, "brain") and term.default_site in _VAGUE_SITES)
+    if earlier and follows and mention.side == "none":
+        return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in earlier]
+    return [_Entry(mention, term.default_site, mention.side, False, quote)]
+
+
+def _with_known_side(entry: _Entry, reading: _Reading) -> _Entry:
+    """An impression that leaves out the side of a lesion already described means that side."""
+    entry.section = reading.section
+    if reading.section == 0 or entry.side != "none" or entry.mention.certainty == "absent" or not entry.is_placed:
+        return entry
+    if load_terms().findings[entry.mention.term].kind == "status":
+        return entry
+    sides = {e.side for e in reading.entries if e.site == entry.site and e.mention.certainty != "absent"} - {"none"}
+    return replace(entry, side=sides.pop()) if len(sides) == 1 else entry
+
+
+def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
+    """Add an entry or merge it with that of the same lesion, the more specific place winning; returns the kept."""
+    for old in entries:
+        if old.mention.term != new.mention.term or old.mention.certainty != new.mention.certainty:
+            continue
+        if old.key == new.key or _is_vaguer(new, old):
+            _add_details(old.mention, new.mention)
+            return old
+        if _is_vaguer(old, new):
+            old.site, old.side, old.is_placed, old.quote = new.site, new.side, new.is_placed, new.quote
+            _add_details(old.mention, new.mention)
+            return old
+    # Sites of one list share a mention; each entry gets its own copy, or what is added to one would be added to all.
+    new.mention = _copy(new.mention)
+    entries.append(new)
+    return new
+
+
+def _is_vaguer(vague: _Entry, exact: _Entry) -> bool:
+    """Whether `vague` repeats `exact` with less of site or side. A broader denial says more, not less."""
+    if vague.mention.certainty == "absent" or load_terms().findings[vague.mention.term].kind == "status":
+        return False
+    if vague.side not in ("none", exact.side):
+        return False
+    return (
+        not vague.is_placed
+        or vague.site == exact.site
+        or (vague.section != exact.section and load_terms().is_within(exact.site, vague.site))
+    )
+
+
+def _copy(mention: Mention) -> Mention:
+    values = {**vars(mention), "signals": set(mention.signals), "morphology": set(mention.morphology)}
+    return Mention(**values)
+
+
+def _add_details(target: Mention, source: Mention) -> None:
+    target.signals |= source.signals
+    target.morphology |= source.morphology
+    for name in ("count", "size_mm", "severity", "acuity", "change"):
+        if getattr(target, name) in ("none", None):
+            setattr(target, name, getattr(source, name))
+
+
+def _to_finding(entry: _Entry) -> Finding:
+    mention = entry.mention
+    signals = sorted(mention.signals, key=lambda s: (_SEQUENCES.index(s[0]), _SIGNALS.index(s[1])))
+    order = load_terms().morphology.index
+    size = mention.size_mm if mention.size_mm is not None and 0 < mention.size_mm <= MAX_SIZE_MM else None
+    return Finding.model_validate(
+        {
+            "finding": mention.term,
+            "site": entry.site,
+            "laterality": entry.side,
+            "signals": [{"sequence": s, "signal": w} for s, w in signals[:MAX_SIGNALS]],
+            "morphology": sorted(mention.morphology, key=order)[:MAX_MORPHOLOGY],
+            "count": mention.count,
+            "size_mm": size,
+            "severity": mention.severity,
+            "acuity": mention.acuity,
+            "change": mention.change,
+            "certainty": mention.certainty,
+            "quote": entry.quote,
+        }
+    )
