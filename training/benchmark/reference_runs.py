@@ -1,6 +1,6 @@
 """Floor and ceiling, fitted on the data of the arms and evaluated as they are."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,18 +9,15 @@ from selip.processing.sources.studies import iter_studies, load_studies
 from ..config import EvaluateConfig, PretrainConfig
 from ..configuration import find_config, load_config
 from ..evaluate import evaluate_embedder
+from ..evaluation.embedding import Embedder
 from ..evaluation.task import EvaluationInputs
 from ..pretrain import PretrainRun
 from .arms import RECIPE
-from .references import LabelEmbedder, StatisticsClassifier, text_items
+from .references import LabelEmbedder, StatisticsClassifier, true_texts
 from .supervised import SupervisedNetwork
 from .text_labels import TextLabels
 
 Reference = Literal["floor", "ceiling"]
-_CLASSIFIERS: dict[str, Callable[[PretrainRun, TextLabels], Any]] = {
-    "floor": StatisticsClassifier,
-    "ceiling": SupervisedNetwork,
-}
 
 
 def evaluate_reference(
@@ -29,7 +26,7 @@ def evaluate_reference(
     """Fit a reference and write a result file for each evaluation.
 
     Args:
-        kind: `floor`, statistics of volumes; `ceiling`, the network of the arms told the labels.
+        kind: `floor`, statistics of volumes; `ceiling`, the network of the arms told true labels.
         output: Folder of the run.
         overrides: Options of the recipe, as the arms have them.
         evaluations: Fields of `EvaluateConfig` of what to evaluate.
@@ -39,14 +36,19 @@ def evaluate_reference(
     configs = [EvaluateConfig(checkpoint=output, num_figure_cases=0, **fields) for fields in evaluations]
     texts = [run.source.texts.of_series(study, row.sequence) for study in run.train_studies for row in study.series]
     labels = TextLabels(item for item in texts if item is not None)
-    classifier = _CLASSIFIERS[kind](run, labels)
     rows = [
         row
         for folder in sorted({config.studies for config in configs})
         for split in load_studies(folder).values()
         for row in iter_studies(split)
     ]
-    embedder = LabelEmbedder(labels, text_items(rows), classifier)
+    truth = true_texts(rows)
+    items = {item.text: item for item in truth.values()}
+    embedder: Embedder
+    if kind == "floor":
+        embedder = LabelEmbedder(labels, items, StatisticsClassifier(run, labels))
+    else:
+        embedder = SupervisedNetwork(run, labels, truth, items)
     for config in configs:
         inputs = EvaluationInputs(config, embedder, run.processor.image_processor)
         evaluate_embedder(inputs, subject={"name": kind}, command="selip benchmark simulated")

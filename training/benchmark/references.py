@@ -46,20 +46,20 @@ class LabelEmbedder:
         return labels_of_texts(self.labels, self.items, texts)
 
 
-def text_items(rows: Iterable[Mapping[str, Any]]) -> dict[str, TextItem]:
-    """The true text of every series of some studies, by its string.
+def true_texts(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], TextItem]:
+    """The true text of the series of some studies that show anything, by study and sequence.
 
     Args:
         rows: Rows of the studies table, with reference findings.
     """
-    items = {}
+    texts = {}
     for row in rows:
         report = StructuredReport.model_validate_json(row["reference_findings"])
         for series in row["series"]:
             item = series_text(report, series["sequence"], row["language"])
             if item is not None:
-                items[item.text] = item
-    return items
+                texts[row["study_id"], series["sequence"]] = item
+    return texts
 
 
 def volume_statistics(volume: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

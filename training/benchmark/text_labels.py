@@ -41,18 +41,26 @@ class TextLabels:
 
     def __call__(self, item: TextItem) -> npt.NDArray[np.float32]:
         """(K,) 1 where the text has the label."""
+        return self._found(_labels(item))
+
+    def clauses(self, item: TextItem) -> npt.NDArray[np.float32]:
+        """(C, K) 1 where the clause has the label; the sentence of a normal study is one clause."""
+        return np.stack([self._found(labels) for labels in _labels_of_clauses(item)])
+
+    def _found(self, labels: Iterable[str]) -> npt.NDArray[np.float32]:
         found = np.zeros(len(self.names), dtype=np.float32)
-        found[[self._number[label] for label in _labels(item) if label in self._number]] = 1
+        found[[self._number[label] for label in labels if label in self._number]] = 1
         return found
 
 
 def _labels(item: TextItem) -> set[str]:
+    return set().union(*_labels_of_clauses(item))
+
+
+def _labels_of_clauses(item: TextItem) -> list[set[str]]:
     if item.normal:
-        return {NORMAL}
-    labels = {f"at {clause.location}" for clause in item.clauses}
-    for clause in item.clauses:
-        labels.update(clause.description.split())
-    return labels
+        return [{NORMAL}]
+    return [{f"at {clause.location}", *clause.description.split()} for clause in item.clauses]
 
 
 def labels_of_texts(

@@ -1,34 +1,49 @@
-"""Floor and ceiling: the loss written out, what statistics know, and that both go through the evaluation of arms."""
+"""Floor and ceiling: the loss written out, what texts are to them, and that both go through the evaluation of arms."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
 
+from selip.processing.rendering import Clause, TextItem
 from selip.training.benchmark.reference_runs import evaluate_reference
 from selip.training.benchmark.references import volume_statistics
-from selip.training.benchmark.supervised import supervised_loss
+from selip.training.benchmark.supervised import ClauseTower, stack_clauses, supervised_loss
+from selip.training.benchmark.text_labels import TextLabels
 
 
-def test_supervised_loss_is_labels_and_ranking_written_out():
-    """Against loops over labels, texts and series."""
+def test_supervised_loss_is_the_likelihood_of_labels_written_out():
+    """Against loops over texts and labels."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(5, 7, generator=generator)
     targets = (torch.rand(5, 7, generator=generator) < 0.4).float()
     probability = torch.sigmoid(logits).double()
+    told = [p if y else 1 - p for p, y in zip(probability.flatten(), targets.flatten(), strict=True)]
+    assert supervised_loss(logits, targets).item() == pytest.approx(-sum(map(math.log, told)) / 5, rel=1e-5)
 
-    def likelihood(series, text):
-        return sum(
-            (torch.log(p) if y else torch.log(1 - p)).item()
-            for p, y in zip(probability[series], targets[text], strict=True)
-        )
 
-    table = np.array([[likelihood(series, text) for text in range(5)] for series in range(5)])
-    labels = -np.trace(table) / 5
-    forward = np.mean([np.log(np.exp(table[i]).sum()) - table[i, i] for i in range(5)])
-    backward = np.mean([np.log(np.exp(table[:, i]).sum()) - table[i, i] for i in range(5)])
-    assert supervised_loss(logits, targets).item() == pytest.approx(labels + forward + backward, rel=1e-5)
+def test_texts_of_the_ceiling_are_sets_of_clauses():
+    """The order of clauses changes nothing, which word goes with which place does, padding is not read."""
+    infarct, edema = Clause("left pons", "acute infarct"), Clause("right insula", "mild edema")
+    crossed = (Clause("left pons", "mild edema"), Clause("right insula", "acute infarct"))
+    items = [
+        TextItem("a", (infarct, edema), normal=False),
+        TextItem("b", (edema, infarct), normal=False),
+        TextItem("c", crossed, normal=False),
+        TextItem("d", (infarct,), normal=False),
+        TextItem("e", (), normal=True),
+    ]
+    labels = TextLabels(items * 5)
+    tower = ClauseTower(len(labels.names), 6)
+    together = tower(*stack_clauses(labels, items))
+    torch.testing.assert_close(together[0], together[1])
+    assert (together[0] - together[2]).abs().max() > 1e-3
+    for number, item in enumerate(items):
+        torch.testing.assert_close(tower(*stack_clauses(labels, [item]))[0], together[number])
+    _, is_clause = stack_clauses(labels, [None, items[0]])
+    assert is_clause.tolist() == [[False, False], [True, True]]
 
 
 def test_volume_statistics_know_nothing_of_place():
