@@ -139,6 +139,19 @@ def test_a_run_starts_from_the_checkpoint_of_another(make_config):
     assert written["vision_config"]["norm"] == "frozen_batch"
 
 
+def test_a_run_on_all_patches_follows_one_on_part_of_them(make_config):
+    """`token_budget` is no weight: the second run takes every weight of the first and sees every patch of the head."""
+    vision = {"width": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    masked = make_config("masked", steps=3, network={"backbone": "vit", "vision": vision | {"token_budget": 40}})
+    pretrain(masked)
+    best = masked.output / "best"
+    network = {"backbone": "vit", "vision": vision | {"token_budget": None}, "start_from": best}
+    run = PretrainRun(make_config("all", network=network))
+    assert all(torch.equal(run.bare_model.state_dict()[name], value) for name, value in weights(best).items())
+    kept, seen = (each.source.batch(0)["inputs"]["patch_mask"].sum((2, 3, 4)) for each in (PretrainRun(masked), run))
+    assert kept.max() == 40 < seen.min()
+
+
 def test_a_checkpoint_that_does_not_fit_is_refused(make_config):
     """Strictly: no weight may be missing, left over or of another shape, and the folder must be a checkpoint."""
     first = make_config("first", steps=2, validate_every=2)

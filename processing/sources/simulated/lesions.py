@@ -61,7 +61,8 @@ def make_lesion(plan: PlannedFinding, head: Head, seed: int, patient: int, sessi
             best = (filled, lesion)
         if best is not None and best[0] >= LEAST_FILLED:
             break
-    assert best is not None, f"no place for {plan.kind.term} in {plan.site.term}"
+    if best is None:
+        raise RuntimeError(f"no place for {plan.kind.term} in {plan.site.term}: kind or site is defined wrongly")
     return best[1]
 
 

@@ -89,7 +89,8 @@ def _lesion(plan: PlannedFinding, box: tuple[slice, slice, slice], depth: np.nda
     """A lesion of one tissue from its depth field (mm, negative outside) and where it may be (0 to 1)."""
     weight = (np.clip(depth / plan.kind.edge_mm + 0.5, 0.0, 1.0) * allowed).astype(np.float32)
     mask = weight > 0.5
-    assert mask.any(), f"no place for {plan.kind.term} in {plan.site.term}"
+    if not mask.any():
+        raise RuntimeError(f"no place for {plan.kind.term} in {plan.site.term}: kind or site is defined wrongly")
     size_mm, count = extent(mask)
     return Lesion(plan, box, ((plan.kind.core, weight),), mask, size_mm, count)
 
