@@ -83,7 +83,7 @@ def draw_benchmark(record: dict[str, Any], path: Path) -> None:
         axes = figure.add_subplot(rows, columns, number + 1)
         for place, arm in enumerate(arms):
             each = record["values"][arm][name]
-            is_reference = arm in ("floor", "ceiling")
+            is_reference = arm in record["references"]
             colour = "#8a8a8a" if is_reference else "#1f5fa8"
             axes.plot([100 * each["low"], 100 * each["high"]], [place, place], color=colour, linewidth=2)
             seeds = [100 * value for value in each["by_seed"]]

@@ -1,5 +1,7 @@
 """The benchmark's commands are understood, and its arms differ in nothing but what they say."""
 
+from dataclasses import replace
+
 import pytest
 
 from selip import benchmark, cli
@@ -22,7 +24,7 @@ def test_each_stage_is_a_command_that_is_understood() -> None:
     """Stages are commands that take the words shown, or the two references; their names are unique."""
     config = benchmark.BenchmarkConfig(seeds=(0, 1))
     stages = benchmark.benchmark_stages(config)
-    assert len({stage.name for stage in stages}) == len(stages) == 4 + 2 * (len(ARMS) * 4 + 2)
+    assert len({stage.name for stage in stages}) == len(stages) == 5 + 2 * ((len(ARMS) + 1) * 4 + 2)
     for stage in stages:
         if stage.action is None:
             command = cli.find_command(stage.words)
@@ -34,6 +36,7 @@ def test_each_stage_is_a_command_that_is_understood() -> None:
 def test_arms_share_everything_but_what_they_are_about() -> None:
     """Seed by seed the configurations are equal but for output, objective, similarity and text items."""
     configs = pretrain_configs(benchmark.BenchmarkConfig(seeds=(3,), steps=70))
+    true_text = configs.pop("pretrain clip_true_text, seed 3")
     assert len(configs) == len(ARMS)
     first = configs["pretrain clip, seed 3"]
     for config in configs.values():
@@ -45,6 +48,9 @@ def test_arms_share_everything_but_what_they_are_about() -> None:
         for name in ("batch_studies", "batch_sequences", "normal_rate", "studies"):
             assert getattr(config.data, name) == getattr(first.data, name)
         assert callable(load_objective(config.optimization.objective))
+    assert {config.data.findings.name for config in configs.values()} == {"findings.parquet"}
+    assert true_text.data == replace(first.data, findings=first.data.findings.with_name("true_findings.parquet"))
+    assert true_text.optimization == first.optimization
     assert len({(config.optimization.objective, config.data.text_items) for config in configs.values()}) == len(ARMS)
 
 

@@ -73,6 +73,29 @@ def test_other_settings_need_overwrite_and_then_run_what_differs(run: Run) -> No
     assert run(seed=1) == []
 
 
+def test_only_stages_that_need_what_changed_run_anew(folder: Path) -> None:
+    """A stage is new where its own settings or those of a stage it needs are; one more stage disturbs no other."""
+    log: list[str] = []
+
+    def stage(name: str, needs: tuple[str, ...], setting: str = "") -> Stage:
+        def act() -> None:
+            log.append(name)
+            (folder / name).write_text(name)
+
+        return Stage(name, (setting,), folder / name, act, needs)
+
+    def run(*stages: Stage) -> list[str]:
+        log.clear()
+        StagedWork(folder, "demo.json", stages, overwrite=True).run()
+        return list(log)
+
+    data, left, right = stage("data", ()), stage("left", ("data",)), stage("right", ("data",))
+    result = stage("result", ("left",))
+    assert run(data, left, right, result) == ["data", "left", "right", "result"]
+    assert run(data, left, stage("more", ("data",)), right, result) == ["more"]
+    assert run(data, stage("left", ("data",), "other"), right, result) == ["left", "result"]
+
+
 def test_a_folder_with_something_else_is_left_alone(run: Run, folder: Path) -> None:
     """A folder that no work made is refused, its files stay."""
     folder.mkdir()

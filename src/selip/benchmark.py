@@ -14,6 +14,14 @@ from selip.stages import Stage, StagedWork
 
 RECORD_NAME = "benchmark-stages.json"
 RESULT_NAME = "benchmark.json"
+FINDINGS, TRUE_FINDINGS = "findings.parquet", "true_findings.parquet"
+_DATA = (
+    "simulate studies",
+    "read them into a table",
+    "structure the reports",
+    "prepare the volumes",
+    "write the true findings",
+)
 TASKS = ("retrieval", "pairs", "probe")
 REFERENCES: tuple[Literal["floor", "ceiling"], ...] = ("floor", "ceiling")
 
@@ -81,10 +89,13 @@ def run_benchmark(config: BenchmarkConfig) -> BenchmarkSummary:
 
 def benchmark_stages(config: BenchmarkConfig) -> list[Stage]:
     """The stages in their order: data, then seed by seed every arm and the references."""
+    from selip.training.benchmark.arms import TRUE_TEXT
+
     stages = _data_stages(config)
     for seed in config.seeds:
         for arm in _arms(config):
-            stages += _arm_stages(config, arm, seed)
+            stages += _arm_stages(config, arm, seed, config.out / FINDINGS)
+        stages += _arm_stages(config, TRUE_TEXT, seed, config.out / TRUE_FINDINGS)
         stages += [_reference_stage(config, kind, seed) for kind in REFERENCES]
     return stages
 
@@ -102,24 +113,33 @@ def _data_stages(config: BenchmarkConfig) -> list[Stage]:
     return [
         _command("simulate studies", simulate, out / "bids"),
         _command("read them into a table", ["ingest", "bids", out / "bids", out / "studies"]),
-        _command("structure the reports", ["structure", out / "studies", out / "findings.parquet"]),
+        _command("structure the reports", ["structure", out / "studies", out / FINDINGS]),
         _command("prepare the volumes", ["prepare", out / "studies", out / "volumes", "--size", "tiny"]),
+        Stage("write the true findings", output=out / TRUE_FINDINGS, action=partial(_write_true_findings, out)),
     ]
 
 
-def _arm_stages(config: BenchmarkConfig, arm: Any, seed: int) -> list[Stage]:
+def _write_true_findings(out: Path) -> None:
+    from selip.training.benchmark.true_findings import write_true_findings
+
+    write_true_findings(out / "studies", out / TRUE_FINDINGS)
+
+
+def _arm_stages(config: BenchmarkConfig, arm: Any, seed: int, findings: Path) -> list[Stage]:
     from selip.training.benchmark.arms import RECIPE
 
     name, run = f"{arm.name}, seed {seed}", config.out / "runs" / f"{arm.name}-{seed}"
-    overrides = {**_shared_overrides(config, seed), **arm.overrides}
+    overrides = {**_shared_overrides(config, seed), "data.findings": findings, **arm.overrides}
     options = [word for key, value in overrides.items() for word in (f"--{key.replace('_', '-')}", value)]
-    stages = [_command(f"pretrain {name}", ["pretrain", RECIPE, "--output", run, *options])]
+    training = _command(f"pretrain {name}", ["pretrain", RECIPE, "--output", run, *options], needs=_DATA)
+    stages = [training]
     for task in TASKS:
         settings = _evaluation(config)
         words = ["evaluate", run / "last", settings.pop("studies"), "--task", task, "--num-figure-cases", 0]
         words += [word for key, value in settings.items() for word in (f"--{key}", value)]
         out = _result(config, arm.name, seed, task)
-        stages.append(_command(f"evaluate {task} of {name}", [*words, "--out", out], out))
+        needs = (*_DATA, training.name)
+        stages.append(_command(f"evaluate {task} of {name}", [*words, "--out", out], out, needs))
     return stages
 
 
@@ -131,14 +151,14 @@ def _reference_stage(config: BenchmarkConfig, kind: Literal["floor", "ceiling"],
     action = partial(
         evaluate_reference, kind, config.out / "runs" / f"{kind}-{seed}", _shared_overrides(config, seed), evaluations
     )
-    return Stage(f"{kind}, seed {seed}", action=action)
+    return Stage(f"{kind}, seed {seed}", action=action, needs=_DATA)
 
 
 def _shared_overrides(config: BenchmarkConfig, seed: int) -> dict[str, Any]:
     """Options of the recipe that all arms and references of a seed share."""
     out = config.out
     steps = {} if config.steps is None else {"optimization.steps": config.steps}
-    data = {"studies": out / "studies", "findings": out / "findings.parquet", "volumes": out / "volumes"}
+    data = {"studies": out / "studies", "findings": out / FINDINGS, "volumes": out / "volumes"}
     return {**{f"data.{name}": path for name, path in data.items()}, "optimization.seed": seed, **steps}
 
 
@@ -152,5 +172,5 @@ def _result(config: BenchmarkConfig, name: str, seed: int, task: str) -> Path:
     return config.out / "results" / f"{name}-{seed}-{task}.json"
 
 
-def _command(name: str, words: list[Any], output: Path | None = None) -> Stage:
-    return Stage(name, tuple(map(str, words)), output)
+def _command(name: str, words: list[Any], output: Path | None = None, needs: tuple[str, ...] | None = None) -> Stage:
+    return Stage(name, tuple(map(str, words)), output, needs=needs)

@@ -22,12 +22,15 @@ class Stage:
         words: What follows `selip` on the command line; empty for a stage that is no command.
         output: File or folder that exists if and only if the stage is finished; None where only the record tells.
         action: What is done where there is no command.
+        needs: Names of the stages whose result it uses, so that other settings of these make it run anew; None: all
+            before it.
     """
 
     name: str
     words: tuple[str, ...] = ()
     output: Path | None = None
     action: Callable[[], None] | None = None
+    needs: tuple[str, ...] | None = None
 
 
 class StagedWork:
@@ -35,7 +38,7 @@ class StagedWork:
 
     Attributes:
         record: By stage name: `is_started`, `is_finished`, `replaces` (something made with other settings), `seconds`
-            and `fingerprint` (of the settings of this stage and all before it).
+            and `fingerprint` (of the settings of this stage and those it needs).
         skipped: Number of stages that had been done before.
     """
 
@@ -84,10 +87,12 @@ class StagedWork:
         if not self.path.exists() and self.folder.exists() and any(self.folder.iterdir()):
             raise FileExistsError(f"{self.folder} holds something else than {self.path.stem}; choose another folder")
         known = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
-        record = {}
-        fingerprint = __version__
+        record: dict[str, dict[str, Any]] = {}
         for stage in self.stages:
-            fingerprint = hashlib.sha256("\0".join((fingerprint, stage.name, *stage.words)).encode()).hexdigest()
+            before = record if stage.needs is None else {name: record[name] for name in stage.needs}
+            needed = [entry["fingerprint"] for entry in before.values()]
+            words = (__version__, *needed, stage.name, *stage.words)
+            fingerprint = hashlib.sha256("\0".join(words).encode()).hexdigest()
             entry = known.get(stage.name)
             if entry is None or not entry["is_started"]:
                 entry = {"is_started": False, "is_finished": False, "replaces": False, "seconds": 0.0}

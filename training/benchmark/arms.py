@@ -58,6 +58,13 @@ ARMS = (
     ),
 )
 
+TRUE_TEXT = Arm(
+    "clip_true_text",
+    "`clip` on texts of the true findings: what a structurer without errors would give, no system",
+    {"optimization.objective": "clip"},
+)
+"""Stands beside the arms as the bound of what better structuring can bring. No model is trained on the truth."""
+
 
 def find_arms(names: tuple[str, ...]) -> tuple[Arm, ...]:
     """The arms of these names, in the order of the table; all of them where no name is given.

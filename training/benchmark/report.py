@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 from selip.processing.sources.studies import write_json
 
 from ..evaluation.provenance import environment
-from .arms import ARMS, BASELINE, BENCHMARK_VERSION, RECIPE
+from .arms import ARMS, BASELINE, BENCHMARK_VERSION, RECIPE, TRUE_TEXT
 from .comparison import METRICS, ArmRuns, compare
 
 TASKS = tuple(dict.fromkeys(metric.task for metric in METRICS))
 REFERENCES = {
     "floor": "statistics of each volume's intensities, which know nothing of place",
-    "ceiling": "the same network, told the labels of each series and trained twice as long",
+    "ceiling": "the same network, told true labels in place of words and trained twice as long",
 }
 # A baseline this close to floor or ceiling leaves no room for a difference between arms.
 SMALLEST_MARGIN = 0.05
@@ -38,10 +38,10 @@ def compare_runs(
     Returns:
         `out`.
     """
-    names = (*arms, *REFERENCES)
+    names = (*arms, TRUE_TEXT.name, *REFERENCES)
     runs = {name: read_runs(results, name, seeds) for name in names}
     values, differences = compare(runs, BASELINE)
-    questions = {arm.name: arm.question for arm in ARMS} | REFERENCES
+    questions = {arm.name: arm.question for arm in (*ARMS, TRUE_TEXT)} | REFERENCES
     counts = {
         task: json.loads((results / f"{BASELINE}-{seeds[0]}-{task}.json").read_text(encoding="utf-8"))["n"]
         for task in TASKS
@@ -62,6 +62,7 @@ def compare_runs(
             "n": counts,
             "baseline": BASELINE,
             "arms": {name: questions[name] for name in names},
+            "references": [TRUE_TEXT.name, *REFERENCES],
             "metrics": {metric.name: metric.title for metric in METRICS},
             "values": {arm: {name: asdict(each) for name, each in table.items()} for arm, table in values.items()},
             "differences": {
