@@ -1,6 +1,10 @@
 """Comparison of arms: paired, over patients and seeds, and recomputed by hand."""
 
+import json
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from selip.training.benchmark.comparison import METRICS, ArmRuns, compare
@@ -106,3 +110,31 @@ def test_arms_on_other_patients_are_refused():
     other = ArmRuns(other.points, {**other.cases, "pairs": (changed, *other.cases["pairs"][1:])})
     with pytest.raises(ValueError, match="same pairs cases"):
         compare({"clip": runs(0.5, 0), "other": other}, "clip", num_samples=10)
+
+
+def test_result_files_become_one_comparison_and_a_table(tmp_path):
+    """Every cell is the value of the files; a baseline as good as a reference is said to tell nothing."""
+    from selip.model_cards.benchmark_table import write_benchmark_table
+    from selip.training.benchmark.report import compare_runs
+
+    skills = {"clip": 0.5, "selip": 0.7, "clip_true_text": 0.8, "floor": 0.1, "ceiling": 0.52}
+    for number, (name, skill) in enumerate(skills.items()):
+        arm = runs(skill, number)
+        for task in MAKERS:
+            for seed in range(SEEDS):
+                path = tmp_path / f"{name}-{seed}-{task}.json"
+                counts = {"studies": 40, "patients": 40, "pairs": 160}
+                path.write_text(json.dumps({"metrics": arm.points[task][seed], "n": counts}))
+                pq.write_table(pa.table(dict(arm.cases[task][seed])), path.with_suffix(".cases.parquet"))
+    settings = {"studies": 100, "data_seed": 7, "steps": None}
+    result = compare_runs(tmp_path, tmp_path / "out.json", ["clip", "selip"], range(SEEDS), settings=settings)
+    record = json.loads(result.read_text())
+    recall = METRICS[0].name
+    assert {name: round(each[recall]["value"], 6) for name, each in record["values"].items()} == skills
+    assert record["differences"]["selip"][recall]["value"] == pytest.approx(0.2)
+    assert f"{METRICS[0].title}: clip within 5 points of the ceiling" in record["too_close"]
+    assert not any("floor" in line for line in record["too_close"])
+    table = write_benchmark_table(result, tmp_path / "out.md")
+    cell = next(line for line in table.splitlines() if line.startswith("| `selip` |")).split("|")[2]
+    assert cell.split()[0] == "70.0"
+    assert (tmp_path / "out.png").stat().st_size > 10_000
