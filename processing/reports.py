@@ -43,6 +43,12 @@ _ABBREVIATIONS = r"(?:dr|mr|mrs|ms|vs|approx|fig|no|cf|etc|e\.g|i\.e|st|ca|resp|
 _SENTENCE_END = re.compile(r"(?<=[.?!])[\"')\]]*\s+(?=\S)|[ \t]*\n+\s*")
 _NOT_AN_END = re.compile(r"(?:\b" + _ABBREVIATIONS + r"|\b[A-Z]|(?:^|\n)\s*\d{1,2})\.$", re.IGNORECASE)
 _LIST_MARK = re.compile(r"^\s*(?:\(?\d{1,2}[.)]|[-*\u2022\u2013])\s+")
+# Chinese: no blank follows a list number, so a number that goes on ("1.2cm") is told apart by its next digit.
+_CHINESE_NUMBER = r"(?:[(（]\d{1,2}[)）][.、．]?|\d{1,2}[.、．)）](?!\d)|[①-⑳]|[-*\u2022])\s*"
+_CHINESE_END = re.compile(
+    r"(?<=[。！？!?])(?![。！？!?”’」』）)])\s*|\s*\n\s*|(?<=[；;])\s*(?=" + _CHINESE_NUMBER + ")"
+)
+_CHINESE_MARK = re.compile(r"^\s*" + _CHINESE_NUMBER)
 
 
 @dataclass(frozen=True)
@@ -70,18 +76,21 @@ def read_sections(text: str) -> dict[str, str]:
     return {name: part for name, part in joined.items() if part}
 
 
-def split_sentences(text: str) -> list[Sentence]:
-    """Sentences of an English section in order, with their offsets.
+def split_sentences(text: str, language: str = "en") -> list[Sentence]:
+    """Sentences of a section in order, with their offsets.
 
-    A line break ends a sentence where the next line starts with a capital, a digit or a list mark. Decimals ("1.2
-    cm"), abbreviations ("approx. 5 mm") and list numbers ("1. ") do not end one.
+    English: a line break ends a sentence where the next line starts with a capital, a digit or a list mark. Decimals
+    ("1.2 cm"), abbreviations ("approx. 5 mm") and list numbers ("1. ") do not end one. Chinese: full stops, line
+    breaks and semicolons before a list number end one.
     """
+    ends = _CHINESE_END if language == "zh" else _SENTENCE_END
+    mark = _CHINESE_MARK if language == "zh" else _LIST_MARK
     sentences, start = [], 0
-    for gap in _SENTENCE_END.finditer(text):
-        if _ends_sentence(text, start, gap):
-            sentences.append(_sentence(text, start, gap.start()))
+    for gap in ends.finditer(text):
+        if language == "zh" or _ends_sentence(text, start, gap):
+            sentences.append(_sentence(text, start, gap.start(), mark))
             start = gap.end()
-    sentences.append(_sentence(text, start, len(text)))
+    sentences.append(_sentence(text, start, len(text), mark))
     return [s for s in sentences if s.text]
 
 
@@ -92,8 +101,8 @@ def _ends_sentence(text: str, start: int, gap: re.Match[str]) -> bool:
     return _NOT_AN_END.search(text[start : gap.start()]) is None
 
 
-def _sentence(text: str, start: int, end: int) -> Sentence:
-    mark = _LIST_MARK.match(text[start:end])
+def _sentence(text: str, start: int, end: int, list_mark: re.Pattern[str]) -> Sentence:
+    mark = list_mark.match(text[start:end])
     if mark:
         start += mark.end()
     stripped = text[start:end].strip()

@@ -6,8 +6,9 @@ from itertools import pairwise
 from typing import Any
 
 from ..vocabulary import load_lexicon, load_terms
-from .english_attachment import Mark, Mention, attach_attributes, attach_signals, attach_sites
+from .english_attachment import attach_attributes, attach_signals, attach_sites
 from .matching import Match, PhraseMatcher, Token, tokenize
+from .mentions import AGED, AGES, AS_SIGNAL, Mark, Mention
 
 _PLURAL_GROUPS = ("findings", "sites")
 # fmt: off
@@ -23,14 +24,6 @@ _REPORTING = frozenset(
 )
 _DIRECTION = {"increased": "hyper", "high": "hyper", "decreased": "hypo", "low": "hypo", "reduced": "hypo"}
 _DIRECTION |= {"elevated": "hyper", "bright": "hyper", "dark": "hypo", "abnormal": "none"}
-# What is said to accompany a lesion stands where the lesion stands unless a site of its own is named.
-ACCOMPANYING = frozenset(
-    ("edema", "mass effect", "abnormal enhancement", "restricted diffusion", "hemorrhage", "necrosis", "calcification")
-)
-# Terms that turn into a signal of the lesion that the same statement describes.
-AS_SIGNAL = {"abnormal enhancement": ("T1c", "enhancing"), "restricted diffusion": ("DWI", "restricted")}
-_AGED = {"infarct": {"acute": "acute infarct", "subacute": "subacute infarct", "chronic": "chronic infarct"}}
-_AGED["lacune"] = {"acute": "acute infarct", "subacute": "subacute infarct"}
 
 
 @cache
@@ -225,11 +218,9 @@ def _is_new_item(tokens: list[Token], start: int, stop: int) -> bool:
 
 def _refine_terms(own: list[Mention], marks: list[Mark], tokens: list[Token]) -> None:
     """Age words make the infarct term; "white matter" directly before a signal noun makes the white matter lesion."""
-    ages = {"acute infarct": "acute", "acute abnormality": "acute", "subacute infarct": "subacute"}
     terms = load_terms()
-    ages |= dict.fromkeys(("chronic infarct", "lacune", "encephalomalacia"), "chronic")
     for mention in own:
-        mention.term = _AGED.get(mention.term, {}).get(mention.acuity, mention.term)
+        mention.term = AGED.get(mention.term, {}).get(mention.acuity, mention.term)
         words = "".join(t.word for t in tokens[mention.first : mention.stop])
         for stem, signal in (("hyperintens", "hyper"), ("hypointens", "hypo")):
             if stem in words and not mention.signals:
@@ -248,8 +239,8 @@ def _refine_terms(own: list[Mention], marks: list[Mark], tokens: list[Token]) ->
             phrase = tokens[max(0, mention.first - 2) : mention.first]
             if [t.word for t in phrase] == ["white", "matter"]:
                 mention.term = "white matter lesion"
-        if mention.term in ages and mention.acuity == "none":
-            mention.acuity = ages[mention.term]
+        if mention.term in AGES and mention.acuity == "none":
+            mention.acuity = AGES[mention.term]
 
 
 def _without_normal_words(own: list[Mention]) -> list[Mention]:

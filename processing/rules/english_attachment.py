@@ -1,12 +1,11 @@
 """What belongs to what in an English sentence: sites, sides, signals with their sequences, sizes, attributes."""
 
 import re
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 from ..vocabulary import load_terms
 from .matching import Token
+from .mentions import Mark, Mention
 
 # fmt: off
 LOCATIVE = frozenset((
@@ -24,37 +23,6 @@ _BY = r"(?:\s*(?:cm|mm)?\s*(?:x|\u00d7|by)\s*(\d+(?:\.\d+)?))?"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)" + _BY + _BY + r"[\s-]*(mm|cm|millimet|centimet)", re.IGNORECASE)
 _NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6}
 _ONE = frozenset(("a", "an", "single", "solitary", "one"))
-
-
-@dataclass
-class Mention:
-    """A finding as one sentence tells it: tokens [first, stop); sites with their sides in the order of the text."""
-
-    term: str
-    first: int
-    stop: int
-    certainty: str = "present"
-    sites: list[tuple[str, str]] = field(default_factory=list)
-    side: str = "none"
-    signals: set[tuple[str, str]] = field(default_factory=set)
-    morphology: set[str] = field(default_factory=set)
-    count: int | str = "none"
-    size_mm: float | None = None
-    severity: str = "none"
-    acuity: str = "none"
-    change: str = "none"
-    is_back_reference: bool = False
-    is_definite: bool = False
-    sites_follow: bool = False
-    quote: tuple[int, int] = (0, 0)
-
-
-@dataclass(slots=True)
-class Mark:
-    kind: str
-    value: Any
-    first: int
-    stop: int
 
 
 def _groups(sites: list[Mark], marks: list[Mark], tokens: list[Token]) -> list[list[Mark]]:

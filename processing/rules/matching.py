@@ -1,7 +1,7 @@
 """Finding lexicon phrases in text: a trie over words, longest match first."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 # Hyphens and blanks only part words; every other mark is a token, so that no phrase reaches across a comma.
@@ -35,13 +35,16 @@ class PhraseMatcher:
 
     Args:
         phrases: (phrase, kind, value); one phrase may have several meanings.
+        tokens_of: How phrases are cut into tokens; by `tokenize` if not given.
     """
 
-    def __init__(self, phrases: Iterable[tuple[str, str, Any]]) -> None:
+    def __init__(
+        self, phrases: Iterable[tuple[str, str, Any]], tokens_of: Callable[[str], list[Token]] | None = None
+    ) -> None:
         self._root: dict[str, Any] = {}
         for phrase, kind, value in phrases:
             node = self._root
-            for token in tokenize(phrase):
+            for token in (tokens_of or tokenize)(phrase):
                 node = node.setdefault(token.word, {})
             meanings = node.setdefault(_END, ())
             if (kind, value) not in meanings:

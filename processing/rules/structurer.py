@@ -21,20 +21,25 @@ from ..findings import (
 )
 from ..reports import split_sentences
 from ..vocabulary import load_terms
-from .english import ACCOMPANYING, AS_SIGNAL, read_sentence
-from .english_attachment import Mention
+from . import chinese, english
+from .mentions import ACCOMPANYING, AS_SIGNAL, Mention
 
-VERSION = "0.3"  # raise with every change that alters the findings of some report
+VERSION = "0.4"  # raise with every change that alters the findings of some report
 
 _SEQUENCES = ("T1w", "T1c", "T2w", "FLAIR", "DWI", "ADC", "SWI", "MRA", "PD", "any")
 _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
 # Languages that have rules: how a sentence of each is read.
-READERS: Mapping[str, Callable[[str], list[Mention]]] = {"en": read_sentence}
+READERS: Mapping[str, Callable[[str], list[Mention]]] = {
+    "en": english.read_sentence,
+    "zh": chinese.read_sentence,
+}
 
 # Sites that a diagnosis has for want of a better one: it stands rather where the lesion it explains stands.
 _VAGUE_SITES = ("brain", "white matter", "cerebellum", "basal ganglia")
 # What goes with a lesion is not what "it" points at in the next sentence.
 _COMPANIONS = ACCOMPANYING | {"midline shift", "herniation", "hydrocephalus", "ventricular dilation"}
+# Of these, what has no signal of its own is never spoken of as "it" where there is a lesion.
+_FORMS = frozenset(("mass effect", "midline shift", "herniation", "ventricular dilation", "sulcal widening"))
 
 
 @dataclass
@@ -77,7 +82,7 @@ def structure_report(findings: str, impression: str, language: str = "en") -> St
     if language not in READERS:
         raise ValueError(f"expected a language among {', '.join(READERS)}, got {language!r}")
     reading = _Reading(READERS[language])
-    sections = [split_sentences(section) for section in (findings, impression)]
+    sections = [split_sentences(section, language) for section in (findings, impression)]
     for reading.section, section in enumerate(sections):
         for sentence in section:
             _read(sentence.text, reading)
@@ -102,7 +107,8 @@ def _read(sentence: str, reading: _Reading) -> None:
         entries = [_merge(entry, reading.entries) for entry in placed]
         is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
         # a companion with a place of its own is a lesion in its own right
-        if is_lesion and (mention.term not in _COMPANIONS or mention.sites or not earlier):
+        is_companion = mention.term in _FORMS or (mention.term in _COMPANIONS and not mention.sites)
+        if is_lesion and (not is_companion or not earlier):
             spoken_of = entries
     if spoken_of:
         reading.last = spoken_of

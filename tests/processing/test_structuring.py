@@ -13,6 +13,8 @@ from selip.processing.rules.structurer import structure_report
 from selip.processing.sources.config import StructureConfig
 from selip.processing.structuring import structure_studies
 
+_PONS = (("Acute infarct in the pons.", "", "en"), ("脑桥急性梗死。", "", "zh"))
+
 
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -20,6 +22,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         {"study_id": "a", "language": "en", "report": {"findings": "Acute infarct in the pons.", "impression": ""}},
         {"study_id": "b", "language": "en", "report": {"findings": "", "impression": " "}},
         {"study_id": "c", "language": "zh", "report": {"findings": "脑桥急性梗死。", "impression": ""}},
+        {"study_id": "d", "language": "de", "report": {"findings": "Akuter Infarkt im Pons.", "impression": ""}},
     ]
     monkeypatch.setattr("selip.processing.structuring.iter_studies", lambda path: iter(studies))
     return tmp_path / "out" / "findings.parquet"
@@ -28,15 +31,18 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_findings_table(table: Path) -> None:
     """Invariant: one row a study with its provenance; invalid rows are counted by reason, kept, and not loaded."""
     summary = structure_studies(StructureConfig(studies=Path("studies"), out=table))
-    assert (summary.studies, summary.findings) == (3, 1)
+    assert (summary.studies, summary.findings) == (4, 2)
     assert summary.invalid == {"empty report": 1, "no rules for the language": 1}
     rows = pq.read_table(table).to_pylist()
     assert [(r["study_id"], r["valid"], r["structurer"]) for r in rows] == [
         ("a", True, "rules"),
         ("b", False, "rules"),
-        ("c", False, "rules"),
+        ("c", True, "rules"),
+        ("d", False, "rules"),
     ]
-    assert load_findings(table) == {"a": structure_report("Acute infarct in the pons.", "")}
+    english, chinese = (structure_report(*words) for words in _PONS)
+    assert load_findings(table) == {"a": english, "c": chinese}
+    assert [one.finding for one in english.findings] == [one.finding for one in chinese.findings] == ["acute infarct"]
     with pytest.raises(FileExistsError, match="overwrite"):
         structure_studies(StructureConfig(studies=Path("studies"), out=table))
 

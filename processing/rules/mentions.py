@@ -1,0 +1,55 @@
+"""A finding as one sentence tells it, whatever the language: what readers of sentences give to the structurer."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# What is said to accompany a lesion stands where the lesion stands unless a site of its own is named.
+ACCOMPANYING = frozenset(
+    ("edema", "mass effect", "abnormal enhancement", "restricted diffusion", "hemorrhage", "necrosis", "calcification")
+)
+# Terms that turn into a signal of the lesion that the same statement describes.
+AS_SIGNAL = {"abnormal enhancement": ("T1c", "enhancing"), "restricted diffusion": ("DWI", "restricted")}
+AGED = {"infarct": {"acute": "acute infarct", "subacute": "subacute infarct", "chronic": "chronic infarct"}}
+AGED["lacune"] = {"acute": "acute infarct", "subacute": "subacute infarct"}
+# Terms that say an age of their own.
+AGES = {
+    "acute infarct": "acute",
+    "acute abnormality": "acute",
+    "subacute infarct": "subacute",
+    "chronic infarct": "chronic",
+    "lacune": "chronic",
+    "encephalomalacia": "chronic",
+}
+
+
+@dataclass
+class Mention:
+    """A finding as one sentence tells it: tokens [first, stop); sites with their sides in the order of the text."""
+
+    term: str
+    first: int
+    stop: int
+    certainty: str = "present"
+    sites: list[tuple[str, str]] = field(default_factory=list)
+    side: str = "none"
+    signals: set[tuple[str, str]] = field(default_factory=set)
+    morphology: set[str] = field(default_factory=set)
+    count: int | str = "none"
+    size_mm: float | None = None
+    severity: str = "none"
+    acuity: str = "none"
+    change: str = "none"
+    is_back_reference: bool = False
+    is_definite: bool = False
+    sites_follow: bool = False
+    quote: tuple[int, int] = (0, 0)
+
+
+@dataclass(slots=True)
+class Mark:
+    """A word or phrase at [first, stop), counted in tokens (English) or characters (Chinese), and what it means."""
+
+    kind: str
+    value: Any
+    first: int
+    stop: int
