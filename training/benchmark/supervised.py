@@ -1,14 +1,14 @@
-"""The ceiling that stands beside the arms: their network on the same batches, told true labels and trained longer.
+"""The ceiling that stands beside the arms: their network on the same batches, told true labels.
 
-What the arms learn from words it is told: each text is the set of its clauses, each clause the labels it has, read off
-the true findings. A small network on these labels takes the place of the text tower, so nothing is lost to a report
-writer, a structurer or a tokenizer, and the series must also give every label to a linear head. Labels alone make no
-ceiling: log-odds of independent labels ranked texts worse than the arms do (recall@5 of abnormal queries 0.38 against
-0.56, on simulated studies), because nothing asks for the difference between two texts, or which word goes with which.
+What the arms learn from words it is told: each text is the set of its statements, each statement the labels it has,
+read off the true findings. A small network on these labels takes the place of the text tower, so nothing is lost to a
+report writer, a structurer or a tokenizer, and the series must also give every label to a linear head. Labels alone
+make no ceiling: log-odds of independent labels ranked texts worse than the arms do (recall@5 of abnormal queries 0.38
+against 0.56, on simulated studies), because nothing asks for the difference between two texts, or which word goes with
+which.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,6 @@ from ..prefetch import prefetch
 from ..pretrain import PretrainRun
 from .text_labels import TextLabels
 
-# The ceiling is there to show what the data hold, not what a budget of steps buys.
-LONGER = 2
 # The sum over some 150 labels is then about as large as the ranking when training starts.
 LABEL_WEIGHT = 0.1
 _WIDTH = 256
@@ -47,28 +45,28 @@ def supervised_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(targets)
 
 
-class ClauseTower(nn.Module):
-    """Texts as sets of clauses, clauses as labels, to unit vectors; the order of clauses does not matter."""
+class StatementTower(nn.Module):
+    """Texts as sets of statements, statements as labels, to unit vectors; their order does not matter."""
 
     def __init__(self, num_labels: int, embed_dim: int):
         super().__init__()
-        self.of_clause = nn.Sequential(nn.Linear(num_labels, _WIDTH), nn.GELU(), nn.Linear(_WIDTH, embed_dim))
+        self.of_statement = nn.Sequential(nn.Linear(num_labels, _WIDTH), nn.GELU(), nn.Linear(_WIDTH, embed_dim))
 
-    def forward(self, clauses: torch.Tensor, is_clause: torch.Tensor) -> torch.Tensor:
-        """Labels (M, C, K) and which rows are clauses, bool (M, C), to (M, E)."""
-        return F.normalize((self.of_clause(clauses) * is_clause[..., None]).sum(1), dim=-1)
+    def forward(self, statements: torch.Tensor, is_statement: torch.Tensor) -> torch.Tensor:
+        """Labels (M, C, K) and which rows are statements, bool (M, C), to (M, E)."""
+        return F.normalize((self.of_statement(statements) * is_statement[..., None]).sum(1), dim=-1)
 
 
-def stack_clauses(labels: TextLabels, items: Sequence[TextItem | None]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels of the clauses of M texts, padded: (M, C, K), and bool (M, C). None is a text without a clause."""
-    told = [np.zeros((0, len(labels.names))) if item is None else labels.clauses(item) for item in items]
-    longest = max(1, *(len(clauses) for clauses in told))
+def stack_statements(labels: TextLabels, items: Sequence[TextItem | None]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels of the statements of M texts, padded: (M, C, K), and bool (M, C). None is a text without a statement."""
+    told = [np.zeros((0, len(labels.names))) if item is None else labels.statements(item) for item in items]
+    longest = max(1, *(len(statements) for statements in told))
     stacked = torch.zeros(len(told), longest, len(labels.names))
-    is_clause = torch.zeros(len(told), longest, dtype=torch.bool)
-    for row, clauses in enumerate(told):
-        stacked[row, : len(clauses)] = torch.from_numpy(clauses)
-        is_clause[row, : len(clauses)] = True
-    return stacked, is_clause
+    is_statement = torch.zeros(len(told), longest, dtype=torch.bool)
+    for row, statements in enumerate(told):
+        stacked[row, : len(statements)] = torch.from_numpy(statements)
+        is_statement[row, : len(statements)] = True
+    return stacked, is_statement
 
 
 class SupervisedNetwork:
@@ -81,7 +79,7 @@ class SupervisedNetwork:
         truth: Mapping[tuple[str, str], TextItem],
         items: Mapping[str, TextItem],
     ):
-        """Train on the batches of an arm, for `LONGER` times its steps.
+        """Train on the batches of an arm.
 
         Args:
             run: A run that has not taken a step; its network is trained in place.
@@ -94,21 +92,20 @@ class SupervisedNetwork:
         torch.manual_seed(run.config.optimization.seed)
         projection = self.model.visual_projection
         self.head = nn.Linear(projection.in_features, len(labels.names))
-        self.clause_tower = ClauseTower(len(labels.names), projection.out_features)
+        self.statement_tower = StatementTower(len(labels.names), projection.out_features)
         self._train()
 
     def _train(self) -> None:
         settings = self.run.config.optimization
         optimizer = self.run.optimizer.optimizer
-        added = [*self.head.parameters(), *self.clause_tower.parameters()]
+        added = [*self.head.parameters(), *self.statement_tower.parameters()]
         optimizer.add_param_group({"params": added, "peak": settings.learning_rate_vision, "weight_decay": 0.0})
         self.model.train()
-        schedule = replace(settings, steps=LONGER * settings.steps)
-        batches = prefetch(self._batch, 0, schedule.steps, num_workers=0)
-        for step, (inputs, items) in enumerate(tqdm(batches, total=schedule.steps, desc="supervised", unit="step")):
+        batches = prefetch(self._batch, 0, settings.steps, num_workers=0)
+        for step, (inputs, items) in enumerate(tqdm(batches, total=settings.steps, desc="supervised", unit="step")):
             self._loss(inputs, items).backward()
             nn.utils.clip_grad_norm_([*self.model.parameters(), *added], settings.max_grad_norm)
-            set_learning_rate(optimizer, step, schedule)
+            set_learning_rate(optimizer, step, settings)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.model.eval()
@@ -120,15 +117,15 @@ class SupervisedNetwork:
         return self.run.source.images(drawn), items
 
     def _loss(self, inputs: Mapping[str, torch.Tensor], items: Sequence[TextItem | None]) -> torch.Tensor:
-        clauses, is_clause = stack_clauses(self.labels, items)
+        statements, is_statement = stack_statements(self.labels, items)
         with self.run.accelerator.autocast():
             features = self._features(inputs["pixel_values"], inputs["sequence_ids"], inputs["patch_mask"])
             logits = self.head(features)
             series_embeds = self._project(features)
-            text_embeds = self.clause_tower(clauses, is_clause)
-        compared = compared_pairs(torch.arange(len(items)), is_clause.any(-1))
+            text_embeds = self.statement_tower(statements, is_statement)
+        compared = compared_pairs(torch.arange(len(items)), is_statement.any(-1))
         ranking = clip_loss(series_embeds, text_embeds, self.model.logit_scale, compared)
-        return ranking + LABEL_WEIGHT * supervised_loss(logits.float(), clauses.amax(1))
+        return ranking + LABEL_WEIGHT * supervised_loss(logits.float(), statements.amax(1))
 
     def _features(
         self, pixel_values: torch.Tensor, sequence_ids: torch.Tensor, patch_mask: torch.Tensor
@@ -165,6 +162,6 @@ class SupervisedNetwork:
 
     def _embed_texts(self, texts: Sequence[str]) -> Iterator[torch.Tensor]:
         for start in range(0, len(texts), _BATCH):
-            yield self.clause_tower(
-                *stack_clauses(self.labels, [self.items[t] for t in texts[start : start + _BATCH]])
+            yield self.statement_tower(
+                *stack_statements(self.labels, [self.items[t] for t in texts[start : start + _BATCH]])
             )

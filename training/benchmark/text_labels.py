@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selip.processing.rendering import TextItem
+from selip.processing.statements import Statement
 
 MIN_COUNT = 5
 MAX_LOGIT = 12.0
@@ -23,7 +24,7 @@ NORMAL = "normal"
 
 
 class TextLabels:
-    """Labels of texts: each location, each word of a description, and `normal`.
+    """Labels of texts: what they state, its site, side and both, its signals and details, and `normal`.
 
     Args:
         items: Training texts; a label that fewer than 5 of them have is left out.
@@ -43,9 +44,9 @@ class TextLabels:
         """(K,) 1 where the text has the label."""
         return self._found(_labels(item))
 
-    def clauses(self, item: TextItem) -> npt.NDArray[np.float32]:
-        """(C, K) 1 where the clause has the label; the sentence of a normal study is one clause."""
-        return np.stack([self._found(labels) for labels in _labels_of_clauses(item)])
+    def statements(self, item: TextItem) -> npt.NDArray[np.float32]:
+        """(C, K) 1 where the statement has the label; the sentence of a normal study is one statement."""
+        return np.stack([self._found(labels) for labels in _labels_of_statements(item)])
 
     def _found(self, labels: Iterable[str]) -> npt.NDArray[np.float32]:
         found = np.zeros(len(self.names), dtype=np.float32)
@@ -54,13 +55,20 @@ class TextLabels:
 
 
 def _labels(item: TextItem) -> set[str]:
-    return set().union(*_labels_of_clauses(item))
+    return set().union(*_labels_of_statements(item))
 
 
-def _labels_of_clauses(item: TextItem) -> list[set[str]]:
-    if item.normal:
-        return [{NORMAL}]
-    return [{f"at {clause.location}", *clause.description.split()} for clause in item.clauses]
+def _labels_of_statements(item: TextItem) -> list[set[str]]:
+    return [_labels_of(statement) for statement in item.statements if not statement.is_denied]
+
+
+def _labels_of(statement: Statement) -> set[str]:
+    labels = {statement.term, *statement.details, *(" ".join(pair) for pair in statement.signals)}
+    if statement.term != NORMAL:
+        labels |= {f"at {statement.site}"}
+        if statement.laterality != "none":
+            labels |= {statement.laterality, f"at {statement.laterality} {statement.site}"}
+    return labels
 
 
 def labels_of_texts(

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from selip.processing.rendering import Clause, TextItem
+from selip.processing.rendering import TextItem
+from selip.processing.statements import Statement, normal_statement
 from selip.training.benchmark.reference_runs import evaluate_reference
 from selip.training.benchmark.references import volume_statistics
-from selip.training.benchmark.supervised import ClauseTower, stack_clauses, supervised_loss
+from selip.training.benchmark.supervised import StatementTower, stack_statements, supervised_loss
 from selip.training.benchmark.text_labels import TextLabels
 
 
@@ -24,26 +25,26 @@ def test_supervised_loss_is_the_likelihood_of_labels_written_out():
     assert supervised_loss(logits, targets).item() == pytest.approx(-sum(map(math.log, told)) / 5, rel=1e-5)
 
 
-def test_texts_of_the_ceiling_are_sets_of_clauses():
-    """The order of clauses changes nothing, which word goes with which place does, padding is not read."""
-    infarct, edema = Clause("left pons", "acute infarct"), Clause("right insula", "mild edema")
-    crossed = (Clause("left pons", "mild edema"), Clause("right insula", "acute infarct"))
+def test_texts_of_the_ceiling_are_sets_of_statements():
+    """The order of statements changes nothing, what is said of which place does, padding is not read."""
+    infarct, edema = Statement("acute infarct", "pons", "left"), Statement("edema", "insula", "right")
+    crossed = (Statement("edema", "pons", "left"), Statement("acute infarct", "insula", "right"))
     items = [
-        TextItem("a", (infarct, edema), normal=False),
-        TextItem("b", (edema, infarct), normal=False),
-        TextItem("c", crossed, normal=False),
-        TextItem("d", (infarct,), normal=False),
-        TextItem("e", (), normal=True),
+        TextItem("a", (), normal=False, statements=(infarct, edema)),
+        TextItem("b", (), normal=False, statements=(edema, infarct)),
+        TextItem("c", (), normal=False, statements=crossed),
+        TextItem("d", (), normal=False, statements=(infarct,)),
+        TextItem("e", (), normal=True, statements=(normal_statement("FLAIR"),)),
     ]
     labels = TextLabels(items * 5)
-    tower = ClauseTower(len(labels.names), 6)
-    together = tower(*stack_clauses(labels, items))
+    tower = StatementTower(len(labels.names), 6)
+    together = tower(*stack_statements(labels, items))
     torch.testing.assert_close(together[0], together[1])
     assert (together[0] - together[2]).abs().max() > 1e-3
     for number, item in enumerate(items):
-        torch.testing.assert_close(tower(*stack_clauses(labels, [item]))[0], together[number])
-    _, is_clause = stack_clauses(labels, [None, items[0]])
-    assert is_clause.tolist() == [[False, False], [True, True]]
+        torch.testing.assert_close(tower(*stack_statements(labels, [item]))[0], together[number])
+    _, is_statement = stack_statements(labels, [None, items[0]])
+    assert is_statement.tolist() == [[False, False], [True, True]]
 
 
 def test_volume_statistics_know_nothing_of_place():

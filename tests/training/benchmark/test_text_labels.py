@@ -29,15 +29,17 @@ def item(number):
 ITEMS = [item(number) for number in range(60)]
 
 
-def test_labels_are_places_words_and_normal():
-    """What at least five texts say; the normal sentence is one label."""
+def test_labels_are_terms_places_sides_signals_and_normal():
+    """What at least five texts state; the normal sentence is one label."""
     labels = TextLabels(ITEMS)
-    assert {"normal", "at left thalamus", "mass", "cyst", "hyperintense"} <= set(labels.names)
+    assert {"normal", "at left thalamus", "at thalamus", "left", "mass", "cyst", "FLAIR hyper"} <= set(labels.names)
     assert labels(item(0)).sum() == 1
     vector = labels(item(2))
     assert {name for name, on in zip(labels.names, vector, strict=True) if on} == {
+        "at insula",
         "at right insula",
-        "hyperintense",
+        "right",
+        "FLAIR hyper",
         "mass",
     }
     with pytest.raises(ValueError, match="at least 5"):
