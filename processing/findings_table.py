@@ -17,12 +17,17 @@ _SCHEMA = pa.schema(
         ("structurer", pa.string()),
         ("version", pa.string()),
         ("valid", pa.bool_()),
+        ("fallback", pa.string()),
     ]
 )
 
 
 def write_findings(rows: Iterable[dict[str, Any]], out_file: Path) -> None:
-    """Write a findings table (Parquet), atomically."""
+    """Write a findings table (Parquet), atomically.
+
+    Columns: study_id; report, JSON of a `StructuredReport`, "" where there is none; structurer and version, what read
+    it; valid; fallback, why it was not what had been asked, or why there is no report.
+    """
     out_file.parent.mkdir(parents=True, exist_ok=True)
     partial = out_file.with_name(f".{out_file.name}.{os.getpid()}.partial")
     try:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from .splits import DEFAULT_FRACTIONS, DEFAULT_SALT, check_fractions
 
@@ -46,6 +47,43 @@ class ExportConfig:
 class StructureConfig:
     """Options of `selip structure`. The help text of each field is its documentation."""
 
-    studies: Path = field(metadata={"help": "folder of a studies table"})
-    out: Path = field(metadata={"help": "Parquet file for the findings table, one row a study"})
-    overwrite: bool = field(default=False, metadata={"help": "replace a findings table that is already at out"})
+    studies: Path = field(
+        metadata={"help": "folder of a studies table, or a .jsonl, .csv or .parquet file of report texts"}
+    )
+    out: Path = field(
+        metadata={"help": "findings table (.parquet), or for a file of texts a file of the same kind with findings"}
+    )
+    structurer: str = field(
+        default="rules",
+        metadata={
+            "help": "rules; a folder or Hub id of a tuned language model; or the URL of an OpenAI-compatible server, "
+            "e.g. http://localhost:8000/v1"
+        },
+    )
+    text_column: str = field(default="text", metadata={"help": "column with whole reports, in a file of texts"})
+    language: Literal["auto", "en", "zh"] = field(
+        default="auto",
+        metadata={"help": "of a file of texts; auto: its column `language`, else told by the script of each text"},
+    )
+    num_proc: int = field(default=1, metadata={"help": "processes, for the rules"})
+    batch_size: int = field(default=16, metadata={"help": "reports at once, for a language model of this machine"})
+    model: str | None = field(
+        default=None, metadata={"help": "model asked of a server; the first that it lists if not given"}
+    )
+    concurrency: int = field(default=16, metadata={"help": "requests at once, for a server"})
+    timeout_s: float = field(default=120.0, metadata={"help": "seconds that an answer of a server may take"})
+    shard_index: int = field(default=0, metadata={"help": "number of this run among num_shards, from 0"})
+    num_shards: int = field(
+        default=1,
+        metadata={"help": "runs that share the work, e.g. of a job array; the last to finish writes the output"},
+    )
+    overwrite: bool = field(default=False, metadata={"help": "replace an output that is already there"})
+
+    def __post_init__(self) -> None:
+        for name in ("num_proc", "batch_size", "concurrency", "num_shards"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if not 0 <= self.shard_index < self.num_shards:
+            raise ValueError(f"expected shard_index from 0 to {self.num_shards - 1}, got {self.shard_index}")
+        if self.timeout_s <= 0:
+            raise ValueError(f"timeout_s: expected more than 0, got {self.timeout_s}")

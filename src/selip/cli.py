@@ -67,7 +67,7 @@ COMMANDS = (
         ("structure",),
         "turn the free-text reports into structured findings",
         "selip.processing.sources.config:StructureConfig",
-        "selip.processing.structuring:structure_studies",
+        "selip.structure:structure",
         "selip structure data/studies data/findings.parquet",
     ),
     Command(

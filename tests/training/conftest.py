@@ -95,14 +95,14 @@ def tables(tmp_path_factory):
     from selip.processing.sources.config import IngestConfig, StructureConfig
     from selip.processing.sources.simulated.config import SimulationConfig
     from selip.processing.sources.simulated.writer import simulate_studies
-    from selip.processing.structuring import structure_studies
+    from selip.processing.structuring import structure_reports
     from selip.training.config import PrepareConfig
     from selip.training.volumes import prepare_volumes
 
     folder = tmp_path_factory.mktemp("tables")
     simulate_studies(SimulationConfig(out=str(folder / "bids"), studies=30, seed=5, num_proc=2))
     ingest_bids(IngestConfig(folder / "bids", folder / "studies", fractions=(0.6, 0.2, 0.2)))
-    structure_studies(StructureConfig(folder / "studies", folder / "findings.parquet"))
+    structure_reports(StructureConfig(folder / "studies", folder / "findings.parquet"))
     prepare_volumes(PrepareConfig(folder / "studies", folder / "volumes", num_proc=1))
     return folder
 

@@ -18,8 +18,9 @@ from torch import nn
 from tqdm import tqdm
 
 from selip.modeling_selip.loss_selip import clip_loss, compared_pairs
-from selip.processing.rendering import TextItem
+from selip.processing.rendering import TextItem, swap_laterality
 
+from ..data import DrawnStudy
 from ..evaluation.embedding import BoxedSeries, NamedSeries, SeriesEmbeddings, SeriesSource, embed_with
 from ..optimization import set_learning_rate
 from ..prefetch import prefetch
@@ -69,6 +70,14 @@ def stack_statements(labels: TextLabels, items: Sequence[TextItem | None]) -> tu
     return stacked, is_statement
 
 
+def true_text(study: DrawnStudy, truth: Mapping[tuple[str, str], TextItem]) -> TextItem | None:
+    """The true text of the (one) series of a drawn study, its sides exchanged where the volume is shown mirrored."""
+    item = truth.get((study.study_id, study.series[0].sequence))
+    if item is None or not study.changes[0].is_flipped:
+        return item
+    return swap_laterality(item)
+
+
 class SupervisedNetwork:
     """Series tower, fusion and projection of a run beside a network on labels; an `Embedder`."""
 
@@ -113,8 +122,7 @@ class SupervisedNetwork:
     def _batch(self, step: int) -> tuple[dict[str, torch.Tensor], list[TextItem | None]]:
         """Volumes of one batch and the true texts of their (one) series."""
         drawn = self.run.source.drawn(step)
-        items = [self.truth.get((study.study_id, study.series[0].sequence)) for study in drawn]
-        return self.run.source.images(drawn), items
+        return self.run.source.images(drawn), [true_text(study, self.truth) for study in drawn]
 
     def _loss(self, inputs: Mapping[str, torch.Tensor], items: Sequence[TextItem | None]) -> torch.Tensor:
         statements, is_statement = stack_statements(self.labels, items)

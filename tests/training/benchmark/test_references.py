@@ -2,17 +2,23 @@
 
 import json
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
 from selip.processing.rendering import TextItem
+from selip.processing.sources.studies import iter_studies, load_studies
 from selip.processing.statements import Statement, normal_statement
 from selip.training.benchmark.reference_runs import evaluate_reference
-from selip.training.benchmark.references import volume_statistics
-from selip.training.benchmark.supervised import StatementTower, stack_statements, supervised_loss
+from selip.training.benchmark.references import true_texts, volume_statistics
+from selip.training.benchmark.supervised import StatementTower, stack_statements, supervised_loss, true_text
 from selip.training.benchmark.text_labels import TextLabels
+from selip.training.benchmark.true_findings import write_true_findings
+from selip.training.config import PretrainConfig
+from selip.training.configuration import find_config, load_config
+from selip.training.pretrain import PretrainRun
 
 
 def test_supervised_loss_is_the_likelihood_of_labels_written_out():
@@ -45,6 +51,27 @@ def test_texts_of_the_ceiling_are_sets_of_statements():
         torch.testing.assert_close(tower(*stack_statements(labels, [item]))[0], together[number])
     _, is_statement = stack_statements(labels, [None, items[0]])
     assert is_statement.tolist() == [[False, False], [True, True]]
+
+
+def test_true_texts_are_mirrored_with_their_volumes(tables):
+    """With texts of the truth as the run's own, what a batch says is what the ceiling is told, mirrored or not."""
+    overrides = {
+        "data.studies": tables / "studies",
+        "data.findings": tables / "true_findings.parquet",
+        "data.volumes": tables / "volumes",
+        "data.batch_studies": 4,
+        "output": tables / "unused",
+    }
+    write_true_findings(tables / "studies", tables / "true_findings.parquet")
+    recipe = find_config("benchmark_tiny")
+    run = PretrainRun(load_config(PretrainConfig, recipe, {key: str(value) for key, value in overrides.items()}))
+    truth = true_texts(row for split in load_studies(tables / "studies").values() for row in iter_studies(split))
+    seen = Counter()
+    for step in range(8):
+        for study in run.source.drawn(step):
+            assert true_text(study, truth) == study.texts[0].item
+            seen[study.changes[0].is_flipped] += 1
+    assert min(seen[True], seen[False]) > 5
 
 
 def test_volume_statistics_know_nothing_of_place():

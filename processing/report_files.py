@@ -1,0 +1,197 @@
+"""Where report texts come from and where their findings go: a studies table, or a file of texts.
+
+A studies table gives a findings table. A JSONL, CSV or Parquet file gives a file of the same kind with the findings
+beside what it held: other columns, their order and the order of rows stay.
+"""
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .findings import StructuredReport
+from .findings_table import write_findings
+from .reports import read_sections
+from .sources.studies import iter_studies
+from .structurer import ReportText
+
+TEXT_FILES = (".jsonl", ".csv", ".parquet")
+_SECTIONS = ("findings", "impression")
+_ADDED = ("report", "structurer", "version", "valid", "fallback")
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
+_LETTER = re.compile(r"[^\W\d_]")
+
+
+class Outcome(NamedTuple):
+    """What came of one report.
+
+    Attributes:
+        report: Its findings; None where there are none.
+        structurer: What read them: name of the structurer.
+        version: Of it.
+        fallback: Why the findings are not from the structurer that was asked, or why there are none; else "".
+    """
+
+    report: StructuredReport | None
+    structurer: str
+    version: str
+    fallback: str = ""
+
+    def columns(self) -> dict[str, Any]:
+        """The columns that it fills."""
+        told = "" if self.report is None else self.report.model_dump_json()
+        return dict(
+            zip(_ADDED, (told, self.structurer, self.version, self.report is not None, self.fallback), strict=True)
+        )
+
+
+class Reports(Protocol):
+    """Texts of reports in order, and how their findings are written."""
+
+    texts: Sequence[ReportText]
+
+    def write(self, outcomes: Sequence[Outcome], out: Path) -> None:
+        """Write one outcome per text, atomically."""
+
+
+def open_reports(path: Path, *, text_column: str, language: str) -> Reports:
+    """The reports at a path.
+
+    Args:
+        path: Folder of a studies table, or a .jsonl, .csv or .parquet file of texts.
+        text_column: Column with whole reports. A file without it may have `findings` and `impression` instead.
+        language: en, zh, or auto: the column `language` of a file, else told by the script of each text.
+
+    Raises:
+        FileNotFoundError: There is nothing at the path.
+        ValueError: Another kind of file, a broken row, or no column with texts (the error says which there are).
+    """
+    if path.is_dir():
+        return StudyReports(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a studies table or a file of texts, found nothing at {path}")
+    if path.suffix not in TEXT_FILES:
+        raise ValueError(f"expected a folder or a file that ends in {', '.join(TEXT_FILES)}, got {path.name}")
+    return TextFileReports(path, text_column, language)
+
+
+class StudyReports:
+    """The reports of a studies table."""
+
+    def __init__(self, path: Path):
+        self.study_ids: list[str] = []
+        self.texts: list[ReportText] = []
+        for study in iter_studies(path):
+            sections = study["report"] or {}
+            findings, impression = (sections.get(name) or "" for name in _SECTIONS)
+            self.study_ids.append(study["study_id"])
+            self.texts.append(ReportText(findings, impression, study["language"]))
+
+    def write(self, outcomes: Sequence[Outcome], out: Path) -> None:
+        """See `Reports`: the findings table."""
+        pairs = zip(self.study_ids, outcomes, strict=True)
+        write_findings(({"study_id": study_id, **outcome.columns()} for study_id, outcome in pairs), out)
+
+
+class TextFileReports:
+    """The reports of a JSONL, CSV or Parquet file."""
+
+    def __init__(self, path: Path, text_column: str, language: str):
+        self.path = path
+        self._table = pq.read_table(path) if path.suffix == ".parquet" else None
+        self.rows = self._table.to_pylist() if self._table is not None else list(_read_rows(path))
+        columns = list(self.rows[0]) if self.rows else [text_column]
+        self._sections = text_column not in columns and _SECTIONS[0] in columns
+        if text_column not in columns and not self._sections:
+            raise ValueError(
+                f"expected a column {text_column!r} with report texts in {path.name}, it has "
+                f"{', '.join(map(str, columns))}; name one with --text-column"
+            )
+        taken = [name for name in _ADDED if name in columns]
+        if taken:
+            raise ValueError(f"the columns {', '.join(taken)} of {path.name} would be overwritten; rename them")
+        self.texts = [self._text(row, number, text_column, language) for number, row in enumerate(self.rows, start=1)]
+
+    def _text(self, row: Mapping[str, Any], number: int, text_column: str, language: str) -> ReportText:
+        values = [row.get(name) for name in (_SECTIONS if self._sections else (text_column,))]
+        if any(value is not None and not isinstance(value, str) for value in values):
+            raise ValueError(f"expected text in row {number} of {self.path.name}, got {type(values[0]).__name__}")
+        sections = dict(zip(_SECTIONS, values, strict=False)) if self._sections else read_sections(values[0] or "")
+        findings, impression = (sections.get(name) or "" for name in _SECTIONS)
+        if language == "auto":
+            language = str(row.get("language") or language_of(findings + impression))
+        return ReportText(findings, impression, language)
+
+    def write(self, outcomes: Sequence[Outcome], out: Path) -> None:
+        """See `Reports`: a file of the input's kind, whatever `out` is called.
+
+        Raises:
+            ValueError: `out` ends as another kind of file does.
+        """
+        if out.suffix != self.path.suffix:
+            raise ValueError(f"expected an output that ends in {self.path.suffix} as the input does, got {out.name}")
+        added = [outcome.columns() for outcome in outcomes]
+        with _atomic(out) as partial:
+            if self._table is not None:
+                table = self._table
+                for name in _ADDED:
+                    table = table.append_column(name, pa.array([row[name] for row in added]))
+                pq.write_table(table, partial)
+                return
+            rows = [{**row, **new} for row, new in zip(self.rows, added, strict=True)]
+            _write_rows(rows, partial, out.suffix)
+
+
+def language_of(text: str) -> str:
+    """zh where at least a fifth of the letters are Chinese, else en."""
+    letters = _LETTER.findall(text)
+    chinese = sum(1 for letter in letters if _CHINESE.match(letter))
+    return "zh" if letters and chinese >= 0.2 * len(letters) else "en"
+
+
+def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        if path.suffix == ".csv":
+            yield from csv.DictReader(file)
+            return
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                raise ValueError(f"row {number} of {path.name} is not JSON") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"expected an object in row {number} of {path.name}, got {type(row).__name__}")
+            yield row
+
+
+def _write_rows(rows: Sequence[Mapping[str, Any]], path: Path, kind: str) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if kind == ".csv":
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else list(_ADDED))
+            writer.writeheader()
+            writer.writerows(rows)
+            return
+        for row in rows:
+            told = {**row, "report": json.loads(row["report"]) if row["report"] else None}
+            file.write(json.dumps(told, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def _atomic(out: Path) -> Iterator[Path]:
+    """A file beside `out` that takes its place when all has been written."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
