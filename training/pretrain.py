@@ -33,6 +33,7 @@ from .config import PretrainConfig
 from .configuration import as_dict, find_config, load_config, overrides_from_arguments
 from .contrastive import ContrastiveGradient
 from .data import BatchSource, StudyTexts, read_studies
+from .distributed import leave_processes
 from .initialization import initialise_from_data
 from .network import build_model, build_processor
 from .objectives import load_objective, target_statistics
@@ -340,6 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logger.info(
         "best checkpoint %s: %s %.3f at step %d", summary.best, PRIMARY_METRIC, summary.best_metric, summary.best_step
     )
+    leave_processes()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ process computes it on the whole batch. The parent test reads the differences fr
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 from unittest import mock
@@ -21,7 +20,7 @@ from torch.distributed.fsdp import fully_shard
 from selip.modeling_selip import SelipConfig, SelipModel
 from selip.modeling_selip.loss_selip import compared_pairs, scale_of
 from selip.training.contrastive import ContrastiveGradient, split_studies
-from selip.training.distributed import gather_rows
+from selip.training.distributed import gather_rows, leave_processes
 from selip.training.objectives import PRESETS
 from selip.training.text_features import CHUNK, read_texts
 from selip.training.tokenizer import train_tokenizer
@@ -222,9 +221,7 @@ def main(out: Path) -> None:
     dist.all_gather_object(gathered, results)
     if accelerator.is_main_process:
         out.write_text(json.dumps(gathered))
-    dist.barrier()
-    # not by way of destroying gloo's groups, whose threads abort a process now and then ("terminate called")
-    os._exit(0)
+    leave_processes()
 
 
 if __name__ == "__main__":
