@@ -47,9 +47,9 @@ def gather_rows(local: torch.Tensor) -> torch.Tensor:
 def leave_processes() -> None:
     """End a program of several processes that has done all its work; returns where there is one process only.
 
-    Gloo's threads outlive `destroy_process_group` (torch 2.13: they run on after it), and one of them that still holds a
-    tensor of the last exchange while Python shuts down aborts its process (pytorch pull request 179291), about once in
-    30 launches. So nothing is shut down: what is written is flushed, all wait for each other, and the process leaves.
+    Gloo's threads outlive `destroy_process_group` (torch 2.13: they run on after it), and one of them that still holds
+    a tensor of the last exchange while Python shuts down aborts its process (pytorch pull request 179291), about once
+    in 30 launches. So nothing is shut down: what is written is flushed, all wait for each other, the process leaves.
     """
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return

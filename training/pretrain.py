@@ -263,7 +263,8 @@ def pretrain(config: PretrainConfig) -> PretrainSummary:
             clock.read()
     bar.close()
     if run.is_main and tracking.tracker != "none":
-        run.accelerator.end_training()
+        for tracker in run.accelerator.trackers:  # `end_training` would also end the group that others still talk in
+            tracker.finish()
     taken = run.state.step - first_step
     return PretrainSummary(
         best=config.output / "best",
