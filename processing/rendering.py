@@ -36,7 +36,7 @@ from .statements import (
 from .vocabulary import load_lexicon, load_terms, load_visibility
 
 Language = Literal["en", "zh"]
-UnnamedPolicy = Literal["visibility", "copy-all", "drop"]
+UnnamedPolicy = Literal["visible", "copy-all", "drop"]
 
 NORMAL_SENTENCE = {
     "en": "the skull is normal, the brain parenchyma shows no abnormal signal, the ventricles and sulci are neither "
@@ -70,13 +70,13 @@ class TextItem:
 
 
 def series_text(
-    report: StructuredReport, sequence: str, language: Language, unnamed: UnnamedPolicy = "visibility"
+    report: StructuredReport, sequence: str, language: Language, unnamed: UnnamedPolicy = "visible"
 ) -> TextItem | None:
     """The text of one series, or None where the report says nothing of that sequence (no pair).
 
     Args:
         sequence: name of the series' sequence (`SEQUENCE_NAMES`); "unknown" gets the normal sentence or nothing.
-        unnamed: what to do with a finding that names no sequence, or only other ones. "visibility" offers it where the
+        unnamed: what to do with a finding that names no sequence, or only other ones. "visible" offers it where the
             visibility table says yes (`maybe` counts as no), "copy-all" everywhere, "drop" nowhere. Findings that name
             the sequence are always told.
     """
@@ -88,7 +88,7 @@ def series_text(
 
 
 def finding_texts(
-    report: StructuredReport, sequence: str, language: Language, unnamed: UnnamedPolicy = "visibility"
+    report: StructuredReport, sequence: str, language: Language, unnamed: UnnamedPolicy = "visible"
 ) -> list[TextItem]:
     """One text per finding that the sequence shows, in canonical order; the normal sentence of a normal study."""
     _check_sequence(sequence)
@@ -104,7 +104,7 @@ def study_text(report: StructuredReport, language: Language) -> TextItem | None:
     if report.normal:
         return _normal_item(None, language)
     told = _told(filter(is_abnormal, report.findings), None, language)
-    return _item(told, _denied(report, None, "visibility"), None, language) if told else None
+    return _item(told, _denied(report, None, "visible"), None, language) if told else None
 
 
 def impression_text(report: StructuredReport, language: Language) -> TextItem | None:
@@ -121,18 +121,18 @@ def impression_text(report: StructuredReport, language: Language) -> TextItem | 
     return TextItem(text, (), report.normal) if structured is None else replace(structured, text=text)
 
 
-def is_visible(finding: Finding, sequence: str, unnamed: UnnamedPolicy = "visibility") -> bool:
+def is_visible(finding: Finding, sequence: str, unnamed: UnnamedPolicy = "visible") -> bool:
     """Whether a series of this sequence is told of the finding (policies as in `series_text`)."""
     column = column_of(sequence)
     if column == "unknown":
         return False
     if any(signal.sequence == column for signal in finding.signals):
         return True
-    if unnamed == "visibility":
+    if unnamed == "visible":
         return load_visibility()[finding.finding][column] == "yes"
     if unnamed in ("copy-all", "drop"):
         return unnamed == "copy-all"
-    raise ValueError(f"expected unnamed to be visibility, copy-all or drop, got {unnamed!r}")
+    raise ValueError(f"expected unnamed to be visible, copy-all or drop, got {unnamed!r}")
 
 
 def _check_sequence(sequence: str) -> None:

@@ -25,8 +25,8 @@ class PretrainData:
             "sampled series, the conclusion of the study, or its findings section as written."
         },
     )
-    unnamed: Literal["visibility", "copy-all", "drop"] = field(
-        default="visibility",
+    unnamed: Literal["visible", "copy-all", "drop"] = field(
+        default="visible",
         metadata={
             "help": "Where a finding goes whose sentence names no sequence: to those that can show it, to all, "
             "to none."
