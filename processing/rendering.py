@@ -18,7 +18,7 @@ What enters a text
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar, overload
+from typing import Literal
 
 from .findings import Finding, StructuredReport, is_abnormal
 from .statements import (
@@ -278,39 +278,3 @@ def _change_cues(language: Language) -> re.Pattern[str]:
 
 def _ended(sentence: str, language: Language) -> str:
     return sentence if sentence[-1:] in ".?!。？！" else sentence + ("." if language == "en" else "。")
-
-
-Swappable = TypeVar("Swappable", str, TextItem, StructuredReport)
-_SIDE = re.compile(
-    r"(?<![A-Za-z])(left|right|Left|Right|LEFT|RIGHT)(?=(?:-?sided|wards?|ward)?(?![A-Za-z]))|(?<![左右])([左右])(?![左右])"
-)
-_OTHER_SIDE = {"left": "right", "Left": "Right", "LEFT": "RIGHT", "左": "右", "bilateral": "bilateral"}
-_OTHER_SIDE |= {value: key for key, value in _OTHER_SIDE.items()}
-
-
-@overload
-def swap_laterality(item: str) -> str: ...
-@overload
-def swap_laterality(item: TextItem) -> TextItem: ...
-@overload
-def swap_laterality(item: StructuredReport) -> StructuredReport: ...
-def swap_laterality(item: str | TextItem | StructuredReport) -> str | TextItem | StructuredReport:
-    """Left becomes right and right becomes left, in English and Chinese; its own inverse on every text.
-
-    Whole words only (not "bright"), in lower, capitalised and upper case, also "left-sided" and "leftward"; other
-    cases are left alone, and so is 左右 ("about", "on both sides"). The swapped text of a report goes with the
-    mirrored volume.
-    """
-    if isinstance(item, str):
-        return _SIDE.sub(lambda match: _OTHER_SIDE[match.group()], item)
-    if isinstance(item, TextItem):
-        clauses = tuple(Clause(swap_laterality(c.location), swap_laterality(c.description)) for c in item.clauses)
-        statements = tuple(said.mirrored() for said in item.statements)
-        return replace(item, text=swap_laterality(item.text), clauses=clauses, statements=statements)
-    findings = [
-        f.model_copy(
-            update={"laterality": _OTHER_SIDE.get(f.laterality, f.laterality), "quote": swap_laterality(f.quote)}
-        )
-        for f in item.findings
-    ]
-    return item.model_copy(update={"findings": findings, "impression": [swap_laterality(s) for s in item.impression]})

@@ -17,13 +17,13 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from selip.processing.findings import StructuredReport
+from selip.processing.laterality import swap_laterality
 from selip.processing.rendering import (
     TextItem,
     finding_texts,
     impression_text,
     series_text,
     study_text,
-    swap_laterality,
 )
 from selip.processing.text_selip import normalize_text
 

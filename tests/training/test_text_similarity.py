@@ -9,7 +9,7 @@ import torch
 from selip.modeling_selip.loss_selip import compared_pairs
 from selip.processing.assignment_similarity import assignment_similarity, measure_statistics
 from selip.processing.corpus_statistics import CorpusStatistics
-from selip.processing.rendering import swap_laterality
+from selip.processing.laterality import swap_laterality
 from selip.processing.similarity import released_similarity
 from selip.training.config import OptimizationConfig, PretrainData
 from selip.training.data import StudyTexts
