@@ -15,12 +15,13 @@ What enters a text
 - Clauses stand in canonical order (site, side, term), each once: the order of findings does not change the text.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from .comparisons import compares
 from .findings import Finding, StructuredReport, is_abnormal
+from .reports import report_language, split_sentences
 from .statements import (
     READ_AS,
     Statement,
@@ -33,6 +34,7 @@ from .statements import (
     told_count,
     told_signals,
 )
+from .text_selip import normalize_text
 from .vocabulary import load_lexicon, load_terms, load_visibility
 
 Language = Literal["en", "zh"]
@@ -110,15 +112,31 @@ def study_text(report: StructuredReport, language: Language) -> TextItem | None:
 def impression_text(report: StructuredReport, language: Language) -> TextItem | None:
     """The impression in the report's own words, without the sentences that compare with an earlier study.
 
-    None where nothing is left. `language` is that of the report. Clauses and statements are those of the study text.
+    None where nothing is left. Clauses and statements are those of the study text, in `language`; the words are in
+    that of the report.
     """
-    cues = _change_cues(language)
-    kept = [sentence.strip() for sentence in report.impression if not cues.search(sentence)]
-    text = (" " if language == "en" else "").join(_ended(s, language) for s in kept if s)
+    text = _without_comparisons(report.impression)
     if not text:
         return None
     structured = study_text(report, language)
     return TextItem(text, (), report.normal) if structured is None else replace(structured, text=text)
+
+
+def written_text(report: StructuredReport, written: str, language: Language) -> TextItem | None:
+    """A section as written, without the sentences that compare with an earlier study.
+
+    Args:
+        report: the findings of the same study, for clauses and statements: those of the study text.
+        written: the section, e.g. the findings, in any language of reports.
+        language: of clauses and statements.
+
+    Returns:
+        None where no words are left, or where the findings have no study text.
+    """
+    structured = study_text(report, language)
+    sentences = [sentence.text for sentence in split_sentences(written, report_language(written))]
+    text = _without_comparisons(normalize_text(sentence) for sentence in sentences)
+    return replace(structured, text=text) if structured is not None and text else None
 
 
 def is_visible(finding: Finding, sequence: str, unnamed: UnnamedPolicy = "visible") -> bool:
@@ -267,14 +285,12 @@ def _with_prefix(body: str, sequence: str | None, language: Language) -> str:
     return f"{_prefix(sequence)}，{body}。" if sequence else f"{body}。"
 
 
-def _change_cues(language: Language) -> re.Pattern[str]:
-    lexicon = load_lexicon(language)
-    words = sorted({w for term, more in lexicon.words["change"].items() for w in (term, *more)}, key=len, reverse=True)
-    if language == "en":
-        extra = ("interval", "previous", "prior", "compared", "comparison", "again seen", "known")
-        return re.compile(r"\b(?:" + "|".join(re.escape(w) for w in (*words, *extra)) + r")\b", re.IGNORECASE)
-    return re.compile("|".join(re.escape(w) for w in (*words, "较前", "对比")))
+def _without_comparisons(sentences: Iterable[str]) -> str:
+    kept = [sentence.strip() for sentence in sentences if sentence.strip() and not compares(sentence)]
+    return (" " if report_language("".join(kept)) == "en" else "").join(_ended(sentence) for sentence in kept)
 
 
-def _ended(sentence: str, language: Language) -> str:
-    return sentence if sentence[-1:] in ".?!。？！" else sentence + ("." if language == "en" else "。")
+def _ended(sentence: str) -> str:
+    if sentence[-1:] in ".?!。？！；;":
+        return sentence
+    return sentence + ("." if report_language(sentence) == "en" else "。")
