@@ -28,11 +28,15 @@ def reports(memory_studies):
     return marked
 
 
+def findings_file(reports, folder):
+    rows = [{"study_id": name, "report": each.model_dump_json(), "valid": True} for name, each in reports.items()]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "findings.parquet")
+    return folder / "findings.parquet"
+
+
 @pytest.fixture
 def findings_table(reports, tmp_path):
-    rows = [{"study_id": name, "report": each.model_dump_json(), "valid": True} for name, each in reports.items()]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "findings.parquet")
-    return tmp_path / "findings.parquet"
+    return findings_file(reports, tmp_path)
 
 
 def config(**values):
@@ -72,6 +76,34 @@ def test_numbers_are_those_of_the_similarity(reports, tmp_path, similarity):
                 for name in matrices
             )
             assert (row["where"] == "not similar") == (row[similarity] == 0)
+
+
+def test_embedding_and_mixed_stand_beside_the_others(reports, text_tower, tmp_path):
+    """With an encoder and weights the same report shows four similarities; embeddings are kept beside the page."""
+    weights = {"assignment": 0.25, "embedding": 0.75}
+    for similarity in ("embedding", "mixed"):
+        shown = config(
+            out=tmp_path / "page.html", similarity=similarity, encoder=str(text_tower), weights=weights, limit=2
+        )
+        report = similarity_report(reports, shown)
+        assert list(report["distributions"]) == ["assignment", "released", "embedding", "mixed"]
+        assert set(report["chance"]) == {"assignment", "embedding"}
+        scores = [row[similarity] for example in report["examples"] for row in example["rows"]]
+        assert scores
+        for example in report["examples"]:
+            ranked = [row[similarity] for row in example["rows"]]
+            assert ranked == sorted(ranked, reverse=True)
+            for row in example["rows"]:
+                mean = sum(weight * row[name] for name, weight in weights.items())
+                assert row["mixed"] == pytest.approx(mean, abs=1e-6)
+        for name in ("embedding", "mixed"):
+            assert max(row["most_links"] for row in report["targets"][name]) == 2
+    assert len(list(tmp_path.glob("text_embeddings-*.safetensors"))) == 1
+    page = show_similar(config(findings=findings_file(reports, tmp_path), out=tmp_path / "a.html", weights=None)).page
+    assert "embedding" not in page.read_text()
+    for fields in ({"similarity": "embedding"}, {"similarity": "mixed"}, {"weights": {"embedding": 1.0}}):
+        with pytest.raises(ValueError, match=r"encoder|weights"):
+            config(**fields)
 
 
 def test_batches_keep_the_limit(reports):
