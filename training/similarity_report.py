@@ -16,6 +16,7 @@ from selip.modeling_selip.loss_selip import compared_pairs
 from selip.processing.assignment_similarity import assignment_similarity, draw_texts, measure_statistics
 from selip.processing.corpus_statistics import CorpusStatistics
 from selip.processing.findings import StructuredReport
+from selip.processing.laterality import swap_laterality
 from selip.processing.rendering import TextItem, series_text, study_text
 from selip.processing.similarity import released_similarity
 
@@ -38,6 +39,7 @@ NUM_BATCHES = 40
 BATCH_SIZES = (16, 32, 64, 128, 256, 512)
 NUM_BINS = 20
 MOST_SIMILAR = 3
+MOST_MIRRORED = 256  # texts that are compared with their mirror images
 
 
 def similarity_report(findings: Mapping[str, StructuredReport], config: SimilarConfig) -> dict[str, Any]:
@@ -81,6 +83,7 @@ def similarity_report(findings: Mapping[str, StructuredReport], config: SimilarC
         "num_compared": len(shown),
         "distributions": {name: _distribution(matrices[name]) for name in matrices},
         "targets": {name: _targets(texts, batch_similarity[name], config.seed) for name in matrices},
+        "mirrored": _mirrored(shown, measured.pairs, config.seed),
         "examples": _examples(shown, matrices, measured, config, generator),
     }
 
@@ -112,7 +115,8 @@ def _measure(spoken: Sequence[TextItem], statistics: CorpusStatistics, config: S
     embedded = None
     if config.encoder is not None:
         encoder = TextEncoder(config.encoder)
-        embeddings = embed_texts((item.text for item in spoken), encoder, config.out.parent)
+        strings = [each.text for item in spoken for each in (item, swap_laterality(item))]
+        embeddings = embed_texts(strings, encoder, config.out.parent)
         chance["embedding"] = mean_cosine(embeddings, (item.text for item in draw_texts([[item] for item in spoken])))
         embedded = EmbeddingSimilarity(embeddings, chance["embedding"])
         pairs["embedding"] = partial(embedding_pairs, embedded=embedded)
@@ -158,6 +162,18 @@ def _targets(texts: Sequence[TextItem], similarity: TextSimilarity, seed: int) -
         mean = {name: float(np.mean([line[name] for line in logged])) for name in logged[0]}
         rows.append({"batch": size, **mean, "most_links": max(line["most_links"] for line in logged)})
     return rows
+
+
+def _mirrored(texts: Sequence[TextItem], pairs: Mapping[str, PairSimilarity], seed: int) -> dict[str, Any]:
+    """Mean similarity of texts with a side to themselves with the sides exchanged: every side in them is wrong."""
+    order = np.random.default_rng([seed, MOST_MIRRORED]).permutation(len(texts))
+    told = [texts[place] for place in order if swap_laterality(texts[place]).text != texts[place].text]
+    told = told[:MOST_MIRRORED]
+    if not told:
+        return {"num_texts": 0, "mean": {}}
+    both = [*told, *map(swap_laterality, told)]
+    means = {name: float(measure(both)[: len(told), len(told) :].diagonal().mean()) for name, measure in pairs.items()}
+    return {"num_texts": len(told), "mean": means}
 
 
 def _examples(

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selip.processing.assignment_similarity import assignment_similarity, measure_statistics
+from selip.processing.laterality import swap_laterality
 from selip.processing.rendering import series_text
 from selip.processing.similarity import released_similarity
 from selip.similar import show_similar
@@ -61,6 +62,14 @@ def test_numbers_are_those_of_the_similarity(reports, tmp_path, similarity):
         found = report["distributions"][name]
         assert found["share_above_zero"] == pytest.approx((matrix[pairs] > 0).mean())
         assert sum(found["share_of_pairs"]) == pytest.approx(found["share_above_zero"])
+    sided = [text for text in texts if swap_laterality(text).text != text.text]
+    assert report["mirrored"]["num_texts"] == len(sided) < len(texts)
+    for name, pairs in {
+        "assignment": lambda a, b: assignment_similarity([a], [b], statistics),
+        "released": lambda a, b: released_similarity([a], "en", [b]),
+    }.items():
+        mean = np.mean([pairs(text, swap_laterality(text)).item() for text in sided])
+        assert report["mirrored"]["mean"][name] == pytest.approx(mean, abs=1e-6)
     place = {text.text: number for number, text in enumerate(texts)}
     assert len(report["examples"]) == 6
     assert texts[place[report["examples"][-1]["text"]]].normal
