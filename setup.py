@@ -51,6 +51,8 @@ EXTRAS["dev"] = [
     *EXTRAS["simulate"],
     *EXTRAS["plots"],
     "build>=1.2",
+    "hypothesis>=6.150",
+    "jsonschema>=4.25",  # the independent reference for the JSON Schema of findings
     "mypy>=2.0",
     "pandas-stubs",
     "pytest>=9",

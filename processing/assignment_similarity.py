@@ -69,17 +69,25 @@ def measure_statistics(studies: Iterable[Sequence[TextItem]]) -> CorpusStatistic
     for texts in speaking:
         counts.update({(said.term, said.site) for item in texts for said in item.statements if not said.is_denied})
     statistics = CorpusStatistics(len(speaking), dict(counts))
-    generator = np.random.default_rng(0)
-    drawn = [
-        speaking[place][generator.integers(len(speaking[place]))] for place in generator.permutation(len(speaking))
-    ]
-    # as in a batch, no text twice: else pairs of the normal sentence would raise the level for all others
-    sample = list({item.text: item for item in drawn}.values())[:CHANCE_TEXTS]
+    sample = draw_texts(speaking)
     if len(sample) < 2:
         return statistics
     similarity = assignment_similarity(sample, sample, statistics).astype(np.float64)
     others = similarity.sum() - similarity.trace()
     return replace(statistics, chance=float(others / (len(sample) * (len(sample) - 1))))
+
+
+def draw_texts(studies: Iterable[Sequence[TextItem]]) -> list[TextItem]:
+    """The texts whose pairs tell a chance level: one of each study at random (always the same ones), none twice.
+
+    As in a batch: else pairs of the normal sentence would raise the level for all others. At most `CHANCE_TEXTS`.
+    """
+    speaking = [texts for texts in studies if texts]
+    generator = np.random.default_rng(0)
+    drawn = [
+        speaking[place][generator.integers(len(speaking[place]))] for place in generator.permutation(len(speaking))
+    ]
+    return list({item.text: item for item in drawn}.values())[:CHANCE_TEXTS]
 
 
 def limit_links(similarity: Matrix, limit: int) -> Matrix:

@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .vocabulary import Terms, load_terms
 
@@ -28,18 +28,16 @@ MAX_QUOTE_CHARACTERS = 600
 MAX_SENTENCE_CHARACTERS = 1200
 MAX_COUNT = 999
 MAX_SIZE_MM = 300.0  # more than any diameter of a head
+_MOST_PROBLEMS = 3  # of an unreadable report that an error names
 
 
 def _check_term(value: str, known: Collection[str], field: str) -> str:
     if value in known:
         return value
     near = difflib.get_close_matches(value, known, n=3, cutoff=0.5)
-    hint = (
-        f"; did you mean {' or '.join(map(repr, near))}?"
-        if near
-        else f"; see lexicon/terms.yaml for the {len(known)} terms"
-    )
-    raise ValueError(f"expected a canonical {field} term, got {value[:60]!r}{hint}")
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    # the value itself may be words of a report
+    raise ValueError(f"expected one of the {len(known)} canonical {field} terms (lexicon/terms.yaml){meant}")
 
 
 def _finding_term(value: str) -> str:
@@ -77,8 +75,8 @@ class Finding(_Strict):
     laterality: Laterality = "none"
     signals: list[Signal] = Field(default=[], max_length=MAX_SIGNALS)
     morphology: list[Annotated[str, AfterValidator(_morphology_term)]] = Field(default=[], max_length=MAX_MORPHOLOGY)
-    count: Annotated[int, Field(ge=1, le=MAX_COUNT)] | Literal["few", "multiple", "none"] = "none"
-    size_mm: float | None = Field(default=None, gt=0, le=MAX_SIZE_MM)
+    count: Annotated[int, Field(ge=1, le=MAX_COUNT, strict=True)] | Literal["few", "multiple", "none"] = "none"
+    size_mm: float | None = Field(default=None, gt=0, le=MAX_SIZE_MM, strict=True)
     severity: Severity = "none"
     acuity: Acuity = "none"
     change: Change = "none"
@@ -89,7 +87,7 @@ class Finding(_Strict):
 class StructuredReport(_Strict):
     """The findings of one study's report. `normal` as in the annotation guide: see `is_normal`."""
 
-    normal: bool
+    normal: bool = Field(strict=True)
     findings: list[Finding] = Field(default=[], max_length=MAX_FINDINGS)
     impression: list[Annotated[str, Field(max_length=MAX_SENTENCE_CHARACTERS)]] = Field(
         default=[], max_length=MAX_IMPRESSION
@@ -122,14 +120,56 @@ def is_normal(findings: list[Finding]) -> bool:
     return all(f.certainty == "absent" or kinds[f.finding].kind == "status" for f in findings)
 
 
-def json_schema(*, canonical_terms: bool = True) -> dict[str, Any]:
+def read_report(text: str | bytes) -> StructuredReport:
+    """Read the JSON of a structured report, as a structurer or a model wrote it.
+
+    Raises:
+        ValueError: it does not follow the schema. The message says where and what was expected, in one line, and
+            repeats nothing of what stands there.
+    """
+    try:
+        return StructuredReport.model_validate_json(text)
+    except ValidationError as error:
+        raise ValueError(_problems(error)) from None
+
+
+def _problems(error: ValidationError) -> str:
+    """The first few problems, each with its place, e.g. "findings[2].site: expected ..."."""
+    found: dict[str, str] = {}
+    for problem in error.errors(include_input=False, include_url=False):
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":  # the key may be anything
+            place, message = place.rpartition(".")[0], "a key that the schema does not have"
+        place = (
+            place.partition(".count.")[0] + ".count" if ".count." in place else place
+        )  # its two forms are one field
+        found.setdefault(place.removeprefix(".") or "report", message[:1].lower() + message[1:])
+    shown = [f"{place}: {message}" for place, message in found.items()][:_MOST_PROBLEMS]
+    more = f"; and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
+    return "; ".join(shown) + more
+
+
+def json_schema(*, canonical_terms: bool = True, all_required: bool = False) -> dict[str, Any]:
     """JSON Schema of `StructuredReport` with all bounds, for constrained decoding.
 
     Args:
         canonical_terms: write the canonical terms as `enum` (what validation demands); False leaves plain strings for
             decoders that limit the size of a grammar.
+        all_required: every key must be written, as servers of the OpenAI interface demand in strict mode; False lets a
+            decoder leave out a key whose value is the default.
+
+    Example:
+        >>> schema = json_schema(all_required=True)
+        >>> named = {"name": "report", "strict": True, "schema": schema}
+        >>> response_format = {"type": "json_schema", "json_schema": named}
     """
     schema = StructuredReport.model_json_schema()
+    if all_required:
+        for node in (schema, *schema["$defs"].values()):
+            node["required"] = list(node["properties"])
+            for value in node["properties"].values():
+                value.pop("default", None)
     if canonical_terms:
         terms: Terms = load_terms()
         properties = schema["$defs"]["Finding"]["properties"]

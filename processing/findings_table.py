@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .findings import StructuredReport
+from .findings import StructuredReport, read_report
 
 _SCHEMA = pa.schema(
     [
@@ -54,7 +54,7 @@ def load_findings(path: str | Path) -> dict[str, StructuredReport]:
             raise ValueError(f"expected each study once, got {row['study_id']} twice in {path}")
         if row["valid"]:
             try:
-                reports[row["study_id"]] = StructuredReport.model_validate_json(row["report"])
+                reports[row["study_id"]] = read_report(row["report"])
             except ValueError as error:
                 raise ValueError(
                     f"report of study {row['study_id']} in {path} does not follow the schema: {error}"

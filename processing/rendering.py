@@ -15,12 +15,13 @@ What enters a text
 - Clauses stand in canonical order (site, side, term), each once: the order of findings does not change the text.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar, overload
+from typing import Literal
 
+from .comparisons import compares
 from .findings import Finding, StructuredReport, is_abnormal
+from .reports import report_language, split_sentences
 from .statements import (
     READ_AS,
     Statement,
@@ -33,10 +34,11 @@ from .statements import (
     told_count,
     told_signals,
 )
+from .text_selip import normalize_text
 from .vocabulary import load_lexicon, load_terms, load_visibility
 
 Language = Literal["en", "zh"]
-UnnamedPolicy = Literal["visibility", "copy-all", "drop"]
+UnnamedPolicy = Literal["visible", "copy-all", "drop"]
 
 NORMAL_SENTENCE = {
     "en": "the skull is normal, the brain parenchyma shows no abnormal signal, the ventricles and sulci are neither "
@@ -70,13 +72,13 @@ class TextItem:
 
 
 def series_text(
-    report: StructuredReport, sequence: str, language: Language, unnamed: UnnamedPolicy = "visibility"
+    report: StructuredReport, sequence: str, language: Language, unnamed: UnnamedPolicy = "visible"
 ) -> TextItem | None:
     """The text of one series, or None where the report says nothing of that sequence (no pair).
 
     Args:
         sequence: name of the series' sequence (`SEQUENCE_NAMES`); "unknown" gets the normal sentence or nothing.
-        unnamed: what to do with a finding that names no sequence, or only other ones. "visibility" offers it where the
+        unnamed: what to do with a finding that names no sequence, or only other ones. "visible" offers it where the
             visibility table says yes (`maybe` counts as no), "copy-all" everywhere, "drop" nowhere. Findings that name
             the sequence are always told.
     """
@@ -88,7 +90,7 @@ def series_text(
 
 
 def finding_texts(
-    report: StructuredReport, sequence: str, language: Language, unnamed: UnnamedPolicy = "visibility"
+    report: StructuredReport, sequence: str, language: Language, unnamed: UnnamedPolicy = "visible"
 ) -> list[TextItem]:
     """One text per finding that the sequence shows, in canonical order; the normal sentence of a normal study."""
     _check_sequence(sequence)
@@ -104,35 +106,51 @@ def study_text(report: StructuredReport, language: Language) -> TextItem | None:
     if report.normal:
         return _normal_item(None, language)
     told = _told(filter(is_abnormal, report.findings), None, language)
-    return _item(told, _denied(report, None, "visibility"), None, language) if told else None
+    return _item(told, _denied(report, None, "visible"), None, language) if told else None
 
 
 def impression_text(report: StructuredReport, language: Language) -> TextItem | None:
     """The impression in the report's own words, without the sentences that compare with an earlier study.
 
-    None where nothing is left. `language` is that of the report. Clauses and statements are those of the study text.
+    None where nothing is left. Clauses and statements are those of the study text, in `language`; the words are in
+    that of the report.
     """
-    cues = _change_cues(language)
-    kept = [sentence.strip() for sentence in report.impression if not cues.search(sentence)]
-    text = (" " if language == "en" else "").join(_ended(s, language) for s in kept if s)
+    text = _without_comparisons(report.impression)
     if not text:
         return None
     structured = study_text(report, language)
     return TextItem(text, (), report.normal) if structured is None else replace(structured, text=text)
 
 
-def is_visible(finding: Finding, sequence: str, unnamed: UnnamedPolicy = "visibility") -> bool:
+def written_text(report: StructuredReport, written: str, language: Language) -> TextItem | None:
+    """A section as written, without the sentences that compare with an earlier study.
+
+    Args:
+        report: the findings of the same study, for clauses and statements: those of the study text.
+        written: the section, e.g. the findings, in any language of reports.
+        language: of clauses and statements.
+
+    Returns:
+        None where no words are left, or where the findings have no study text.
+    """
+    structured = study_text(report, language)
+    sentences = [sentence.text for sentence in split_sentences(written, report_language(written))]
+    text = _without_comparisons(normalize_text(sentence) for sentence in sentences)
+    return replace(structured, text=text) if structured is not None and text else None
+
+
+def is_visible(finding: Finding, sequence: str, unnamed: UnnamedPolicy = "visible") -> bool:
     """Whether a series of this sequence is told of the finding (policies as in `series_text`)."""
     column = column_of(sequence)
     if column == "unknown":
         return False
     if any(signal.sequence == column for signal in finding.signals):
         return True
-    if unnamed == "visibility":
+    if unnamed == "visible":
         return load_visibility()[finding.finding][column] == "yes"
     if unnamed in ("copy-all", "drop"):
         return unnamed == "copy-all"
-    raise ValueError(f"expected unnamed to be visibility, copy-all or drop, got {unnamed!r}")
+    raise ValueError(f"expected unnamed to be visible, copy-all or drop, got {unnamed!r}")
 
 
 def _check_sequence(sequence: str) -> None:
@@ -267,50 +285,12 @@ def _with_prefix(body: str, sequence: str | None, language: Language) -> str:
     return f"{_prefix(sequence)}，{body}。" if sequence else f"{body}。"
 
 
-def _change_cues(language: Language) -> re.Pattern[str]:
-    lexicon = load_lexicon(language)
-    words = sorted({w for term, more in lexicon.words["change"].items() for w in (term, *more)}, key=len, reverse=True)
-    if language == "en":
-        extra = ("interval", "previous", "prior", "compared", "comparison", "again seen", "known")
-        return re.compile(r"\b(?:" + "|".join(re.escape(w) for w in (*words, *extra)) + r")\b", re.IGNORECASE)
-    return re.compile("|".join(re.escape(w) for w in (*words, "较前", "对比")))
+def _without_comparisons(sentences: Iterable[str]) -> str:
+    kept = [sentence.strip() for sentence in sentences if sentence.strip() and not compares(sentence)]
+    return (" " if report_language("".join(kept)) == "en" else "").join(_ended(sentence) for sentence in kept)
 
 
-def _ended(sentence: str, language: Language) -> str:
-    return sentence if sentence[-1:] in ".?!。？！" else sentence + ("." if language == "en" else "。")
-
-
-Swappable = TypeVar("Swappable", str, TextItem, StructuredReport)
-_SIDE = re.compile(
-    r"(?<![A-Za-z])(left|right|Left|Right|LEFT|RIGHT)(?=(?:-?sided|wards?|ward)?(?![A-Za-z]))|(?<![左右])([左右])(?![左右])"
-)
-_OTHER_SIDE = {"left": "right", "Left": "Right", "LEFT": "RIGHT", "左": "右", "bilateral": "bilateral"}
-_OTHER_SIDE |= {value: key for key, value in _OTHER_SIDE.items()}
-
-
-@overload
-def swap_laterality(item: str) -> str: ...
-@overload
-def swap_laterality(item: TextItem) -> TextItem: ...
-@overload
-def swap_laterality(item: StructuredReport) -> StructuredReport: ...
-def swap_laterality(item: str | TextItem | StructuredReport) -> str | TextItem | StructuredReport:
-    """Left becomes right and right becomes left, in English and Chinese; its own inverse on every text.
-
-    Whole words only (not "bright"), in lower, capitalised and upper case, also "left-sided" and "leftward"; other
-    cases are left alone, and so is 左右 ("about", "on both sides"). The swapped text of a report goes with the
-    mirrored volume.
-    """
-    if isinstance(item, str):
-        return _SIDE.sub(lambda match: _OTHER_SIDE[match.group()], item)
-    if isinstance(item, TextItem):
-        clauses = tuple(Clause(swap_laterality(c.location), swap_laterality(c.description)) for c in item.clauses)
-        statements = tuple(said.mirrored() for said in item.statements)
-        return replace(item, text=swap_laterality(item.text), clauses=clauses, statements=statements)
-    findings = [
-        f.model_copy(
-            update={"laterality": _OTHER_SIDE.get(f.laterality, f.laterality), "quote": swap_laterality(f.quote)}
-        )
-        for f in item.findings
-    ]
-    return item.model_copy(update={"findings": findings, "impression": [swap_laterality(s) for s in item.impression]})
+def _ended(sentence: str) -> str:
+    if sentence[-1:] in ".?!。？！；;":
+        return sentence
+    return sentence + ("." if report_language(sentence) == "en" else "。")

@@ -114,3 +114,10 @@ def load_visibility() -> Mapping[str, Mapping[str, str]]:
         value.update(dict.fromkeys(row["yes"], "yes"))
         table[finding] = value
     return table
+
+
+@cache
+def load_headings() -> Mapping[str, Mapping[str, frozenset[str]]]:
+    """`table[section][language]`: the headings that open a section of a report (`lexicon/headings.yaml`)."""
+    data = _read("headings.yaml")
+    return {section: {key: frozenset(names) for key, names in row.items()} for section, row in data.items()}

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before anything imports transformers: code of checkpoints is copied into HF_HOME when it is loaded, and a test must
 # neither see the copies of another run nor leave its own.
@@ -13,6 +14,10 @@ os.environ["HF_HOME"] = _HF_HOME.name
 if os.environ.get("SELIP_TEST_HUB") != "1":
     os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# The same cases in every run, on machines of any speed, and no files left behind.
+settings.register_profile("selip", derandomize=True, deadline=None, database=None)
+settings.load_profile("selip")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

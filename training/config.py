@@ -8,6 +8,31 @@ from pathlib import Path
 from typing import Literal
 
 TextKind = Literal["series", "finding", "impression", "report"]
+SimilarityKind = Literal["released", "assignment", "embedding", "mixed"]
+_MIXABLE = ("released", "assignment", "embedding")
+
+
+def check_similarity(kind: str, encoder: str | None, weights: dict[str, float] | None) -> None:
+    """Check that a similarity has what it is made of, and nothing that it has no use for.
+
+    Raises:
+        ValueError: It has not.
+    """
+    if (kind == "mixed") != (weights is not None):
+        raise ValueError(f"expected weights with the similarity mixed and with no other, got {weights} with {kind}")
+    if weights is not None:
+        wrong = [name for name in weights if name not in _MIXABLE]
+        if wrong or not weights:
+            raise ValueError(
+                f"expected weights of {', '.join(_MIXABLE)}, got weights of {', '.join(wrong) or 'nothing'}"
+            )
+        values = list(weights.values())
+        if not all(isinstance(value, int | float) and value > 0 for value in values) or abs(sum(values) - 1) > 1e-6:
+            raise ValueError(f"expected weights above 0 that sum to 1, got {weights}")
+    if ("embedding" in (weights or (kind,))) != (encoder is not None):
+        raise ValueError(
+            f"expected a text encoder with the similarity embedding and with no other, got {encoder} with {kind}"
+        )
 
 
 @dataclass(frozen=True)
@@ -25,8 +50,8 @@ class PretrainData:
             "sampled series, the conclusion of the study, or its findings section as written."
         },
     )
-    unnamed: Literal["visibility", "copy-all", "drop"] = field(
-        default="visibility",
+    unnamed: Literal["visible", "copy-all", "drop"] = field(
+        default="visible",
         metadata={
             "help": "Where a finding goes whose sentence names no sequence: to those that can show it, to all, "
             "to none."
@@ -150,16 +175,30 @@ class OptimizationConfig:
         default="selip_recommended",
         metadata={"help": "clip, selip (as released), selip_recommended, or your own as package.module:function."},
     )
-    similarity: Literal["released", "assignment"] = field(
+    similarity: SimilarityKind = field(
         default="released",
         metadata={
-            "help": "How alike two texts are, for an objective with soft targets: clause by clause, as released; or "
-            "by the best assignment between their findings, less the chance level."
+            "help": "How alike two texts are, for an objective with soft targets: clause by clause, as released; by "
+            "the best assignment between their findings, less the chance level; by the cosine of their embeddings, "
+            "less the chance level; or mixed, a weighted mean of these."
         },
     )
     similarity_limit: int = field(
         default=8,
-        metadata={"help": "With assignment: how many other texts may share the target of one. CLIP has 0."},
+        metadata={
+            "help": "How many other texts may share the target of one (not with released, which has no limit). CLIP "
+            "has 0."
+        },
+    )
+    similarity_encoder: str | None = field(
+        default=None,
+        metadata={
+            "help": "Text encoder of the similarity embedding, a folder or a Hub id; a SeLIP checkpoint is one too."
+        },
+    )
+    similarity_weights: dict | None = field(
+        default=None,
+        metadata={"help": "Weights of the similarity mixed, summing to 1, e.g. {assignment: 0.5, embedding: 0.5}."},
     )
     steps: int = field(default=1000, metadata={"help": "Optimiser steps."})
     micro_batch: int | None = field(
@@ -198,6 +237,7 @@ class OptimizationConfig:
             )
         if self.similarity_limit < 0:
             raise ValueError(f"expected similarity_limit of at least 0, got {self.similarity_limit}")
+        check_similarity(self.similarity, self.similarity_encoder, self.similarity_weights)
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ValueError(f"expected micro_batch of at least 1 or none, got {self.micro_batch}")
 
@@ -237,14 +277,30 @@ class SimilarConfig:
 
     findings: Path = field(metadata={"help": "Findings table, as `selip structure` writes it."})
     out: Path = field(metadata={"help": "Page to write (.html); its numbers are put beside it as .json."})
-    similarity: Literal["assignment", "released"] = field(
-        default="assignment", metadata={"help": "The similarity by which examples are ranked; both are shown."}
+    similarity: SimilarityKind = field(
+        default="assignment",
+        metadata={
+            "help": "The similarity by which examples are ranked. Released and assignment are always shown, embedding "
+            "with an encoder, mixed with weights."
+        },
+    )
+    encoder: str | None = field(
+        default=None,
+        metadata={
+            "help": "Text encoder of the similarity embedding, a folder or a Hub id; a SeLIP checkpoint is one too. "
+            "Its embeddings are kept beside the page."
+        },
+    )
+    weights: dict | None = field(
+        default=None, metadata={"help": "Weights of the similarity mixed, e.g. '{assignment: 0.5, embedding: 0.5}'."}
     )
     sequence: str = field(
         default="FLAIR", metadata={"help": "Texts of which sequence; `study`: of whole studies, with all signals."}
     )
     language: Literal["en", "zh"] = field(default="en", metadata={"help": "Language of the texts."})
-    limit: int = field(default=8, metadata={"help": "Other texts that may share the target of one, with assignment."})
+    limit: int = field(
+        default=8, metadata={"help": "Other texts that may share the target of one (not with released)."}
+    )
     samples: int = field(default=8, metadata={"help": "Texts to show with those that are like them."})
     seed: int = field(default=0, metadata={"help": "Seed of which texts are shown and of the batches."})
     overwrite: bool = field(default=False, metadata={"help": "Replace a page of the same name."})
@@ -252,6 +308,11 @@ class SimilarConfig:
     def __post_init__(self) -> None:
         if self.out.suffix != ".html":
             raise ValueError(f"expected out to end in .html, got {self.out.name}")
+        if self.similarity == "embedding" and self.encoder is None:
+            raise ValueError("expected an encoder with the similarity embedding, got none")
+        if self.weights is not None or self.similarity == "mixed":
+            needed = self.encoder if "embedding" in (self.weights or {}) else None  # the page may show both apart
+            check_similarity("mixed", needed, self.weights)
         if self.limit < 0 or self.samples < 1:
             raise ValueError(
                 f"expected limit of at least 0 and samples of at least 1, got {self.limit} and {self.samples}"

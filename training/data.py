@@ -9,7 +9,7 @@ one.
 import hashlib
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -17,15 +17,14 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from selip.processing.findings import StructuredReport
+from selip.processing.laterality import swap_laterality
 from selip.processing.rendering import (
     TextItem,
     finding_texts,
     impression_text,
     series_text,
-    study_text,
-    swap_laterality,
+    written_text,
 )
-from selip.processing.text_selip import normalize_text
 
 from .augmentation import VolumeChange, apply_change, draw_change, draw_patches, head_patches
 from .config import AugmentationConfig, PretrainData, TextKind
@@ -101,11 +100,7 @@ class StudyTexts:
 
     def of_report(self, study: Study) -> TextItem | None:
         """The findings section as written, compared with others by its structured findings."""
-        structured = study_text(study.report, self.config.language)
-        written = normalize_text(study.written)
-        if structured is None or not written:
-            return None
-        return replace(structured, text=written)
+        return written_text(study.report, study.written, self.config.language)
 
     def of_study(self, study: Study, kinds: Collection[str]) -> list[TextItem]:
         """Every text of the study of these kinds (`PretrainData.text_items`)."""

@@ -122,13 +122,15 @@ class PretrainRun:
         tokenizer = self.processor.tokenizer
         model = build_model(config.model, self.processor, max_tokens)
         optimizer = build_optimizer(model, config.optimization)
-        similarity = build_similarity(
-            config.optimization,
-            config.data.language,
-            config.output,
-            (study_texts.of_study(study, config.data.text_items) for study in self.train_studies),
-            is_main=self.is_main,
-        )
+        with accelerator.main_process_first():  # what it measures and writes, the others read
+            similarity = build_similarity(
+                config.optimization,
+                config.data.language,
+                config.output,
+                (study_texts.of_study(study, config.data.text_items) for study in self.train_studies),
+                corpus,
+                is_main=self.is_main,
+            )
         if is_resumed:
             self.state = load_checkpoint(last, model, optimizer)
         else:

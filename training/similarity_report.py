@@ -4,7 +4,8 @@ Only texts rendered from findings are shown, never words of a report.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,23 +13,33 @@ import numpy.typing as npt
 import torch
 
 from selip.modeling_selip.loss_selip import compared_pairs
-from selip.processing.assignment_similarity import assignment_similarity, measure_statistics
+from selip.processing.assignment_similarity import assignment_similarity, draw_texts, measure_statistics
 from selip.processing.corpus_statistics import CorpusStatistics
 from selip.processing.findings import StructuredReport
+from selip.processing.laterality import swap_laterality
 from selip.processing.rendering import TextItem, series_text, study_text
 from selip.processing.similarity import released_similarity
 
 from .config import SimilarConfig
 from .objectives import target_statistics
-from .text_similarity import AssignmentTextSimilarity, ReleasedTextSimilarity, TextSimilarity
+from .structuring.embedding_similarity import EmbeddingSimilarity, TextEncoder, embed_texts, mean_cosine
+from .text_similarity import (
+    LimitedTextSimilarity,
+    PairSimilarity,
+    ReleasedTextSimilarity,
+    TextSimilarity,
+    assignment_pairs,
+    embedding_pairs,
+    mixed_pairs,
+)
 
 Matrix = npt.NDArray[np.float32]
-METRICS = ("assignment", "released")
 MOST_TEXTS = 4096  # texts of which all pairs are looked at; of a larger corpus so many are drawn
 NUM_BATCHES = 40
 BATCH_SIZES = (16, 32, 64, 128, 256, 512)
 NUM_BINS = 20
 MOST_SIMILAR = 3
+MOST_MIRRORED = 256  # texts that are compared with their mirror images
 
 
 def similarity_report(findings: Mapping[str, StructuredReport], config: SimilarConfig) -> dict[str, Any]:
@@ -36,7 +47,7 @@ def similarity_report(findings: Mapping[str, StructuredReport], config: SimilarC
 
     Args:
         findings: report of each study.
-        config: what is shown; paths in it are not read.
+        config: what is shown. Of its paths only the encoder is read; embeddings are kept beside `out`.
 
     Raises:
         ValueError: fewer than two different texts.
@@ -50,28 +61,69 @@ def similarity_report(findings: Mapping[str, StructuredReport], config: SimilarC
         )
     generator = np.random.default_rng(config.seed)
     shown = [texts[place] for place in sorted(generator.permutation(len(texts))[:MOST_TEXTS])]
-    matrices = {
-        "assignment": assignment_similarity(shown, shown, statistics),
-        "released": released_similarity(shown, config.language),
-    }
+    measured = _measure(spoken, statistics, config)
+    matrices = {name: pairs(shown) for name, pairs in measured.pairs.items()}
     batch_similarity: dict[str, TextSimilarity] = {
-        "assignment": AssignmentTextSimilarity(statistics, config.limit),
-        "released": ReleasedTextSimilarity(config.language),
+        name: ReleasedTextSimilarity(config.language)
+        if name == "released"
+        else LimitedTextSimilarity(pairs, config.limit)
+        for name, pairs in measured.pairs.items()
     }
     return {
         "similarity": config.similarity,
         "sequence": config.sequence,
         "language": config.language,
         "limit": config.limit,
-        "chance": statistics.chance,
+        "encoder": config.encoder,
+        "weights": config.weights,
+        "chance": measured.chance,
         "num_studies": len(findings),
         "num_with_text": len(spoken),
         "num_texts": len(texts),
         "num_compared": len(shown),
-        "distributions": {name: _distribution(matrices[name]) for name in METRICS},
-        "targets": {name: _targets(texts, batch_similarity[name], config.seed) for name in METRICS},
-        "examples": _examples(shown, matrices, statistics, config, generator),
+        "distributions": {name: _distribution(matrices[name]) for name in matrices},
+        "targets": {name: _targets(texts, batch_similarity[name], config.seed) for name in matrices},
+        "mirrored": _mirrored(shown, measured.pairs, config.seed),
+        "examples": _examples(shown, matrices, measured, config, generator),
     }
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The similarities that are shown, by name, and what they subtract as chance."""
+
+    pairs: dict[str, PairSimilarity]
+    chance: dict[str, float]
+    statistics: CorpusStatistics
+    embedded: EmbeddingSimilarity | None
+
+    def before_chance(self, name: str, drawn: list[TextItem], texts: list[TextItem]) -> Matrix | None:
+        """Similarity of some texts with all before the chance level is taken away, to rank what is below it."""
+        if name == "assignment":
+            return assignment_similarity(drawn, texts, replace(self.statistics, chance=0.0))
+        if name == "embedding" and self.embedded is not None:
+            return self.embedded.cosines([item.text for item in drawn], [item.text for item in texts])
+        return None
+
+
+def _measure(spoken: Sequence[TextItem], statistics: CorpusStatistics, config: SimilarConfig) -> _Measured:
+    pairs: dict[str, PairSimilarity] = {
+        "assignment": partial(assignment_pairs, statistics=statistics),
+        "released": partial(released_similarity, language=config.language),
+    }
+    chance = {"assignment": statistics.chance}
+    embedded = None
+    if config.encoder is not None:
+        encoder = TextEncoder(config.encoder)
+        strings = [each.text for item in spoken for each in (item, swap_laterality(item))]
+        embeddings = embed_texts(strings, encoder, config.out.parent)
+        chance["embedding"] = mean_cosine(embeddings, (item.text for item in draw_texts([[item] for item in spoken])))
+        embedded = EmbeddingSimilarity(embeddings, chance["embedding"])
+        pairs["embedding"] = partial(embedding_pairs, embedded=embedded)
+    if config.weights is not None:
+        parts = [(weight, pairs[name]) for name, weight in config.weights.items()]
+        pairs["mixed"] = partial(mixed_pairs, parts=parts)
+    return _Measured(pairs, chance, statistics, embedded)
 
 
 def _text(report: StructuredReport, config: SimilarConfig) -> TextItem | None:
@@ -112,10 +164,22 @@ def _targets(texts: Sequence[TextItem], similarity: TextSimilarity, seed: int) -
     return rows
 
 
+def _mirrored(texts: Sequence[TextItem], pairs: Mapping[str, PairSimilarity], seed: int) -> dict[str, Any]:
+    """Mean similarity of texts with a side to themselves with the sides exchanged: every side in them is wrong."""
+    order = np.random.default_rng([seed, MOST_MIRRORED]).permutation(len(texts))
+    told = [texts[place] for place in order if swap_laterality(texts[place]).text != texts[place].text]
+    told = told[:MOST_MIRRORED]
+    if not told:
+        return {"num_texts": 0, "mean": {}}
+    both = [*told, *map(swap_laterality, told)]
+    means = {name: float(measure(both)[: len(told), len(told) :].diagonal().mean()) for name, measure in pairs.items()}
+    return {"num_texts": len(told), "mean": means}
+
+
 def _examples(
     texts: Sequence[TextItem],
     matrices: Mapping[str, Matrix],
-    statistics: CorpusStatistics,
+    measured: _Measured,
     config: SimilarConfig,
     generator: np.random.Generator,
 ) -> list[dict[str, Any]]:
@@ -126,8 +190,9 @@ def _examples(
     order = generator.permutation(len(texts)).tolist()
     drawn = [place for place in order if not texts[place].normal][: config.samples]
     drawn += [place for place in order if texts[place].normal][:1]
-    before_chance = assignment_similarity([texts[place] for place in drawn], texts, replace(statistics, chance=0.0))
-    ranking = before_chance if config.similarity == "assignment" else matrices["released"][drawn]
+    ranking = measured.before_chance(config.similarity, [texts[place] for place in drawn], list(texts))
+    if ranking is None:
+        ranking = matrices[config.similarity][drawn]
     examples = []
     for place, keys in zip(drawn, ranking, strict=True):
         ranked = np.argsort(-keys, kind="stable")
@@ -138,7 +203,7 @@ def _examples(
                 "rank": rank + 1,
                 "where": where,
                 "text": texts[ranked[rank]].text,
-                **{name: float(matrices[name][place, ranked[rank]]) for name in METRICS},
+                **{name: float(matrices[name][place, ranked[rank]]) for name in matrices},
             }
             for rank, where in _places(scores, config.limit)
         ]

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selip.processing.reports import read_sections, report_language
+
 from .config import IngestConfig
 from .schema import MaskEntry, SeriesEntry, SkipLog, StudiesInfo, StudyRow
 from .splits import assign_split, stated_splits
@@ -44,37 +46,6 @@ _B_VALUE_KEYS = ("bValue", "DiffusionBValue", "BValue")
 _TRUTH_FOLDER = Path("derivatives") / "truth"
 _NAME = re.compile(r"^(?P<entities>(?:[a-z0-9]+-[A-Za-z0-9+]+_)+)(?P<suffix>[A-Za-z0-9]+)$")
 
-# Heading -> section kept under that name, or "" for sections that are not findings (history, technique ...).
-_HEADINGS = {
-    "findings": "findings",
-    "impression": "impression",
-    "conclusion": "impression",
-    "opinion": "impression",
-    "影像所见": "findings",
-    "影像表现": "findings",
-    "检查所见": "findings",
-    "诊断意见": "impression",
-    "影像诊断": "impression",
-    "印象": "impression",
-    "technique": "",
-    "history": "",
-    "clinical history": "",
-    "indication": "",
-    "comparison": "",
-    "examination": "",
-    "exam": "",
-    "recommendation": "",
-    "recommendations": "",
-}
-# A heading ends with a colon, or stands alone on its line; "findings are stable" in a sentence is not one.
-_HEADING = re.compile(
-    r"^[ \t#*【\[]*(?P<name>"
-    + "|".join(sorted(_HEADINGS, key=len, reverse=True))
-    + r")[】\]*]*[ \t]*(?:[:\uff1a][ \t*]*|$)",
-    re.IGNORECASE | re.MULTILINE,
-)
-_HAN = re.compile(r"[\u4e00-\u9fff]")
-
 
 @dataclass(frozen=True)
 class _Name:
@@ -83,38 +54,6 @@ class _Name:
     stem: str
     entities: dict[str, str]
     suffix: str
-
-
-def split_report(text: str) -> dict[str, str]:
-    """Split a report text into findings and impression.
-
-    Text before the first heading is findings only where no findings heading follows; other known sections (history,
-    technique, comparison ...) are left out. A text without headings is findings.
-
-    Args:
-        text: Report, English or Chinese, any line ends.
-
-    Returns:
-        {"findings": ..., "impression": ...}, stripped; "" where a section is absent.
-    """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    headings = list(_HEADING.finditer(text))
-    if not headings:
-        return {"findings": text.strip(), "impression": ""}
-    parts: dict[str, list[str]] = {"findings": [], "impression": [], "": []}
-    ends = [*(match.start() for match in headings[1:]), len(text)]
-    for match, end in zip(headings, ends, strict=True):
-        parts[_HEADINGS[match["name"].lower()]].append(text[match.end() : end].strip())
-    preamble = text[: headings[0].start()].strip()
-    if preamble and not any(parts["findings"]):
-        parts["findings"] = [preamble]
-    return {name: "\n".join(part for part in parts[name] if part) for name in ("findings", "impression")}
-
-
-def report_language(text: str) -> str:
-    """Return "zh" where at least a fifth of the letters are Han characters, else "en"."""
-    letters = sum(character.isalpha() for character in text)
-    return "zh" if letters and len(_HAN.findall(text)) >= letters / 5 else "en"
 
 
 def volume_shape(path: Path) -> tuple[int, ...]:
@@ -230,10 +169,11 @@ class _BidsReader:
             self.skips.add("study", study_id, "no-report" if not paths else "several-reports")
             return None
         try:
-            report = split_report(paths[0].read_text(encoding="utf-8-sig"))
+            sections = read_sections(paths[0].read_text(encoding="utf-8-sig"))
         except UnicodeDecodeError:
             self.skips.add("study", study_id, "report-not-utf8")
             return None
+        report = {name: sections.get(name, "") for name in ("findings", "impression")}
         if not any(report.values()):
             self.skips.add("study", study_id, "empty-report")
             return None
@@ -377,4 +317,11 @@ def ingest_bids(config: IngestConfig) -> StudiesInfo:
     if not root.is_dir():
         raise FileNotFoundError(f"expected a BIDS folder, {root} is not a folder")
     reader = _BidsReader(root, config.split_salt, config.fractions)
-    return write_studies(reader.rows(), config.out, root, skips=reader.skips, overwrite=config.overwrite)
+    return write_studies(
+        reader.rows(),
+        config.out,
+        root,
+        skips=reader.skips,
+        deidentifies=config.deidentify,
+        overwrite=config.overwrite,
+    )

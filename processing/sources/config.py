@@ -23,6 +23,13 @@ class IngestConfig:
     fractions: tuple[float, float, float] = field(
         default=DEFAULT_FRACTIONS, metadata={"help": "shares of patients in train, validation, test, summing to 1"}
     )
+    deidentify: bool = field(
+        default=False,
+        metadata={
+            "help": "put placeholders in the place of names, dates, record and telephone numbers in the reports; the "
+            "summary counts them by kind. Finds what has the form of one, not all (docs/report_reading.md)"
+        },
+    )
     overwrite: bool = field(default=False, metadata={"help": "replace a studies table that is already in out"})
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 from datasets import Features, List, Nifti, Value
 
 SKIPPED_NAME = "skipped.tsv"
+REPEATED_NAME = "repeated_reports.tsv"
 
 
 class SeriesEntry(TypedDict):
@@ -94,6 +95,8 @@ class StudiesInfo:
     skipped_studies: dict[str, int]  # by reason
     skipped_series: dict[str, int]  # by reason
     fingerprint: str  # sha256 of the table and the sizes of its files; does not change when the whole tree moves
+    repeated_reports: int = 0  # studies whose report says the same words as an earlier one (`reports.report_key`)
+    replaced: dict[str, int] | None = None  # placeholders by kind; None: the reports were not de-identified
 
     def __str__(self) -> str:
         """A few lines for the end of a run: counts, and what was skipped by reason."""
@@ -107,4 +110,9 @@ class StudiesInfo:
             if counts:
                 reasons = ", ".join(f"{reason} {count}" for reason, count in counts.items())
                 lines.append(f"skipped {sum(counts.values())} {kind}: {reasons} (listed in {SKIPPED_NAME})")
+        if self.repeated_reports:
+            lines.append(f"{self.repeated_reports} reports repeat an earlier one (listed in {REPEATED_NAME})")
+        if self.replaced is not None:
+            kinds = ", ".join(f"{kind} {count}" for kind, count in self.replaced.items())
+            lines.append(f"placeholders put into the reports: {kinds or 'none'}")
         return "\n".join(lines)

@@ -1,7 +1,8 @@
 """The studies table: one row a study, with references to its NIfTI files; voxels are never copied.
 
-Local form: `studies.arrow` (Arrow IPC stream), `studies.json` (where the files are, counts, fingerprint) and
-`skipped.tsv` (what was left out, and why). Hub form: the Parquet folder that `parquet.export_parquet` writes.
+Local form: `studies.arrow` (Arrow IPC stream), `studies.json` (where the files are, counts, fingerprint),
+`skipped.tsv` (what was left out, and why) and `repeated_reports.tsv` (whose report repeats another's). Hub form: the
+Parquet folder that `parquet.export_parquet` writes.
 `load_studies` reads both.
 """
 
@@ -17,9 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, DatasetInfo, NamedSplit, load_dataset
 
+from selip.processing.deidentification import KINDS, deidentify
+from selip.processing.reports import report_key
 from selip.processing.sequences_selip import SEQUENCE_NAMES
 
-from .schema import SKIPPED_NAME, SkipLog, StudiesInfo, StudyRow, study_features
+from .schema import REPEATED_NAME, SKIPPED_NAME, SkipLog, StudiesInfo, StudyRow, study_features
 from .splits import SPLITS
 
 ARROW_NAME = "studies.arrow"
@@ -31,9 +34,17 @@ _ROWS_PER_BATCH = 512
 
 
 class _Tally:
-    """Validates rows one by one and keeps the counts and the fingerprint of the table."""
+    """Validates rows one by one and keeps the counts and the fingerprint of the table.
 
-    def __init__(self) -> None:
+    Attributes:
+        repeats: (study, the first study with the same report).
+        replaced: placeholders by kind that de-identification put into the reports; None: it was not asked for.
+    """
+
+    def __init__(self, *, deidentifies: bool) -> None:
+        self.replaced: Counter[str] | None = Counter() if deidentifies else None
+        self.repeats: list[tuple[str, str]] = []
+        self.first_studies: dict[str, str] = {}  # by report key
         self.study_ids: set[str] = set()
         self.patient_splits: dict[str, str] = {}
         self.splits = Counter({name: 0 for name in SPLITS})
@@ -61,8 +72,22 @@ class _Tally:
                     f"got {series['sequence']!r}"
                 )
         self.study_ids.add(study)
+        report = "\n".join(row["report"].values())
+        first = self.first_studies.setdefault(report_key(report), study) if report.strip() else study
+        if first != study:
+            self.repeats.append((study, first))
         self.splits[row["split"]] += 1
         self.sequences.update(series["sequence"] for series in row["series"])
+
+    def report(self, sections: Mapping[str, str]) -> dict[str, str]:
+        """Return a report as it is stored, and count what was replaced in it."""
+        if self.replaced is None:
+            return dict(sections)
+        stored = {}
+        for name, text in sections.items():
+            stored[name], counts = deidentify(text)
+            self.replaced += counts
+        return stored
 
     def info(self, out: Path, root: Path, skips: SkipLog) -> StudiesInfo:
         """Return the contents of studies.json for a table in `out` whose files lie under `root`."""
@@ -78,6 +103,8 @@ class _Tally:
             skipped_studies=skips.counts("study"),
             skipped_series=skips.counts("series"),
             fingerprint=self.digest.hexdigest(),
+            repeated_reports=len(self.repeats),
+            replaced=None if self.replaced is None else {kind: self.replaced[kind] for kind in KINDS},
         )
 
 
@@ -101,7 +128,7 @@ def _stored_rows(rows: Iterable[StudyRow], root: Path, tally: _Tally) -> Iterato
         tally.add(row)
         series = [{**item, "volume": _reference(item["volume"], root, tally.digest)} for item in row["series"]]
         masks = [{**item, "volume": _reference(item["volume"], root, tally.digest)} for item in row["masks"]]
-        yield {**row, "series": series, "masks": masks}
+        yield {**row, "report": tally.report(row["report"]), "series": series, "masks": masks}
 
 
 def _write_stream(path: Path, rows: Iterable[dict[str, Any]], digest: "hashlib._Hash") -> None:
@@ -132,6 +159,7 @@ def write_studies(
     root: str | Path,
     *,
     skips: SkipLog | None = None,
+    deidentifies: bool = False,
     overwrite: bool = False,
 ) -> StudiesInfo:
     """Write a studies table of references to NIfTI files.
@@ -143,6 +171,7 @@ def write_studies(
         out: Folder of the table; made where it does not exist.
         root: Folder under which the files lie. Paths inside it are stored relative to it.
         skips: What the source left out, filled while `rows` is read.
+        deidentifies: Put placeholders in the place of names, dates and numbers of persons in the reports.
         overwrite: Replace a table that is already in `out`.
 
     Returns:
@@ -160,7 +189,7 @@ def write_studies(
         raise FileExistsError(f"{out} already has a studies table; give another folder, or say overwrite")
     out.mkdir(parents=True, exist_ok=True)
     skips = SkipLog() if skips is None else skips
-    tally = _Tally()
+    tally = _Tally(deidentifies=deidentifies)
     partial = out / f".{ARROW_NAME}.partial"
     try:
         _write_stream(partial, _stored_rows(rows, root, tally), tally.digest)
@@ -176,6 +205,8 @@ def write_studies(
         partial.unlink(missing_ok=True)
     skipped = "".join(f"{kind}\t{where}\t{reason}\n" for kind, where, reason in skips.items)
     (out / SKIPPED_NAME).write_text("kind\twhere\treason\n" + skipped, encoding="utf-8")
+    repeated = "".join(f"{study}\t{first}\n" for study, first in tally.repeats)
+    (out / REPEATED_NAME).write_text("study_id\tsame_report_as\n" + repeated, encoding="utf-8")
     write_json(info_path, info.__dict__)
     return info
 

@@ -18,6 +18,7 @@ _PUBLIC = {
     "SelipImageProcessor": "selip.processing.image_processing_selip",
     "SelipProcessor": "selip.processing.processing_selip",
     "StructuredReport": "selip.processing.findings",
+    "json_schema": "selip.processing.findings",
     "structure_report": "selip.processing.rules.structurer",
     "load_studies": "selip.processing.sources.studies",
 }
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from selip.modeling_selip.configuration_selip import SelipVisionConfig as SelipVisionConfig
     from selip.modeling_selip.modeling_selip import SelipModel as SelipModel
     from selip.processing.findings import StructuredReport as StructuredReport
+    from selip.processing.findings import json_schema as json_schema
     from selip.processing.image_processing_selip import SelipImageProcessor as SelipImageProcessor
     from selip.processing.processing_selip import SelipProcessor as SelipProcessor
     from selip.processing.rules.structurer import structure_report as structure_report

@@ -1,8 +1,13 @@
 """The schema refuses what no report can mean, and its exported JSON Schema refuses the same."""
 
+import copy
 import json
+from typing import Any
 
+import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from selip.processing.findings import (
@@ -14,6 +19,7 @@ from selip.processing.findings import (
     is_normal,
     is_present,
     json_schema,
+    read_report,
 )
 from selip.processing.vocabulary import LANGUAGES, load_lexicon, load_terms, load_visibility
 
@@ -38,13 +44,13 @@ def test_report_survives_json() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"term": "haemorrage"}, "did you mean 'hemorrhage'"),
-        ({"site": "frontal"}, "'frontal lobe'"),
+        ({"term": "haemorrage"}, "did you mean hemorrhage"),
+        ({"site": "frontal"}, "mean frontal lobe"),
         ({"laterality": "both"}, "laterality"),
         ({"size_mm": -1}, "size_mm"),
         ({"size_mm": float("nan")}, "size_mm"),
         ({"count": 0}, "count"),
-        ({"morphology": ["roundish"]}, "'round'"),
+        ({"morphology": ["roundish"]}, "mean round"),
         ({"colour": "red"}, "colour"),
         ({"signals": [{"sequence": "T1", "signal": "hyper"}]}, "sequence"),
     ],
@@ -59,6 +65,9 @@ def test_errors_do_not_repeat_the_report() -> None:
     """Invariant: the words of a report never reach an error message."""
     with pytest.raises(ValidationError) as error:
         finding(quote="Jane Doe " * 200)
+    assert "Jane" not in str(error.value)
+    with pytest.raises(ValidationError) as error:
+        finding(term="seen by Jane Doe on 3 May", site="Jane Doe's head")
     assert "Jane" not in str(error.value)
 
 
@@ -103,6 +112,90 @@ def test_json_schema_is_bounded() -> None:
     assert all(item["additionalProperties"] is False for item in objects)
     assert schema["properties"]["findings"]["maxItems"] == MAX_FINDINGS
     assert "enum" not in json_schema(canonical_terms=False)["$defs"]["Finding"]["properties"]["finding"]
+
+
+TERMS = load_terms()
+SCHEMA = jsonschema.Draft202012Validator(json_schema())
+STRICT_SCHEMA = jsonschema.Draft202012Validator(json_schema(all_required=True))
+FINDINGS = st.fixed_dictionaries(
+    {"finding": st.sampled_from(list(TERMS.findings)), "site": st.sampled_from(list(TERMS.sites))},
+    optional={
+        "laterality": st.sampled_from(["left", "right", "bilateral", "midline", "none"]),
+        "signals": st.lists(
+            st.fixed_dictionaries(
+                {"sequence": st.sampled_from(["T1w", "FLAIR", "any"])},
+                optional={"signal": st.sampled_from(["hyper", "restricted", "none"])},
+            ),
+            max_size=12,
+        ),
+        "morphology": st.lists(st.sampled_from(TERMS.morphology), max_size=8),
+        "count": st.integers(1, 999) | st.sampled_from(["few", "multiple", "none"]),
+        "size_mm": st.none() | st.floats(0, 300, exclude_min=True),
+        "severity": st.sampled_from(["none", "mild", "moderate", "severe"]),
+        "acuity": st.sampled_from(["none", "acute", "subacute", "chronic"]),
+        "change": st.sampled_from(["none", "new", "unchanged", "larger", "smaller", "resolved"]),
+        "certainty": st.sampled_from(["present", "probable", "possible", "absent"]),
+        "quote": st.text(max_size=30),
+    },
+)
+REPORTS = st.fixed_dictionaries(
+    {"normal": st.just(False)},
+    optional={"findings": st.lists(FINDINGS, max_size=4), "impression": st.lists(st.text(max_size=20), max_size=4)},
+)
+BREAKS: list[tuple[str, Any]] = [
+    *(("finding", "Jane"), ("site", ""), ("laterality", "both"), ("size_mm", 0), ("size_mm", 301), ("size_mm", "5")),
+    *(("count", 0), ("count", 1000), ("count", "some"), ("count", "3"), ("severity", None), ("quote", "x" * 601)),
+    *(("signals", [{"sequence": "T1"}]), ("signals", [{"signal": "hyper"}]), ("signals", [{"sequence": "PD"}] * 13)),
+    *(("morphology", ["round"] * 9), ("morphology", ["x"]), ("certainty", "x"), ("colour", "red")),
+]
+
+
+@given(REPORTS)
+def test_schema_and_model_accept_the_same_reports(content: dict[str, Any]) -> None:
+    """Invariant: what the schema allows the model reads, and what the model writes both forms of the schema allow."""
+    SCHEMA.validate(content)
+    report = read_report(json.dumps(content))
+    written = json.loads(report.model_dump_json())
+    STRICT_SCHEMA.validate(written)
+    assert read_report(json.dumps(written)) == report
+    assert read_report(report.model_dump_json(exclude_defaults=True)) == report
+
+
+@given(REPORTS.filter(lambda content: content.get("findings")), st.sampled_from(BREAKS))
+def test_schema_and_model_refuse_the_same_reports(content: dict[str, Any], broken: tuple[str, Any]) -> None:
+    """Invariant: one wrong value anywhere is refused by both, and the error names its place and not the value."""
+    key, value = broken
+    content = copy.deepcopy(content)
+    content["findings"][-1][key] = value
+    with pytest.raises(jsonschema.ValidationError):
+        SCHEMA.validate(content)
+    with pytest.raises(ValueError, match=rf"findings\[{len(content['findings']) - 1}\]") as error:
+        read_report(json.dumps(content))
+    assert "Jane" not in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_errors_name_the_first_problems_and_count_the_others() -> None:
+    """Invariant: three problems by place in one line, the number of all others, and no word of the input."""
+    wrong = {"finding": "infarctt", "site": "Jane Doe", "count": "some", "severity": "x", "Jane Doe": 1}
+    with pytest.raises(ValueError, match="expected") as error:
+        read_report(json.dumps({"normal": False, "findings": [wrong]}))
+    assert str(error.value) == (
+        "findings[0].finding: expected one of the 83 canonical finding terms (lexicon/terms.yaml); did you mean "
+        "infarct or acute infarct or chronic infarct?; findings[0].site: expected one of the 82 canonical site terms "
+        "(lexicon/terms.yaml); findings[0].count: input should be a valid integer; and 2 more"
+    )
+    with pytest.raises(ValueError, match="report: invalid JSON") as error:
+        read_report('{"normal": Jane')
+    assert "Jane" not in str(error.value)
+
+
+def test_strict_schema_requires_every_key() -> None:
+    """Invariant: in strict form each object lists all of its keys as required and none has a default."""
+    schema = json_schema(all_required=True)
+    for node in (schema, *schema["$defs"].values()):
+        assert node["required"] == list(node["properties"])
+    assert "default" not in json.dumps(schema)
 
 
 def test_lexicons_name_every_term_once() -> None:

@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from selip.processing.findings import Finding, Signal, StructuredReport
-from selip.processing.rendering import finding_texts, impression_text, series_text, study_text, swap_laterality
+from selip.processing.laterality import swap_laterality
+from selip.processing.rendering import finding_texts, impression_text, series_text, study_text
 from selip.processing.statements import Statement, denials
 from selip.processing.vocabulary import load_terms
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from selip.processing.findings import StructuredReport
-from selip.processing.rendering import swap_laterality
+from selip.processing.laterality import swap_laterality
 from selip.training.config import AugmentationConfig, PretrainData
 from selip.training.data import BatchSource, StudyTexts
 from selip.training.text_similarity import ReleasedTextSimilarity

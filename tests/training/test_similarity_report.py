@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selip.processing.assignment_similarity import assignment_similarity, measure_statistics
+from selip.processing.laterality import swap_laterality
 from selip.processing.rendering import series_text
 from selip.processing.similarity import released_similarity
 from selip.similar import show_similar
@@ -28,11 +29,15 @@ def reports(memory_studies):
     return marked
 
 
+def findings_file(reports, folder):
+    rows = [{"study_id": name, "report": each.model_dump_json(), "valid": True} for name, each in reports.items()]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "findings.parquet")
+    return folder / "findings.parquet"
+
+
 @pytest.fixture
 def findings_table(reports, tmp_path):
-    rows = [{"study_id": name, "report": each.model_dump_json(), "valid": True} for name, each in reports.items()]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "findings.parquet")
-    return tmp_path / "findings.parquet"
+    return findings_file(reports, tmp_path)
 
 
 def config(**values):
@@ -57,6 +62,14 @@ def test_numbers_are_those_of_the_similarity(reports, tmp_path, similarity):
         found = report["distributions"][name]
         assert found["share_above_zero"] == pytest.approx((matrix[pairs] > 0).mean())
         assert sum(found["share_of_pairs"]) == pytest.approx(found["share_above_zero"])
+    sided = [text for text in texts if swap_laterality(text).text != text.text]
+    assert report["mirrored"]["num_texts"] == len(sided) < len(texts)
+    for name, pairs in {
+        "assignment": lambda a, b: assignment_similarity([a], [b], statistics),
+        "released": lambda a, b: released_similarity([a], "en", [b]),
+    }.items():
+        mean = np.mean([pairs(text, swap_laterality(text)).item() for text in sided])
+        assert report["mirrored"]["mean"][name] == pytest.approx(mean, abs=1e-6)
     place = {text.text: number for number, text in enumerate(texts)}
     assert len(report["examples"]) == 6
     assert texts[place[report["examples"][-1]["text"]]].normal
@@ -72,6 +85,34 @@ def test_numbers_are_those_of_the_similarity(reports, tmp_path, similarity):
                 for name in matrices
             )
             assert (row["where"] == "not similar") == (row[similarity] == 0)
+
+
+def test_embedding_and_mixed_stand_beside_the_others(reports, text_tower, tmp_path):
+    """With an encoder and weights the same report shows four similarities; embeddings are kept beside the page."""
+    weights = {"assignment": 0.25, "embedding": 0.75}
+    for similarity in ("embedding", "mixed"):
+        shown = config(
+            out=tmp_path / "page.html", similarity=similarity, encoder=str(text_tower), weights=weights, limit=2
+        )
+        report = similarity_report(reports, shown)
+        assert list(report["distributions"]) == ["assignment", "released", "embedding", "mixed"]
+        assert set(report["chance"]) == {"assignment", "embedding"}
+        scores = [row[similarity] for example in report["examples"] for row in example["rows"]]
+        assert scores
+        for example in report["examples"]:
+            ranked = [row[similarity] for row in example["rows"]]
+            assert ranked == sorted(ranked, reverse=True)
+            for row in example["rows"]:
+                mean = sum(weight * row[name] for name, weight in weights.items())
+                assert row["mixed"] == pytest.approx(mean, abs=1e-6)
+        for name in ("embedding", "mixed"):
+            assert max(row["most_links"] for row in report["targets"][name]) == 2
+    assert len(list(tmp_path.glob("text_embeddings-*.safetensors"))) == 1
+    page = show_similar(config(findings=findings_file(reports, tmp_path), out=tmp_path / "a.html", weights=None)).page
+    assert "embedding" not in page.read_text()
+    for fields in ({"similarity": "embedding"}, {"similarity": "mixed"}, {"weights": {"embedding": 1.0}}):
+        with pytest.raises(ValueError, match=r"encoder|weights"):
+            config(**fields)
 
 
 def test_batches_keep_the_limit(reports):

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from selip.processing.sources.bids import ingest_bids, report_language, split_report, volume_shape
+from selip.processing.sources.bids import ingest_bids, volume_shape
 from selip.processing.sources.config import IngestConfig
 from selip.processing.sources.schema import StudiesInfo, StudyRow
 from selip.processing.sources.studies import iter_studies
@@ -267,35 +267,42 @@ class TestSkipping:
             ingest_bids(IngestConfig(tmp_path / "nowhere", tmp_path / "table"))
 
 
-class TestReports:
-    @pytest.mark.parametrize(
-        ("text", "findings", "impression"),
-        [
-            ("FINDINGS:\nA.\n\nIMPRESSION:\nB.", "A.", "B."),
-            ("Findings: A.\r\nC.\r\nImpression: B.\r\n", "A.\nC.", "B."),
-            ("IMPRESSION: B.\nFINDINGS: A.", "A.", "B."),
-            ("FINDINGS\nA.\nCONCLUSION\nB.", "A.", "B."),
-            ("**FINDINGS:** A.\n**IMPRESSION:** B.", "A.", "B."),
-            ("HISTORY: fall.\nTECHNIQUE: MRI.\nFINDINGS: A.\nIMPRESSION: B.", "A.", "B."),
-            ("A.\nIMPRESSION: B.", "A.", "B."),
-            ("Head MRI.\nFINDINGS: A.", "A.", ""),
-            ("A. The findings are stable.\nOur impression is good.", None, ""),
-            ("影像所见:A。\n诊断意见:B。", "A。", "B。"),
-            ("【影像表现】\nA。\n【印象】\nB。", "A。", "B。"),
-            ("IMPRESSION: B.", "", "B."),
-            ("", "", ""),
-        ],
+class TestDeidentification:
+    SECRETS = ("Doe", "00482915", "2023")
+    REPORT = (
+        "FINDINGS:\nLesion of 3 mm, MRN: 00482915.\nIMPRESSION:\nLesion. Discussed with Dr. Jane Doe on 05/14/2023.\n"
     )
-    def test_sections(self, text: str, findings: str | None, impression: str) -> None:
-        """Headings divide; a sentence that contains such a word does not; a text without headings is findings."""
-        expected = text if findings is None else findings
-        assert split_report(text) == {"findings": expected, "impression": impression}
 
-    def test_language(self) -> None:
-        """Latin abbreviations do not make a Chinese report English, nor a name an English one Chinese."""
-        assert report_language("左侧额叶见 T2WI FLAIR 高信号, DWI 呈高信号, 考虑急性脑梗死") == "zh"
-        assert report_language("Acute infarct in the left frontal lobe (额叶).") == "en"
-        assert report_language("") == "en"
+    def test_reports_lose_what_names_a_person(self, bids: Path, tmp_path: Path) -> None:
+        """Nothing of a canary is in any file of the table, placeholders are, and the summary counts them by kind."""
+        (bids / "sub-0002" / "ses-01" / "sub-0002_ses-01_report.txt").write_text(self.REPORT)
+        info = ingest_bids(IngestConfig(bids, tmp_path / "clean", deidentify=True))
+        assert info.replaced == {"NAME": 1, "DATE": 1, "ID": 1, "PHONE": 0, "EMAIL": 0}
+        assert "NAME 1, DATE 1, ID 1" in str(info)
+        stored = {row["study_id"]: row["report"] for row in iter_studies(tmp_path / "clean")}
+        assert stored["sub-0002_ses-01"]["findings"] == "Lesion of 3 mm, MRN: [ID]."
+        assert stored["sub-0002_ses-01"]["impression"] == "Lesion. Discussed with Dr. [NAME] on [DATE]."
+        assert stored["sub-0003_ses-01"]["findings"] == "A 3 mm lesion in the left frontal lobe."
+        for path in (tmp_path / "clean").iterdir():
+            assert not [secret for secret in self.SECRETS if secret.encode() in path.read_bytes()], path.name
+
+    def test_reports_are_left_alone_unless_asked(self, bids: Path, tmp_path: Path) -> None:
+        """Without the option every word is kept and the summary says nothing of placeholders."""
+        (bids / "sub-0002" / "ses-01" / "sub-0002_ses-01_report.txt").write_text(self.REPORT)
+        info = ingest_bids(IngestConfig(bids, tmp_path / "plain"))
+        assert info.replaced is None
+        assert "placeholders" not in str(info)
+        assert b"Jane Doe" in (tmp_path / "plain" / "studies.arrow").read_bytes()
+
+    def test_repeated_reports_are_marked(self, bids: Path, tmp_path: Path) -> None:
+        """A report that says the same in other spacing, case and list marks is listed with the first that said it."""
+        report = "Findings:\n1. a 3 MM   lesion in the left frontal lobe\nImpression: one lesion."
+        (bids / "sub-0005" / "ses-01" / "sub-0005_ses-01_report.txt").write_text(report)
+        info = ingest_bids(IngestConfig(bids, tmp_path / "table"))
+        assert info.repeated_reports == 1
+        assert "1 reports repeat" in str(info)
+        lines = (tmp_path / "table" / "repeated_reports.tsv").read_text().splitlines()
+        assert lines == ["study_id\tsame_report_as", "sub-0005_ses-01\tsub-0003_ses-01"]
 
 
 class TestShape:
