@@ -7,7 +7,7 @@ beside what it held: other columns, their order and the order of rows stay.
 import csv
 import json
 import os
-import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +16,16 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .deidentification import deidentify
 from .findings import StructuredReport
 from .findings_table import write_findings
-from .reports import read_sections
+from .reports import read_sections, report_language
 from .sources.studies import iter_studies
 from .structurer import ReportText
 
 TEXT_FILES = (".jsonl", ".csv", ".parquet")
 _SECTIONS = ("findings", "impression")
 _ADDED = ("report", "structurer", "version", "valid", "fallback")
-_CHINESE = re.compile(r"[\u4e00-\u9fff]")
-_LETTER = re.compile(r"[^\W\d_]")
 
 
 class Outcome(NamedTuple):
@@ -53,39 +52,50 @@ class Outcome(NamedTuple):
 
 
 class Reports(Protocol):
-    """Texts of reports in order, and how their findings are written."""
+    """Texts of reports in order, and how their findings are written.
+
+    Attributes:
+        texts: The texts.
+        removed: What was replaced in them, by kind.
+    """
 
     texts: Sequence[ReportText]
+    removed: Counter[str]
 
     def write(self, outcomes: Sequence[Outcome], out: Path) -> None:
         """Write one outcome per text, atomically."""
 
 
-def open_reports(path: Path, *, text_column: str, language: str) -> Reports:
+def open_reports(path: Path, *, text_column: str, language: str, is_deidentified: bool = False) -> Reports:
     """The reports at a path.
 
     Args:
         path: Folder of a studies table, or a .jsonl, .csv or .parquet file of texts.
         text_column: Column with whole reports. A file without it may have `findings` and `impression` instead.
         language: en, zh, or auto: the column `language` of a file, else told by the script of each text.
+        is_deidentified: Replace what looks like names, dates and numbers in the texts of a file, output too.
 
     Raises:
         FileNotFoundError: There is nothing at the path.
-        ValueError: Another kind of file, a broken row, or no column with texts (the error says which there are).
+        ValueError: Another kind of file, a broken row, no column with texts (the error says which there are), or a
+            studies table whose texts are to be replaced.
     """
     if path.is_dir():
+        if is_deidentified:
+            raise ValueError("expected a file of texts with --deidentify; a studies table is made so by selip ingest")
         return StudyReports(path)
     if not path.is_file():
         raise FileNotFoundError(f"expected a studies table or a file of texts, found nothing at {path}")
     if path.suffix not in TEXT_FILES:
         raise ValueError(f"expected a folder or a file that ends in {', '.join(TEXT_FILES)}, got {path.name}")
-    return TextFileReports(path, text_column, language)
+    return TextFileReports(path, text_column, language, is_deidentified)
 
 
 class StudyReports:
     """The reports of a studies table."""
 
     def __init__(self, path: Path):
+        self.removed: Counter[str] = Counter()
         self.study_ids: list[str] = []
         self.texts: list[ReportText] = []
         for study in iter_studies(path):
@@ -103,8 +113,9 @@ class StudyReports:
 class TextFileReports:
     """The reports of a JSONL, CSV or Parquet file."""
 
-    def __init__(self, path: Path, text_column: str, language: str):
+    def __init__(self, path: Path, text_column: str, language: str, is_deidentified: bool):
         self.path = path
+        self.removed: Counter[str] = Counter()
         self._table = pq.read_table(path) if path.suffix == ".parquet" else None
         self.rows = self._table.to_pylist() if self._table is not None else list(_read_rows(path))
         columns = list(self.rows[0]) if self.rows else [text_column]
@@ -117,16 +128,30 @@ class TextFileReports:
         taken = [name for name in _ADDED if name in columns]
         if taken:
             raise ValueError(f"the columns {', '.join(taken)} of {path.name} would be overwritten; rename them")
-        self.texts = [self._text(row, number, text_column, language) for number, row in enumerate(self.rows, start=1)]
+        self._columns = _SECTIONS if self._sections else (text_column,)
+        for number, row in enumerate(self.rows, start=1):
+            self._check(row, number)
+            if is_deidentified:
+                self._deidentify(row)
+        self.texts = [self._text(row, language) for row in self.rows]
 
-    def _text(self, row: Mapping[str, Any], number: int, text_column: str, language: str) -> ReportText:
-        values = [row.get(name) for name in (_SECTIONS if self._sections else (text_column,))]
-        if any(value is not None and not isinstance(value, str) for value in values):
-            raise ValueError(f"expected text in row {number} of {self.path.name}, got {type(values[0]).__name__}")
-        sections = dict(zip(_SECTIONS, values, strict=False)) if self._sections else read_sections(values[0] or "")
+    def _check(self, row: Mapping[str, Any], number: int) -> None:
+        for name in self._columns:
+            if row.get(name) is not None and not isinstance(row[name], str):
+                kind = type(row[name]).__name__
+                raise ValueError(f"expected text in column {name} of row {number} of {self.path.name}, got {kind}")
+
+    def _deidentify(self, row: dict[str, Any]) -> None:
+        for name in self._columns:
+            row[name], removed = deidentify(row.get(name) or "")
+            self.removed += removed
+
+    def _text(self, row: Mapping[str, Any], language: str) -> ReportText:
+        values = [row.get(name) or "" for name in self._columns]
+        sections = dict(zip(_SECTIONS, values, strict=True)) if self._sections else read_sections(values[0])
         findings, impression = (sections.get(name) or "" for name in _SECTIONS)
         if language == "auto":
-            language = str(row.get("language") or language_of(findings + impression))
+            language = str(row.get("language") or report_language(findings + impression))
         return ReportText(findings, impression, language)
 
     def write(self, outcomes: Sequence[Outcome], out: Path) -> None:
@@ -141,19 +166,15 @@ class TextFileReports:
         with _atomic(out) as partial:
             if self._table is not None:
                 table = self._table
+                for name in self._columns if self.removed else ():
+                    column = pa.array([row[name] for row in self.rows], type=pa.string())
+                    table = table.set_column(table.column_names.index(name), name, column)
                 for name in _ADDED:
                     table = table.append_column(name, pa.array([row[name] for row in added]))
                 pq.write_table(table, partial)
                 return
             rows = [{**row, **new} for row, new in zip(self.rows, added, strict=True)]
             _write_rows(rows, partial, out.suffix)
-
-
-def language_of(text: str) -> str:
-    """zh where at least a fifth of the letters are Chinese, else en."""
-    letters = _LETTER.findall(text)
-    chinese = sum(1 for letter in letters if _CHINESE.match(letter))
-    return "zh" if letters and chinese >= 0.2 * len(letters) else "en"
 
 
 def _read_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -45,6 +45,7 @@ class StructuringSummary:
         invalid: Rows without findings, by reason.
         missing: Chunks that other shards have still to make.
         structurer: What was asked, with its version.
+        removed: What was replaced in the texts, by kind.
     """
 
     out: Path
@@ -55,6 +56,7 @@ class StructuringSummary:
     invalid: dict[str, int]
     missing: int
     structurer: str
+    removed: dict[str, int]
 
     def __str__(self) -> str:
         if self.missing:
@@ -65,6 +67,8 @@ class StructuringSummary:
             lines.append(f"  read by the rules instead: {n} ({_percent(n, self.texts)}), {reason}")
         for reason, n in self.invalid.items():
             lines.append(f"  without findings: {n} ({_percent(n, self.reports)}), {reason}")
+        if self.removed:
+            lines.append("  replaced: " + ", ".join(f"{n} {kind}" for kind, n in sorted(self.removed.items())))
         return "\n".join(lines)
 
 
@@ -90,7 +94,12 @@ def structure_reports(config: StructureConfig, structurer: Structurer | None = N
         raise ValueError(
             "expected --num-proc 1 for a language model: a server has --concurrency, a GPU one process each"
         )
-    reports = open_reports(Path(config.studies), text_column=config.text_column, language=config.language)
+    reports = open_reports(
+        Path(config.studies),
+        text_column=config.text_column,
+        language=config.language,
+        is_deidentified=config.deidentify,
+    )
     asked = [text for text in reports.texts if not _is_empty(text)]
     texts = list(dict.fromkeys(asked))
     folder = out.with_name(f".{out.name}.{_fingerprint(structurer, texts)}.chunks")
@@ -100,13 +109,13 @@ def structure_reports(config: StructureConfig, structurer: Structurer | None = N
     missing = sum(not _chunk_path(folder, number).exists() for number in range(len(chunks)))
     told = f"{structurer.name} {structurer.version}"
     if missing:
-        return StructuringSummary(out, len(reports.texts), len(texts), 0, {}, {}, missing, told)
+        return StructuringSummary(out, len(reports.texts), len(texts), 0, {}, {}, missing, told, {})
     read = [outcome for number in range(len(chunks)) for outcome in _read_chunk(_chunk_path(folder, number))]
     by_text = dict(zip(texts, read, strict=True))
     empty = Outcome(None, structurer.name, structurer.version, EMPTY)
     outcomes = [empty if _is_empty(text) else by_text[text] for text in reports.texts]
     reports.write(outcomes, out)
-    summary = _summarise(out, outcomes, read, told)
+    summary = _summarise(out, outcomes, read, told, reports.removed)
     write_json(summary_path(out), {**asdict(summary), "out": out.name})
     shutil.rmtree(folder, ignore_errors=True)
     return summary
@@ -197,11 +206,20 @@ def _read_chunk(path: Path) -> list[Outcome]:
     ]
 
 
-def _summarise(out: Path, outcomes: Sequence[Outcome], read: Sequence[Outcome], structurer: str) -> StructuringSummary:
-    fallbacks = Counter(each.fallback for each in read if each.fallback and each.report is not None)
-    invalid = Counter(each.fallback for each in outcomes if each.report is None)
-    findings = sum(len(each.report.findings) for each in outcomes if each.report is not None)
-    return StructuringSummary(out, len(outcomes), len(read), findings, dict(fallbacks), dict(invalid), 0, structurer)
+def _summarise(
+    out: Path, outcomes: Sequence[Outcome], read: Sequence[Outcome], structurer: str, removed: Mapping[str, int]
+) -> StructuringSummary:
+    return StructuringSummary(
+        out,
+        reports=len(outcomes),
+        texts=len(read),
+        findings=sum(len(each.report.findings) for each in outcomes if each.report is not None),
+        fallbacks=dict(Counter(each.fallback for each in read if each.fallback and each.report is not None)),
+        invalid=dict(Counter(each.fallback for each in outcomes if each.report is None)),
+        missing=0,
+        structurer=structurer,
+        removed=dict(removed),
+    )
 
 
 def _percent(part: int, whole: int) -> str:

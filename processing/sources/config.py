@@ -72,6 +72,10 @@ class StructureConfig:
         default="auto",
         metadata={"help": "of a file of texts; auto: its column `language`, else told by the script of each text"},
     )
+    deidentify: bool = field(
+        default=False,
+        metadata={"help": "replace what looks like names, dates, ids or phone numbers in a file of texts, output too"},
+    )
     num_proc: int = field(default=1, metadata={"help": "processes, for the rules"})
     batch_size: int = field(default=16, metadata={"help": "reports at once, for a language model of this machine"})
     model: str | None = field(

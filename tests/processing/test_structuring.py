@@ -12,7 +12,6 @@ import pytest
 from selip.processing import findings_table, structuring
 from selip.processing.findings import StructuredReport
 from selip.processing.findings_table import load_findings
-from selip.processing.report_files import language_of
 from selip.processing.rules.structurer import structure_report
 from selip.processing.sources.config import StructureConfig
 from selip.processing.structurer import ReportText, RuleStructurer
@@ -159,8 +158,21 @@ def test_wrong_files_are_refused_with_what_they_have(tmp_path: Path) -> None:
     assert "Canary" not in str(raised.value)
 
 
-def test_language_is_told_by_the_script() -> None:
-    assert [language_of(text) for text in ("T2WI高信号", "T2 FLAIR", "", "脑内未见异常")] == ["zh", "en", "en", "zh"]
+@pytest.mark.parametrize("kind", [".jsonl", ".csv", ".parquet"])
+def test_texts_are_deidentified_where_asked(table: Path, tmp_path: Path, kind: str) -> None:
+    """Invariant: no canary is left anywhere in the output; what was replaced is counted; studies are refused."""
+    rows = [{"text": "Patient: Jane Canary, MRN 1234567. Cyst of 12 mm in the pons, seen by Dr. Canary."}]
+    out = tmp_path / f"out{kind}"
+    summary = structure_reports(
+        StructureConfig(studies=write_rows(tmp_path / f"reports{kind}", rows), out=out, deidentify=True)
+    )
+    (row,) = read_rows(out)
+    assert "Canary" not in str(row)
+    assert "1234567" not in str(row)
+    assert "Cyst of 12 mm in the pons" in str(row["text"])
+    assert sum(summary.removed.values()) >= 2
+    with pytest.raises(ValueError, match="selip ingest"):
+        structure_reports(config(table, deidentify=True))
 
 
 class Flaky:

@@ -3,7 +3,7 @@
 import pytest
 
 from selip.processing.findings import Finding, StructuredReport
-from selip.processing.rendering import swap_laterality
+from selip.processing.laterality import swap_laterality
 from selip.processing.rules.structurer import structure_report
 
 
