@@ -13,10 +13,14 @@ LANGUAGES = ("en", "zh")
 
 @dataclass(frozen=True)
 class Site:
-    """One site: `parent` is the next larger site (None: a root), `paired`: a left and a right one exist."""
+    """One site: `parent` is the next larger site (None: a root), `paired`: a left and a right one exist.
+
+    `snomed_ct`: id of its SNOMED CT concept, for joining with other tables; None where none is known for certain.
+    """
 
     parent: str | None
     paired: bool
+    snomed_ct: str | None = None
 
 
 @dataclass(frozen=True)

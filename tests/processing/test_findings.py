@@ -215,6 +215,34 @@ def test_lexicons_name_every_term_once() -> None:
     assert all(s.parent is None or s.parent in terms.sites for s in terms.sites.values())
 
 
+def is_snomed_ct_concept(number: str) -> bool:
+    """Whether a number has the form of a concept of the international release: the check digit is that of Verhoeff.
+
+    The dihedral group D5 is computed, not tabulated: j, k < 5 are rotations, from 5 on reflections.
+    """
+
+    def times(j: int, k: int) -> int:
+        if j < 5:
+            return (j + k) % 5 if k < 5 else (j + k - 5) % 5 + 5
+        return (j - k) % 5 + 5 if k < 5 else (j - k) % 5
+
+    permutation, check = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4), 0
+    for place, digit in enumerate(map(int, reversed(number))):
+        for _ in range(place % 8):
+            digit = permutation[digit]
+        check = times(check, digit)
+    return check == 0 and 6 <= len(number) <= 18 and number[-3:-1] == "00"
+
+
+def test_concept_ids_have_the_form_of_snomed_ct() -> None:
+    """Invariant: check digit and partition of each id are right, and no two sites share one."""
+    assert is_snomed_ct_concept("22298006")
+    assert not is_snomed_ct_concept("22289006")
+    ids = [site.snomed_ct for site in load_terms().sites.values() if site.snomed_ct is not None]
+    assert len(ids) == len(set(ids)) > 20
+    assert [number for number in ids if not is_snomed_ct_concept(number)] == []
+
+
 def test_signal_needs_a_known_word() -> None:
     """Invariant: a signal of a named sequence may be unstated, but not invented."""
     assert Signal(sequence="T2w").signal == "none"

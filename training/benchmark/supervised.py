@@ -19,7 +19,8 @@ from torch import nn
 from tqdm import tqdm
 
 from selip.modeling_selip.loss_selip import clip_loss, compared_pairs
-from selip.processing.rendering import TextItem, swap_laterality
+from selip.processing.laterality import swap_laterality
+from selip.processing.rendering import TextItem
 
 from ..data import DrawnStudy
 from ..evaluation.embedding import BoxedSeries, NamedSeries, SeriesEmbeddings, SeriesSource, embed_with
