@@ -8,34 +8,27 @@ Beside OUT.json stands OUT.cases.parquet: the tallies of each report by id, from
 import hashlib
 import logging
 import math
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-from tqdm import tqdm
-
-from selip.processing.annotation.gold import GoldReport, read_gold, read_rows, row_id, structured_report
+from selip.processing.annotation.gold import GoldReport, read_gold
 from selip.processing.findings import StructuredReport
 from selip.processing.sources.studies import iter_studies, studies_fingerprint
-from selip.processing.structurer import ReportText, RuleStructurer, Structurer
+from selip.processing.structurer import ReportText
 
 from .provenance import environment, is_simulated
 from .result_file import FORMAT_VERSION, ResultRecord, command_line, write_cases, write_result
 from .structuring_config import StructuringEvaluateConfig
 from .structuring_confusions import Fault, confusion_table, find_faults
 from .structuring_metrics import score_reports
+from .structuring_predictions import Predictions, predict
 from .structuring_score import FIELDS, Pair, match_findings, report_tallies
 from .task import percent_with_interval
 
 logger = logging.getLogger(__name__)
-
-PREDICTION_FILES = (".parquet", ".jsonl")
-_REPORTS_AT_ONCE = 512
-_SHORTEST_MEASUREMENT_S = 0.5  # a fast structurer reads the reports again until then
 
 
 @dataclass(frozen=True)
@@ -51,21 +44,6 @@ class JudgedReport:
     pairs: list[Pair]
     faults: list[Fault]
     tallies: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a structurer says of each report, in order: findings, or why there are none.
-
-    `seconds` is the time that it took to read them once, None where the findings were made before; `unused` counts findings of reports
-    that are not among the gold ones.
-    """
-
-    reports: list[StructuredReport | str]
-    name: str
-    version: str
-    seconds: float | None = None
-    unused: int = 0
 
 
 def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecord, list[JudgedReport]]:
@@ -86,7 +64,7 @@ def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecor
     if out.exists() and not config.overwrite:
         raise FileExistsError(f"{out} exists; choose another --out, or say --overwrite")
     golds = read_gold_reports(config.dataset, config.split)
-    predictions = predict(config.structurer, golds)
+    predictions = predict(config.structurer, {gold.id: gold.text for gold in golds})
     judged = [judge(gold, found) for gold, found in zip(golds, predictions.reports, strict=True)]
     metrics, intervals = _scores(judged, config)
     if predictions.seconds and metrics["valid/share"]:
@@ -160,40 +138,6 @@ def read_gold_reports(dataset: Path, split: str) -> list[GoldReport]:
     return golds
 
 
-def predict(structurer: str, golds: Sequence[GoldReport]) -> Predictions:
-    """What the structurer says of the reports, which it does not see the gold findings of.
-
-    Raises:
-        FileNotFoundError: The file of predictions is not there.
-        ValueError: No such structurer, or the file cannot be read.
-    """
-    if Path(structurer).suffix in PREDICTION_FILES:
-        return _read_predictions(Path(structurer), golds)
-    reader = structurer_named(structurer)
-    texts = [gold.text for gold in golds]
-    reader(texts[:1])  # what is loaded at the first call is no part of the speed
-    start = time.perf_counter()
-    reports: list[StructuredReport | str] = []
-    for first in tqdm(range(0, len(texts), _REPORTS_AT_ONCE), desc="structure", delay=2):
-        reports += reader(texts[first : first + _REPORTS_AT_ONCE])
-    passes = 1
-    while time.perf_counter() - start < _SHORTEST_MEASUREMENT_S:
-        reader(texts)
-        passes += 1
-    return Predictions(reports, reader.name, reader.version, (time.perf_counter() - start) / passes)
-
-
-def structurer_named(name: str) -> Structurer:
-    """The structurer of a name.
-
-    Raises:
-        ValueError: There is none.
-    """
-    if name != "rules":
-        raise ValueError(f"expected the structurer rules, or a file of findings (.parquet, .jsonl), got {name!r}")
-    return RuleStructurer()
-
-
 def judge(gold: GoldReport, found: StructuredReport | str) -> JudgedReport:
     """One report's findings against its gold findings."""
     prediction = None if isinstance(found, str) else found
@@ -212,38 +156,6 @@ def judge(gold: GoldReport, found: StructuredReport | str) -> JudgedReport:
 def _report_text(study: Mapping[str, Any]) -> ReportText:
     sections = study["report"] or {}
     return ReportText(sections.get("findings") or "", sections.get("impression") or "", study["language"])
-
-
-def _read_predictions(path: Path, golds: Sequence[GoldReport]) -> Predictions:
-    """Findings made before, by id. Each row is valid or not by itself: a broken one costs that report alone."""
-    reports: dict[str, StructuredReport | str] = {}
-    makers: Counter[tuple[str, str]] = Counter()
-    for place, row in _rows(path):
-        name = row_id(row, place)
-        if name in reports:
-            raise ValueError(f"{place}: expected each report once, got {name} again")
-        reports[name] = _valid_report(row, place)
-        makers[str(row.get("structurer", path.stem)), str(row.get("version", ""))] += 1
-    found = [reports.get(gold.id, "no prediction") for gold in golds]
-    if all(one == "no prediction" for one in found):
-        raise ValueError(f"expected findings of the gold reports in {path}, but none of its ids is among theirs")
-    names, versions = (sorted({maker[place] for maker in makers} - {""}) for place in (0, 1))
-    return Predictions(found, ", ".join(names), ", ".join(versions), None, len(reports.keys() - {g.id for g in golds}))
-
-
-def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    if path.suffix == ".jsonl":
-        return list(read_rows(path))
-    return [(f"{path}, row {number}", row) for number, row in enumerate(pq.read_table(path).to_pylist(), start=1)]
-
-
-def _valid_report(row: Mapping[str, Any], place: str) -> StructuredReport | str:
-    if row.get("valid") is False:
-        return "marked invalid"
-    try:
-        return structured_report(row, place)
-    except ValueError:
-        return "does not follow the schema"
 
 
 def _scores(
