@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_GROUPS = {
+GROUP_TITLES = {
     "finding": "all findings",
     "without_normal": "without normal",
     "present": "present",
     "hedged": "probable or possible",
     "absent": "absent",
 }
-_FIELDS = {
+FIELD_TITLES = {
     "signals": "signals (sequence and signal), set F1",
     "sequences": "sequences, set F1",
     "morphology": "morphology, set F1",
@@ -49,7 +49,7 @@ class TextTable:
 def finding_table(record: Mapping[str, Any]) -> TextTable:
     """F1, precision and recall in percent with intervals: of all findings, of kinds of them, and by language."""
     languages = sorted(name.removeprefix("studies_") for name in record["n"] if name.startswith("studies_"))
-    groups = dict(_GROUPS)
+    groups = dict(GROUP_TITLES)
     if len(languages) > 1:
         groups |= {f"{name}/finding": f"all findings, {name}" for name in languages}
         groups |= {f"{name}/without_normal": f"without normal, {name}" for name in languages}
@@ -57,7 +57,7 @@ def finding_table(record: Mapping[str, Any]) -> TextTable:
     rows = tuple(
         (
             title,
-            *(_percent(f"{group}/{name}", record) for name in ("f1", "precision", "recall")),
+            *(percent_with_ends(f"{group}/{name}", record) for name in ("f1", "precision", "recall")),
             _count(metrics[f"{group}/n_gold"]),
             _count(metrics[f"{group}/n_predicted"]),
         )
@@ -70,11 +70,11 @@ def field_table(record: Mapping[str, Any]) -> TextTable:
     """Agreement of the fields of matched findings in percent, of all and where gold or prediction states the field."""
     metrics = record["metrics"]
     rows = []
-    for field, title in _FIELDS.items():
-        row = (title, _percent(f"{field}/agreement", record), _count(metrics[f"{field}/n"]))
+    for field, title in FIELD_TITLES.items():
+        row = (title, percent_with_ends(f"{field}/agreement", record), _count(metrics[f"{field}/n"]))
         stated = f"{field}/agreement_where_stated"
         if stated in metrics:
-            row += (_percent(stated, record), _count(metrics[f"{field}/n_where_stated"]))
+            row += (percent_with_ends(stated, record), _count(metrics[f"{field}/n_where_stated"]))
         else:
             row += ("", "")
         rows.append(row)
@@ -84,9 +84,9 @@ def field_table(record: Mapping[str, Any]) -> TextTable:
 def report_table(record: Mapping[str, Any]) -> TextTable:
     """Shares of reports and quotes in percent, and the speed."""
     rows = [
-        ("rightly called normal or not", _percent("normal/accuracy", record)),
-        ("valid findings", _percent("valid/share", record)),
-        ("quotes verbatim in the text", _percent("quotes/verbatim", record)),
+        ("rightly called normal or not", percent_with_ends("normal/accuracy", record)),
+        ("valid findings", percent_with_ends("valid/share", record)),
+        ("quotes verbatim in the text", percent_with_ends("quotes/verbatim", record)),
     ]
     speed = record["metrics"].get("speed/reports_per_second")
     if speed:
@@ -94,17 +94,26 @@ def report_table(record: Mapping[str, Any]) -> TextTable:
     return TextTable("Whole reports", ("", ""), tuple(rows))
 
 
-def confusion_rows(record: Mapping[str, Any], *, is_of_pair: bool, limit: int) -> TextTable:
-    """What was taken for what, most frequent first: of unpaired findings, or of the fields of pairs."""
+def confusion_rows(
+    record: Mapping[str, Any], *, is_of_pair: bool, limit: int, names: tuple[str, str] = ("gold", "predicted")
+) -> TextTable:
+    """What was taken for what, most frequent first: of unpaired findings, or of the fields of pairs.
+
+    Args:
+        record: Result with `confusions`.
+        is_of_pair: Fields of pairs.
+        limit: Rows at most.
+        names: Of the two sets of findings.
+    """
     found = [row for row in record["confusions"] if row["is_of_pair"] == is_of_pair]
     rows = tuple(
         (_CAUSES.get(row["cause"], row["cause"]), row["gold"] or "-", row["predicted"] or "-", str(row["n"]))
         for row in found[:limit]
     )
-    title = "Fields that differ" if is_of_pair else "Misses and extras"
+    title = "Fields that differ" if is_of_pair else f"Findings in {names[0]} or {names[1]} only"
     if len(found) > limit:
         title += f" (the {limit} most frequent of {len(found)})"
-    return TextTable(title, ("what", "gold", "predicted", "n"), rows, first_number=3)
+    return TextTable(title, ("what", *names, "n"), rows, first_number=3)
 
 
 def cause_name(cause: str) -> str:
@@ -112,7 +121,8 @@ def cause_name(cause: str) -> str:
     return _CAUSES.get(cause, cause)
 
 
-def _percent(name: str, record: Mapping[str, Any]) -> str:
+def percent_with_ends(name: str, record: Mapping[str, Any]) -> str:
+    """A metric in percent with the ends of its interval where it has one, "-" where it has no value."""
     value, ends = record["metrics"].get(name), record["intervals"].get(name)
     if value is None or value != value:
         return "-"

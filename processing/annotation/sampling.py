@@ -2,8 +2,8 @@
 
 Drawn as they come, most reports of a corpus say much the same. Strata are language, kind and length:
 
-- kind: normal, common, rare (its rarest finding is among the rarest third), or unread, where the rules found nothing
-  valid;
+- kind: normal; rare or common, by how many reports state their rarest finding: the rarest third at most are rare; or
+  unread, where there are no valid findings;
 - length: short or long, at the median of its language.
 
 Each stratum gives as many reports as any other until it has no more. A score over such a sample is about the sample;
@@ -185,8 +185,11 @@ def _kinds(reports: Sequence[SampledText], findings: Mapping[str, StructuredRepo
     }
     frequency = Counter(term for found in terms.values() for term in found)
     rarest = {name: min(frequency[term] for term in found) for name, found in terms.items() if found}
-    ordered = sorted(rarest.values())
-    limit = ordered[max(0, round(len(ordered) * RARE_SHARE) - 1)] if ordered else 0
+    limit, below = 0, 0
+    for count, reports_of_it in sorted(Counter(rarest.values()).items()):
+        below += reports_of_it
+        if below <= RARE_SHARE * len(rarest):
+            limit = count
     kinds = {}
     for report in reports:
         if report.id not in terms:

@@ -103,7 +103,7 @@ COMMANDS = (
         ("annotate", "agree"),
         "compare the gold findings of two readers and list where they differ",
         "selip.processing.annotation.config:AnnotateAgreeConfig",
-        "selip.judge:compare_readers",
+        "selip.readers:compare_readers",
         "selip annotate agree gold/R1.jsonl gold/R2.jsonl gold/agreement.json",
     ),
     Command(

@@ -1,5 +1,7 @@
 """`selip evaluate --task structuring`: the result of a structurer, and the page on which to look at it."""
 
+from collections.abc import Sequence
+
 from selip.model_cards.report_page import ComparedReport, ReportPage, write_report_page
 from selip.model_cards.structuring_results import (
     cause_name,
@@ -8,8 +10,12 @@ from selip.model_cards.structuring_results import (
     finding_table,
     report_table,
 )
+from selip.processing.annotation.gold import GoldReport
+from selip.processing.findings import Finding
 from selip.training.evaluation.result_file import ResultRecord
 from selip.training.evaluation.structuring_config import StructuringEvaluateConfig
+from selip.training.evaluation.structuring_confusions import Fault
+from selip.training.evaluation.structuring_score import Pair
 from selip.training.evaluation.structuring_task import JudgedReport, evaluate_structuring
 
 CONFUSIONS_SHOWN = 60
@@ -55,26 +61,37 @@ def structuring_page(record: ResultRecord, judged: list[JudgedReport], limit: in
             confusion_rows(record, is_of_pair=False, limit=CONFUSIONS_SHOWN),
             confusion_rows(record, is_of_pair=True, limit=CONFUSIONS_SHOWN),
         ],
-        reports=[compared(one) for one in shown],
+        reports=[
+            compared_report(
+                one.gold,
+                [] if one.prediction is None else one.prediction.findings,
+                one.pairs,
+                one.faults,
+                f"No valid findings: {one.reason}." if one.reason else "",
+            )
+            for one in shown
+        ],
         left_out=len(judged) - len(shown),
     )
 
 
-def compared(one: JudgedReport) -> ComparedReport:
-    """A judged report as the page shows it."""
+def compared_report(
+    gold: GoldReport, second: Sequence[Finding], pairs: Sequence[Pair], faults: Sequence[Fault], note: str
+) -> ComparedReport:
+    """A report and two sets of findings as a page shows them."""
     taken = {
         (fault.gold_index, fault.predicted_index): cause_name(fault.cause)
-        for fault in one.faults
+        for fault in faults
         if not fault.is_of_pair and fault.gold_index is not None and fault.predicted_index is not None
     }
     return ComparedReport(
-        id=one.gold.id,
-        language=one.gold.text.language,
-        findings_text=one.gold.text.findings,
-        impression_text=one.gold.text.impression,
-        first=one.gold.report.findings,
-        second=[] if one.prediction is None else one.prediction.findings,
-        pairs=one.pairs,
+        id=gold.id,
+        language=gold.text.language,
+        findings_text=gold.text.findings,
+        impression_text=gold.text.impression,
+        first=gold.report.findings,
+        second=second,
+        pairs=pairs,
         taken=taken,
-        note=f"No valid findings: {one.reason}." if one.reason else "",
+        note=note,
     )

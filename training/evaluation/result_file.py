@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +40,23 @@ def write_cases(columns: Mapping[str, Sequence[Any]], path: Path) -> str:
     return path.name
 
 
-def command_line(config: Any) -> str:
-    """The `selip evaluate` command of a configuration whose first two fields are positional, defaults left out."""
-    first, second, *options = fields(config)
-    words = ["selip", "evaluate", str(getattr(config, first.name)), str(getattr(config, second.name))]
-    for item in options:
+def command_line(config: Any, *command: str) -> str:
+    """The `selip` command of a configuration, defaults left out.
+
+    Args:
+        config: Dataclass of the command's arguments.
+        command: Words after `selip`; `evaluate` where none are given.
+    """
+    words = ["selip", *(command or ("evaluate",))]
+    options: list[str] = []
+    for item in fields(config):
         value = getattr(config, item.name)
-        if value == item.default:
-            continue
-        flag = f"--{item.name.replace('_', '-')}"
-        words += [flag] if value is True else [flag, str(value)]
-    return shlex.join(words)
+        if item.default is MISSING and item.metadata.get("positional", True):
+            words.append(str(value))
+        elif value != item.default:
+            flag = f"--{item.name.replace('_', '-')}"
+            options += [flag] if value is True else [flag, str(value)]
+    return shlex.join(words + options)
 
 
 def _without_nan(value: Any) -> Any:
