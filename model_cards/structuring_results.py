@@ -54,6 +54,8 @@ def finding_table(record: Mapping[str, Any]) -> TextTable:
         groups |= {f"{name}/finding": f"all findings, {name}" for name in languages}
         groups |= {f"{name}/without_normal": f"without normal, {name}" for name in languages}
     metrics = record["metrics"]
+    if "weighted/finding/f1" in metrics:
+        groups |= {"weighted/finding": "all findings, weighted to the corpus"}
     rows = tuple(
         (
             title,

@@ -11,6 +11,7 @@ The form of the annotation guide has one text, whose last part is the impression
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,13 +30,15 @@ _GUIDE_ONLY = ("source_span",)  # computed from the quote; no part of the schema
 class GoldReport:
     """A report and the findings that are taken as true.
 
-    `patient_id` is the report's own id where the patient is not known: then reports count as independent.
+    `patient_id` is the report's own id where the patient is not known: then reports count as independent. `weight`:
+    how many reports of a corpus it stands for, from `selip annotate sample`; 1 where all were read.
     """
 
     id: str
     text: ReportText
     report: StructuredReport
     patient_id: str
+    weight: float = 1.0
 
     @property
     def whole_text(self) -> str:
@@ -111,6 +114,7 @@ def gold_row(gold: GoldReport, **more: Any) -> dict[str, Any]:
         "impression": gold.text.impression,
         "text": gold.whole_text,
         "report": gold.report.model_dump(mode="json"),
+        "weight": gold.weight,
         **more,
     }
 
@@ -145,6 +149,23 @@ def row_id(row: Mapping[str, Any], place: str) -> str:
     if found is None or isinstance(found, dict | list | bool) or not str(found):
         raise ValueError(f"{place}: expected the id of the report under 'id' or 'study_id', got none")
     return str(found)
+
+
+def patient_of(row: Mapping[str, Any], name: str) -> str:
+    """The patient of a row, as text; the report's own id where it is not known."""
+    return str(row.get("patient_id") or name)
+
+
+def weight_of(row: Mapping[str, Any], place: str) -> float:
+    """How many reports a row stands for; 1 where it does not say.
+
+    Raises:
+        ValueError: It is no number above 0.
+    """
+    weight = row.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+        raise ValueError(f"{place}: expected a number above 0 under 'weight'")
+    return float(weight)
 
 
 def structured_report(row: Mapping[str, Any], place: str) -> StructuredReport:
@@ -190,8 +211,8 @@ def described(error: ValidationError) -> str:
 def _gold_report(row: Mapping[str, Any], place: str) -> GoldReport:
     name = row_id(row, place)
     place = f"{place} (report {name})"
-    patient = row.get("patient_id")
-    return GoldReport(name, section_texts(row, place), structured_report(row, place), str(patient or name))
+    report = structured_report(row, place)
+    return GoldReport(name, section_texts(row, place), report, patient_of(row, name), weight_of(row, place))
 
 
 def _split_text(text: str, impression: list[Any], place: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from ..reports import read_sections
 from ..sources.studies import iter_studies
 from ..structurer import ReportText, RuleStructurer
 from .config import AnnotateSampleConfig
-from .gold import read_rows, row_id, section_texts, write_rows
+from .gold import patient_of, read_rows, row_id, section_texts, write_rows
 
 RARE_SHARE = 1 / 3
 _HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -106,7 +106,7 @@ def read_texts(dataset: Path) -> Iterator[SampledText]:
         known.add(name)
         text = _sections(row, place)
         if (text.findings + text.impression).strip():
-            yield SampledText(name, str(row.get("patient_id") or name), text)
+            yield SampledText(name, patient_of(row, name), text)
 
 
 def one_of_each_patient(reports: Sequence[SampledText], draw: random.Random) -> list[SampledText]:

@@ -12,7 +12,7 @@ from ..findings import StructuredReport, is_normal
 from ..rules.structurer import READERS, structure_report
 from ..structurer import ReportText
 from .config import AnnotateImportConfig, check_reader_code
-from .gold import GoldReport, described, gold_row, read_rows, row_id, section_texts, write_rows
+from .gold import GoldReport, described, gold_row, patient_of, read_rows, row_id, section_texts, weight_of, write_rows
 
 FORMAT = "selip-annotation"
 FORMAT_VERSION = 1
@@ -64,8 +64,7 @@ def import_findings(config: AnnotateImportConfig) -> ImportSummary:
                 continue
             gold = _gold(name, entry, *sample[name], place)
             n_findings += len(gold.report.findings)
-            weight = sample[name][1].get("weight", 1.0)
-            rows[name] = gold_row(gold, reader=saved["reader"], is_blind=bool(saved.get("blind")), weight=weight)
+            rows[name] = gold_row(gold, reader=saved["reader"], is_blind=bool(saved.get("blind")))
     if len(readers) > 1:
         raise ValueError(
             f"expected files of one reader, got readers {', '.join(sorted(readers))}; import each into a file of its "
@@ -113,7 +112,7 @@ def _gold(name: str, entry: Mapping[str, Any], row_place: str, row: Mapping[str,
         report = StructuredReport.model_validate({**content, "impression": _impression(text)})
     except ValidationError as error:
         raise ValueError(f"{place}: {described(error)}") from None
-    gold = GoldReport(name, text, report, str(row.get("patient_id") or name))
+    gold = GoldReport(name, text, report, patient_of(row, name), weight_of(row, row_place))
     for number, finding in enumerate(report.findings, start=1):
         if finding.quote and finding.quote not in gold.whole_text:
             raise ValueError(f"{place}, finding {number} ({finding.finding}): expected a quote that is in the report")

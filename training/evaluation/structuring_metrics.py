@@ -63,7 +63,6 @@ def score_reports(
         `GROUP/n_gold`, `GROUP/n_predicted`, `FIELD/n` and `FIELD/n_where_stated`; and the ends of the intervals.
     """
     columns = {name: np.array([one[name] for one in tallies], dtype=np.float64) for name in tallies[0]}
-    columns["reports"] = np.ones(len(tallies))
     draws = PatientBootstrap(patient_ids, num_samples=bootstrap_samples, seed=seed) if bootstrap_samples else None
     metrics = _numbers_of_cases(columns)
     intervals = {}

@@ -52,8 +52,8 @@ def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecor
     Returns:
         Content of the result file: as of other tasks, with `structurer` (name, version) in place of `checkpoint`,
         `invalid` (reports without valid findings by reason) and `confusions` (see `confusion_table`); metrics as in
-        `structuring_metrics.ratios`, also for each language under `LANGUAGE/`, and `speed/reports_per_second`. And
-        the reports, each with its faults.
+        `structuring_metrics.ratios`, also for each language under `LANGUAGE/` and, where gold reports have weights,
+        weighted under `weighted/`; and `speed/reports_per_second`. And the reports, each with its faults.
 
     Raises:
         FileExistsError: There is a result already and `overwrite` is False.
@@ -161,16 +161,22 @@ def _report_text(study: Mapping[str, Any]) -> ReportText:
 def _scores(
     judged: Sequence[JudgedReport], config: StructuringEvaluateConfig
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Scores of all reports, and of each language where there are several."""
+    """Scores of all reports, of each language where there are several, and weighted where reports have weights."""
     languages = sorted({one.gold.text.language for one in judged})
     groups = {"": list(judged)}
     if len(languages) > 1:
         groups |= {f"{name}/": [one for one in judged if one.gold.text.language == name] for name in languages}
+    if len({one.gold.weight for one in judged}) > 1:
+        groups["weighted/"] = list(judged)
     metrics: dict[str, float] = {}
     intervals: dict[str, tuple[float, float]] = {}
     for prefix, reports in groups.items():
+        weights = [one.gold.weight if prefix == "weighted/" else 1.0 for one in reports]
         values, ends = score_reports(
-            [one.tallies for one in reports],
+            [
+                {name: value * w for name, value in one.tallies.items()}
+                for one, w in zip(reports, weights, strict=True)
+            ],
             [one.gold.patient_id for one in reports],
             bootstrap_samples=config.bootstrap_samples,
             seed=config.seed,
@@ -180,11 +186,16 @@ def _scores(
     return metrics, intervals
 
 
+def _weighted(one: JudgedReport) -> dict[str, float]:
+    return {name: one.gold.weight * value for name, value in one.tallies.items()}
+
+
 def _cases(judged: Sequence[JudgedReport]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {
         "study_id": [one.gold.id for one in judged],
         "patient_id": [one.gold.patient_id for one in judged],
         "language": [one.gold.text.language for one in judged],
+        "weight": [one.gold.weight for one in judged],
         "reason": [one.reason for one in judged],
     }
     return columns | {name: [one.tallies[name] for one in judged] for name in judged[0].tallies}
@@ -218,6 +229,7 @@ def _summary(
     ]
     rows = [(name, name) for name in ("finding", "without_normal", "present", "hedged", "absent")]
     rows += [(f"finding, {name}", f"{name}/finding") for name in languages] if len(languages) > 1 else []
+    rows += [("finding, weighted", "weighted/finding")] if "weighted/finding/f1" in metrics else []
     for title, group in rows:
         if metrics[f"{group}/n_gold"] + metrics[f"{group}/n_predicted"]:
             cells = "".join(
