@@ -21,7 +21,7 @@ from selip.training.configuration import (
     overrides_from_arguments,
 )
 
-COMMANDS = {" ".join(command.words): command for command in cli.COMMANDS}
+COMMANDS = {command.name: command for command in cli.COMMANDS}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def test_help_of_every_command_lists_its_options_and_an_example(name: str, capsy
     """Whatever a command's dataclass has is in its help, described, with an example."""
     command = COMMANDS[name]
     with pytest.raises(SystemExit) as stop:
-        cli.main([*command.words, "--help"])
+        cli.main([*command.words, *command.option, "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert command.example in text
@@ -98,7 +98,7 @@ def test_help_imports_no_heavy_package(name: str) -> None:
     command = COMMANDS[name]
     program = (
         "import sys\nfrom selip import cli\n"
-        f"try: cli.main({[*command.words, '--help']!r})\nexcept SystemExit: pass\n"
+        f"try: cli.main({[*command.words, *command.option, '--help']!r})\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'nibabel', 'yaml'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )

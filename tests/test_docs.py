@@ -97,7 +97,7 @@ def test_launch_commands_in_the_documents_are_understood(path: Path) -> None:
             assert overrides_from_arguments(parsed.training_script_args[1:]).keys() <= known, line
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: " ".join(command.words))
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
 def test_examples_in_the_help_are_understood(command: cli.Command) -> None:
     """The example of each command parses, for `pretrain` with any of the shipped configurations."""
     words = shlex.split(command.example)[1 + len(command.words) :]

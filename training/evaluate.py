@@ -7,16 +7,10 @@ is written last, so where it exists the others are whole.
 """
 
 import logging
-import os
-import shlex
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
@@ -24,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 from selip.modeling_selip.modeling_selip import SelipModel
 from selip.processing.image_processing_selip import SelipImageProcessor
 from selip.processing.processing_selip import SelipProcessor
-from selip.processing.sources.studies import studies_fingerprint, write_json
+from selip.processing.sources.studies import studies_fingerprint
 
 from .config import EvaluateConfig
 from .evaluation.embedding import CheckpointEmbedder
@@ -32,28 +26,17 @@ from .evaluation.figures import require_matplotlib
 from .evaluation.pairs_task import evaluate_pairs
 from .evaluation.probe_task import evaluate_probe
 from .evaluation.provenance import checkpoint_fingerprint, environment, is_simulated
+from .evaluation.result_file import FORMAT_VERSION, ResultRecord, command_line, write_cases, write_result
 from .evaluation.retrieval_task import evaluate_retrieval
 from .evaluation.task import EvaluationInputs, TaskOutcome
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
 TASKS: dict[str, Callable[[EvaluationInputs], TaskOutcome]] = {
     "retrieval": evaluate_retrieval,
     "pairs": evaluate_pairs,
     "probe": evaluate_probe,
 }
-
-
-class ResultRecord(dict[str, Any]):
-    """What a result file holds; as text, the small table of its main numbers."""
-
-    def __init__(self, content: dict[str, Any], summary: str):
-        super().__init__(content)
-        self.summary = summary
-
-    def __str__(self) -> str:
-        return self.summary
 
 
 def evaluate(config: EvaluateConfig) -> ResultRecord:
@@ -94,11 +77,12 @@ def evaluate_embedder(inputs: EvaluationInputs, *, subject: dict[str, str], comm
     config, out = inputs.config, result_path(inputs.config)
     outcome = TASKS[config.task](inputs)
     out.parent.mkdir(parents=True, exist_ok=True)
-    files = {"cases": _write_cases(outcome, out.with_suffix(".cases.parquet"))}
+    cases = {name: values.tolist() for name, values in outcome.cases.items()}
+    files = {"cases": write_cases(cases, out.with_suffix(".cases.parquet"))}
     if config.num_figure_cases:
         files |= outcome.draw(out)
     record = _record(config, outcome, files, subject, command)
-    write_json(out, _without_nan(record))
+    write_result(record, out)
     logger.info("wrote %s", out)
     return record
 
@@ -130,15 +114,6 @@ def load_checkpoint(folder: Path) -> tuple[Any, Any]:
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), processor
 
 
-def _write_cases(outcome: TaskOutcome, path: Path) -> str:
-    """Write the per-case table; returns its file name."""
-    columns = {name: pa.array(values.tolist()) for name, values in outcome.cases.items()}
-    partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(pa.table(columns), partial)
-    os.replace(partial, path)
-    return path.name
-
-
 def _record(
     config: EvaluateConfig, outcome: TaskOutcome, files: dict[str, str], subject: dict[str, str], command: str
 ) -> ResultRecord:
@@ -165,24 +140,3 @@ def _record(
         "files": files,
     }
     return ResultRecord(content, outcome.summary)
-
-
-def command_line(config: EvaluateConfig) -> str:
-    """The `selip evaluate` command that makes this result, defaults left out."""
-    words = ["selip", "evaluate", str(config.checkpoint), str(config.studies)]
-    for item in fields(config)[2:]:
-        value = getattr(config, item.name)
-        if value == item.default:
-            continue
-        flag = f"--{item.name.replace('_', '-')}"
-        words += [flag] if value is True else [flag, str(value)]
-    return shlex.join(words)
-
-
-def _without_nan(value: Any) -> Any:
-    """The value with NaN, which JSON does not know, as None."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and np.isnan(value) else value

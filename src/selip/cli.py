@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from selip import __version__
@@ -24,6 +25,7 @@ class Command:
         run: `module:function` that takes them.
         example: A command that works.
         config_first: The first argument is a YAML file.
+        option: An option and its value, by which this subcommand is told from another one of the same words.
     """
 
     words: tuple[str, ...]
@@ -32,6 +34,12 @@ class Command:
     run: str
     example: str
     config_first: bool = False
+    option: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What is typed after `selip` to get this subcommand."""
+        return " ".join((*self.words, *self.option))
 
 
 COMMANDS = (
@@ -71,6 +79,34 @@ COMMANDS = (
         "selip structure data/studies data/findings.parquet",
     ),
     Command(
+        ("annotate", "sample"),
+        "draw reports for readers to annotate, of all kinds in equal numbers",
+        "selip.processing.annotation.config:AnnotateSampleConfig",
+        "selip.processing.annotation.sampling:sample_reports",
+        "selip annotate sample data/studies gold/sample.jsonl --reports 100",
+    ),
+    Command(
+        ("annotate", "export"),
+        "write pages on which a reader corrects findings, without server or network",
+        "selip.processing.annotation.config:AnnotateExportConfig",
+        "selip.model_cards.annotation_page:export_pages",
+        "selip annotate export gold/sample.jsonl gold/pages",
+    ),
+    Command(
+        ("annotate", "import"),
+        "check what a reader saved and write it as gold findings",
+        "selip.processing.annotation.config:AnnotateImportConfig",
+        "selip.processing.annotation.saved_findings:import_findings",
+        "selip annotate import batch-01-R1.json,batch-02-R1.json gold/sample.jsonl gold/R1.jsonl",
+    ),
+    Command(
+        ("annotate", "agree"),
+        "compare the gold findings of two readers and list where they differ",
+        "selip.processing.annotation.config:AnnotateAgreeConfig",
+        "selip.readers:compare_readers",
+        "selip annotate agree gold/R1.jsonl gold/R2.jsonl gold/agreement.json",
+    ),
+    Command(
         ("similar",),
         "show which texts the soft targets of training call similar, on one HTML page",
         "selip.training.config:SimilarConfig",
@@ -98,6 +134,14 @@ COMMANDS = (
         "selip.training.config:EvaluateConfig",
         "selip.training.evaluate:evaluate",
         "selip evaluate runs/tiny/best data/studies --volumes data/volumes",
+    ),
+    Command(
+        ("evaluate",),
+        "judge a structurer on reports whose findings are known",
+        "selip.training.evaluation.structuring_config:StructuringEvaluateConfig",
+        "selip.judge:judge_structurer",
+        "selip evaluate rules gold.jsonl --task structuring --html gold.html",
+        option=("--task", "structuring"),
     ),
     Command(
         ("benchmark", "simulated"),
@@ -155,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def overview() -> str:
     """The text of `selip --help`."""
-    width = max(len(" ".join(command.words)) for command in COMMANDS)
+    width = max(len(command.name) for command in COMMANDS)
     lines = [
         "usage: selip COMMAND ...",
         "",
@@ -163,7 +207,7 @@ def overview() -> str:
         "Not a medical device.",
         "",
         "commands, in the order in which they are used:",
-        *(f"  {' '.join(command.words):<{width}}  {command.summary}" for command in COMMANDS),
+        *(f"  {command.name:<{width}}  {command.summary}" for command in COMMANDS),
         "",
         "an example of each:",
         *(f"  {command.example}" for command in COMMANDS),
@@ -180,8 +224,9 @@ def find_command(words: Sequence[str]) -> Command:
     Raises:
         ValueError: There is none; the message names the nearest one.
     """
-    for command in COMMANDS:
-        if tuple(words[: len(command.words)]) == command.words:
+    found = [command for command in COMMANDS if tuple(words[: len(command.words)]) == command.words]
+    for command in sorted(found, key=lambda command: not command.option):
+        if _has_option(words, command.option):
             return command
     below = [command.words[1] for command in COMMANDS if command.words[0] == words[0]]
     if below:
@@ -190,12 +235,17 @@ def find_command(words: Sequence[str]) -> Command:
     raise ValueError(f"unknown command {words[0]!r}{nearest(words[0], [' '.join(item.words) for item in COMMANDS])}")
 
 
+def _has_option(words: Sequence[str], option: tuple[str, ...]) -> bool:
+    """Whether a command line has an option with its value, in either form; no option is always there."""
+    return not option or "=".join(option) in words or option in pairwise(words)
+
+
 def run(command: Command, arguments: Sequence[str]) -> Any:
     """Read the arguments of a subcommand and run it."""
     config = parse_config(
         load(command.config),
         arguments,
-        prog=" ".join(("selip", *command.words)),
+        prog=f"selip {command.name}",
         description=command.summary[0].upper() + command.summary[1:] + ".",
         epilog=f"example: {command.example}",
         config_first=command.config_first,

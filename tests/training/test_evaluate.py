@@ -15,10 +15,11 @@ from selip.arguments import parse_config
 from selip.processing.image_processing_selip import PRESETS
 from selip.processing.sources.studies import iter_studies, load_studies, write_studies
 from selip.training.config import EvaluateConfig, NetworkConfig, PrepareConfig
-from selip.training.evaluate import command_line, evaluate, load_checkpoint, result_path
+from selip.training.evaluate import evaluate, load_checkpoint, result_path
 from selip.training.evaluation.embedding import NiftiSeries, PreparedSeries, embed_series
 from selip.training.evaluation.gallery import build_gallery
 from selip.training.evaluation.provenance import is_simulated
+from selip.training.evaluation.result_file import command_line
 from selip.training.network import build_model, build_processor
 from selip.training.volume_preparation import image_processor_of
 from selip.training.volumes import VolumesTable, prepare_volumes

@@ -59,6 +59,12 @@ class PatientBootstrap:
         sums = self.counts @ value_sums
         return np.divide(sums, total[:, None], out=np.full(sums.shape, np.nan), where=total[:, None] > 0)
 
+    def sums(self, values: FloatArray) -> FloatArray:
+        """Sum of each column over the drawn rows in each replicate: (R, K) to (num_samples, K)."""
+        of_patients = np.zeros((self.num_patients, values.shape[1]))
+        np.add.at(of_patients, self.patient_of_row, values)
+        return self.counts @ of_patients
+
     def medians(self, values: FloatArray, weights: FloatArray, rows: npt.NDArray[np.integer]) -> FloatArray:
         """Weighted median (see `weighted_median`) in each replicate, (num_samples,)."""
         order = rows[np.argsort(values[rows], kind="stable")]

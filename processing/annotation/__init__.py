@@ -1,0 +1,1 @@
+"""A group's own gold: which reports to annotate, and the files in which findings of readers are kept."""
