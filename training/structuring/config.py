@@ -11,7 +11,9 @@ UNPUBLISHED = "unpublished"
 class PseudoReportsConfig:
     """Options of `selip pseudo-reports`. The help text of each field is its documentation."""
 
-    out: Path = field(metadata={"help": "File to write, .jsonl or .parquet: id, language, findings, impression, report"})
+    out: Path = field(
+        metadata={"help": "File to write, .jsonl or .parquet: id, language, findings, impression, report"}
+    )
     reports: int = field(default=1000, metadata={"help": "How many."})
     seed: int = field(default=0, metadata={"help": "Seed; a longer file begins with a shorter one."})
     language: Literal["en", "zh", "mixed"] = field(default="mixed", metadata={"help": "Language of the reports."})
@@ -40,7 +42,9 @@ class TuningData:
     pseudo_reports: int = field(
         default=4000, metadata={"help": "Pseudo reports to make: text of the simulator, findings known."}
     )
-    language: Literal["en", "zh", "mixed"] = field(default="mixed", metadata={"help": "Language of the pseudo reports."})
+    language: Literal["en", "zh", "mixed"] = field(
+        default="mixed", metadata={"help": "Language of the pseudo reports."}
+    )
     group_data: tuple[Path, ...] = field(
         default=(),
         metadata={
@@ -122,7 +126,9 @@ class TunedModel:
 
     def __post_init__(self) -> None:
         if self.base is None and "model_type" not in self.architecture:
-            raise ValueError("expected base, or architecture with its model_type for a model from scratch, got neither")
+            raise ValueError(
+                "expected base, or architecture with its model_type for a model from scratch, got neither"
+            )
         if self.base is None and self.tuning != "full":
             raise ValueError(f"expected tuning full for a model from scratch, got {self.tuning}")
         if self.lora_rank < 1 or not 0.0 <= self.lora_dropout < 1.0:
@@ -176,11 +182,15 @@ class TuneConfig:
     optimization: TuningOptimization = field(default_factory=TuningOptimization)
     merge: bool = field(
         default=False,
-        metadata={"help": "Also write `merged`: the base with the best adapter in its weights, one folder for any server."},
+        metadata={
+            "help": "Also write `merged`: the base with the best adapter in its weights, one folder for any server."
+        },
     )
     dry_run: bool = field(
         default=False,
-        metadata={"help": "Train nothing: print parameters, memory by part and tokens of a step, and time a small one."},
+        metadata={
+            "help": "Train nothing: print parameters, memory by part and tokens of a step, and time a small one."
+        },
     )
     resume: bool = field(
         default=True, metadata={"help": "Continue the run in `output` if it has the same configuration."}

@@ -33,6 +33,7 @@ class CompactConstraint:
         from llguidance import LLMatcher
         from llguidance.hf import from_tokenizer
 
+        self._stop_id = stop_id
         self._tokenizer = from_tokenizer(tokenizer, n_vocab=vocabulary_size, eos_token=stop_id)  # type: ignore[arg-type]
         self._grammar = LLMatcher.grammar_from_json_schema(
             json.dumps(compact_schema()), overrides={"whitespace_flexible": False}
@@ -43,14 +44,16 @@ class CompactConstraint:
 
     def processor(self, batch_size: int, prompt_length: int) -> "_ConstraintProcessor":
         """A logits processor for one call of `generate`."""
-        return _ConstraintProcessor([self._matcher.deep_copy() for _ in range(batch_size)], prompt_length)
+        matchers = [self._matcher.deep_copy() for _ in range(batch_size)]
+        return _ConstraintProcessor(matchers, prompt_length, self._stop_id)
 
 
 class _ConstraintProcessor(LogitsProcessor):
     """One matcher a row; it follows the tokens that were generated since its last call."""
 
-    def __init__(self, matchers: list[Any], prompt_length: int):
+    def __init__(self, matchers: list[Any], prompt_length: int, stop_id: int):
         self._matchers = matchers
+        self._stop_id = stop_id
         self._seen = prompt_length
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -63,10 +66,9 @@ class _ConstraintProcessor(LogitsProcessor):
         allowed = np.stack([self._allowed(matcher, scores.shape[1]) for matcher in self._matchers])
         return scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
 
-    @staticmethod
-    def _allowed(matcher: Any, vocabulary_size: int) -> np.ndarray:
-        if matcher.is_stopped():  # the row has ended and is padded
-            return np.ones(vocabulary_size, dtype=bool)
+    def _allowed(self, matcher: Any, vocabulary_size: int) -> np.ndarray:
+        if matcher.is_stopped():  # nothing can follow, and it does not ask for the token that says so
+            return np.arange(vocabulary_size) == self._stop_id
         bits = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
         allowed = np.unpackbits(bits, bitorder="little")[:vocabulary_size].astype(bool)
         return np.pad(allowed, (0, vocabulary_size - len(allowed)))

@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass, replace
 
 import torch
-from accelerate import init_empty_weights
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from selip.processing.compact_findings import compact
@@ -88,7 +87,7 @@ def dry_run(config: TuneConfig) -> DryRun:
     """
     published_id(config.model)
     architecture = _architecture(config)
-    with init_empty_weights():
+    with torch.device("meta"):
         whole = build_random_model(architecture)
     parameters = sum(parameter.numel() for parameter in whole.parameters())
     trainable = parameters if config.model.tuning == "full" else _adapter_parameters(whole, config.model.lora_rank)
@@ -144,11 +143,11 @@ def _memory(config: TuneConfig, model: PreTrainedModel, trainable: int) -> dict[
     architecture, tuning = model.config, config.model.tuning
     total = sum(parameter.numel() for parameter in model.parameters())
     names = set(linear_names(model))
-    linear = sum(
-        module.weight.numel() for name, module in model.named_modules() if name.rpartition(".")[2] in names
-    )
+    linear = sum(module.weight.numel() for name, module in model.named_modules() if name.rpartition(".")[2] in names)
     # on a GPU: bf16 for what is frozen, fp32 for what is trained
-    weights = {"lora": 2.0 * total, "full": 4.0 * total, "qlora": 2.0 * (total - linear) + linear * BITS_NF4 / 8}[tuning]
+    weights = {"lora": 2.0 * total, "full": 4.0 * total, "qlora": 2.0 * (total - linear) + linear * BITS_NF4 / 8}[
+        tuning
+    ]
     tokens = config.optimization.micro_batch * config.data.max_tokens
     width, layers = architecture.hidden_size, architecture.num_hidden_layers
     kept = tokens * width * ACTIVATION_BYTES
@@ -188,7 +187,9 @@ def _try_step(
     model.train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     draw = torch.randint(0, small.vocab_size, (sum(counts),)).tolist()
-    batch = {name: value.to(device) for name, value in collate([Example(draw[: counts[0]], draw[counts[0] :])], 0).items()}
+    batch = {
+        name: value.to(device) for name, value in collate([Example(draw[: counts[0]], draw[counts[0] :])], 0).items()
+    }
     start = time.perf_counter()
     answer_loss(model, batch).backward()
     optimizer.step()

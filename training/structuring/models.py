@@ -1,6 +1,7 @@
 """The model that is tuned: loaded or made, with the weights that are trained set apart."""
 
 import importlib.util
+import warnings
 from pathlib import Path
 
 import torch
@@ -89,6 +90,13 @@ def scratch_architecture(config: TunedModel, tokenizer: PreTrainedTokenizerBase)
 
 def prepare_for_tuning(model: PreTrainedModel, config: TunedModel) -> PreTrainedModel | PeftModel:
     """Adapters on a frozen base, or all weights, and gradient checkpointing if it is asked for."""
+    with warnings.catch_warnings():
+        # transformers 5.23 renames gradient_checkpointing; the floor of this package, and peft, know the old name only
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+        return _prepare(model, config)
+
+
+def _prepare(model: PreTrainedModel, config: TunedModel) -> PreTrainedModel | PeftModel:
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if config.tuning == "full":

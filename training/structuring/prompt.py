@@ -46,7 +46,9 @@ class ReportPrompt:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, instruction: str):
         if tokenizer.chat_template is None:
             if tokenizer.eos_token is None:
-                raise ValueError("expected a tokenizer with a chat template or an eos token to end an answer, got neither")
+                raise ValueError(
+                    "expected a tokenizer with a chat template or an eos token to end an answer, got neither"
+                )
             tokenizer.chat_template = FALLBACK_TEMPLATE
         self.tokenizer = tokenizer
         self.instruction = instruction

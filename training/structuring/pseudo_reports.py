@@ -181,9 +181,7 @@ def _alone(told: Told, facts: ReportFacts, writer: ModuleType) -> Report:
 
     A section on incidental findings alone opens with a sentence on the brain, so this one counts as looked for.
     """
-    only = replace(
-        facts, told=(replace(told, is_incidental=False),), denied=(), normal=(), artefacts=(), resolved=""
-    )
+    only = replace(facts, told=(replace(told, is_incidental=False),), denied=(), normal=(), artefacts=(), resolved="")
     alone: Report = writer.write(only)
     return alone
 

@@ -128,9 +128,7 @@ def fingerprint(model: torch.nn.Module) -> str:
 def _card(state: TrainingState) -> str:
     template = resources.files("selip.training.structuring").joinpath("card.md.jinja").read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    return environment.from_string(template).render(
-        facts=state.environment, metrics=state.metrics, step=state.step
-    )
+    return environment.from_string(template).render(facts=state.environment, metrics=state.metrics, step=state.step)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -45,9 +45,7 @@ _SPECIAL: dict[str, tuple[Finding, ...]] = {
         _NO_SIGNAL_CHANGE.model_copy(update={"signals": _BOTH_NAMED}),
     ),
     # second English writer
-    "Ventricles: not enlarged.": (
-        Finding(finding="ventricular dilation", site="ventricles", certainty="absent"),
-    ),
+    "Ventricles: not enlarged.": (Finding(finding="ventricular dilation", site="ventricles", certainty="absent"),),
     "Subdural or other extra-axial collection absent.": (
         Finding(finding="extra-axial collection", site="subdural space", certainty="absent"),
         Finding(finding="extra-axial collection", site="extra-axial space", certainty="absent"),

@@ -150,7 +150,9 @@ class TuningRun:
         self.state = replace(self.state, step=number + 1)
         loss = float(accelerator.reduce(total, "sum"))
         if not loss < float("inf"):
-            raise RuntimeError(f"the loss is {loss} at step {number + 1}; resume from `last` with a lower learning rate")
+            raise RuntimeError(
+                f"the loss is {loss} at step {number + 1}; resume from `last` with a lower learning rate"
+            )
         return {"loss": loss, "grad_norm": float(norm), "learning_rate": rate, "answer_tokens": answer_tokens}
 
     def _backward(self, part: Sequence[Example], answer_tokens: int) -> torch.Tensor:

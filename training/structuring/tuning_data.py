@@ -67,7 +67,9 @@ def build_prompt(config: TuneConfig, data: TuningReports) -> ReportPrompt:
     instruction = INSTRUCTION if config.data.instruction is None else config.data.instruction
     if model.base is not None:
         return ReportPrompt(load_tokenizer(model.base), instruction)
-    texts = [text for report in data.training for text in (report_message(report.text), compact(report.target.findings))]
+    texts = [
+        text for report in data.training for text in (report_message(report.text), compact(report.target.findings))
+    ]
     tokenizer = train_chat_tokenizer(
         [*texts, *_every_term()], vocabulary_size=model.vocabulary_size, max_tokens=config.data.max_tokens
     )
