@@ -12,7 +12,7 @@ class PseudoReportsConfig:
     """Options of `selip pseudo-reports`. The help text of each field is its documentation."""
 
     out: Path = field(
-        metadata={"help": "File to write, .jsonl or .parquet: id, language, findings, impression, report"}
+        metadata={"help": "File to write (.jsonl, .parquet): id, language, findings, impression, report."}
     )
     reports: int = field(default=1000, metadata={"help": "How many."})
     seed: int = field(default=0, metadata={"help": "Seed; a longer file begins with a shorter one."})
@@ -20,7 +20,7 @@ class PseudoReportsConfig:
     writer: Literal["training", "held-out", "simple"] = field(
         default="training",
         metadata={
-            "help": "Whose words: those that structurers are tuned on; those of the other writer, kept for judging; or "
+            "help": "Whose words: those that structurers are tuned on; those of the other writer, for judging; or "
             "the English writer of `selip simulate --form simple`."
         },
     )
@@ -42,13 +42,11 @@ class TuningData:
     pseudo_reports: int = field(
         default=4000, metadata={"help": "Pseudo reports to make: text of the simulator, findings known."}
     )
-    language: Literal["en", "zh", "mixed"] = field(
-        default="mixed", metadata={"help": "Language of the pseudo reports."}
-    )
+    language: Literal["en", "zh", "mixed"] = field(default="mixed", metadata={"help": "Language of pseudo reports."})
     group_data: tuple[Path, ...] = field(
         default=(),
         metadata={
-            "help": "A group's own reports with corrected findings, as `selip annotate import` writes them: JSONL with "
+            "help": "A group's own reports, findings corrected, as `selip annotate import` writes them: JSONL with "
             "id, language, findings, impression, report."
         },
     )
@@ -133,7 +131,8 @@ class TunedModel:
             raise ValueError(f"expected tuning full for a model from scratch, got {self.tuning}")
         if self.lora_rank < 1 or not 0.0 <= self.lora_dropout < 1.0:
             raise ValueError(
-                f"expected lora_rank of at least 1 and lora_dropout in [0, 1), got {self.lora_rank}, {self.lora_dropout}"
+                "expected lora_rank of at least 1 and lora_dropout in [0, 1), got "
+                f"{self.lora_rank} and {self.lora_dropout}"
             )
 
 

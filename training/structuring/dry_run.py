@@ -151,10 +151,8 @@ def _memory(config: TuneConfig, model: PreTrainedModel, trainable: int) -> dict[
     tokens = config.optimization.micro_batch * config.data.max_tokens
     width, layers = architecture.hidden_size, architecture.num_hidden_layers
     kept = tokens * width * ACTIVATION_BYTES
-    if config.model.gradient_checkpointing:
-        activations = tokens * width * 2 * layers + kept  # the input of each layer, and one layer in full
-    else:
-        activations = kept * layers
+    # with checkpoints: the input of each layer, and one layer in full
+    activations = tokens * width * 2 * layers + kept if config.model.gradient_checkpointing else kept * layers
     parts = {
         "weights": weights,
         "adapters in fp32": 0.0 if tuning == "full" else 4.0 * trainable,

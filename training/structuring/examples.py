@@ -1,4 +1,4 @@
-"""Examples and batches of tuning: prompt and answer as tokens, loss on the answer only, batches drawn from the step."""
+"""Examples and batches of tuning: prompt and answer as tokens, loss on answers only, batches drawn from the step."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Answers of a causal language model about reports: batched, in the order asked, each read or refused with a reason."""
+"""Answers of a causal language model about reports: in batches, each answer read, or refused with a reason."""
 
 from collections.abc import Iterator, Sequence
 

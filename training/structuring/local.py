@@ -96,8 +96,8 @@ def load_local_structurer(
             id of an adapter or of a model.
         base: folder or Hub id of the base of an adapter; none: what the adapter names.
         batch_size: reports generated at once.
-        max_new_tokens: tokens of an answer at most; none: as it was tuned, or `DEFAULT_MAX_NEW_TOKENS`, and half of the
-            model's context at most.
+        max_new_tokens: tokens of an answer at most; none: as it was tuned, or `DEFAULT_MAX_NEW_TOKENS`, and half of
+            the model's context at most.
         device: where it runs; none: the GPU if there is one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The folder of a tuned structurer: weights, tokenizer, how it is asked, and a card. Safetensors and JSON, no pickle."""
+"""The folder of a tuned structurer: weights, tokenizer, how it is asked, and a card. Safetensors and JSON only."""
 
 import hashlib
 import json
@@ -82,7 +82,7 @@ def read_structurer_file(folder: Path) -> StructurerFile | None:
 def save_progress(
     folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState
 ) -> None:
-    """Write what a run resumes from: trained weights as they are, optimiser, how far it is; the folder appears whole."""
+    """Write what a run resumes from: trained weights, optimiser, how far it is; the folder appears whole."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

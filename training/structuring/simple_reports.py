@@ -1,4 +1,4 @@
-"""Pseudo reports in the wording of the simple form: English, another phrasing than either writer of the realistic form.
+"""Pseudo reports in the wording of the simple form: English, other words than either writer of the realistic form.
 
 They stand for what a group has of its own: few, in other words, and corrected by hand. Its writer draws as it writes,
 so what a report states is found in the text: the fixed sentences by themselves, the sentences on a lesion by its place

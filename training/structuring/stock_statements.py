@@ -1,9 +1,9 @@
 """What the fixed sentences of the simulated reports say, as findings: denials, regions called normal, openings.
 
-Most follow from what the writer meant to say (a denied term is absent at its default site, a region is normal). The
-sentences in `_SPECIAL` say more than that, less, or something else, and are annotated one by one, as a reader would who
-knows nothing of the writer. The writers' wording itself stays in their own files; a test checks that every sentence
-named here is one of theirs.
+Most follow from what the writer meant to say (a denied term is absent at its default site, a region is normal).
+Sentences in `_SPECIAL` say more than that, less, or something else, and are annotated one by one, as a reader would
+who knows nothing of the writer. The writers' wording itself stays in their own files; a test checks that every
+sentence named here is one of theirs.
 """
 
 from collections.abc import Iterator

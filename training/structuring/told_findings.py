@@ -2,7 +2,7 @@
 
 The writers of the realistic form leave out sizes, name some of the sequences, and hedge. `told_findings` takes what a
 writer was given and the words it made of it, and keeps of the former what the latter say, by the annotation guide: a
-hedged diagnosis after a description is two entries, an acuity counts where a word carries it, a count where it is said.
+hedged diagnosis after a description is two entries, acuity and count are taken where a word carries them.
 """
 
 import re
