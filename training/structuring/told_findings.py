@@ -28,6 +28,11 @@ _SEVERAL = re.compile(r"\b(multiple|several|hyperintensities|lesions|foci)\b|多
 _ARTICLE = re.compile(r"\b[Aa]n? ")
 _DESCRIBED_ONE = re.compile(r"\b[Aa] (subtle )?(lesion|focus)\b")
 _DESCRIBES = re.compile(r"\b(lesion|focus|signal abnormality)\b|信号影", re.IGNORECASE)
+_HEDGES = re.compile(
+    r"likely|may represent|possibl[ey]|probable|suspected|favoured|equivocal|cannot be excluded|"
+    r"考虑|待排|可能性大|疑|倾向|不除外|不能排除",
+    re.IGNORECASE,
+)
 _QUESTIONED = re.compile(r"questionable|可疑")
 _ENHANCES = re.compile(r"enhance|contrast uptake|强化", re.IGNORECASE)
 
@@ -57,12 +62,16 @@ def told_findings(told: Told, text: str, conclusion: str, writer: ModuleType, la
     grades = {
         "severity": meant.severity,
         "acuity": meant.acuity if meant.finding in SAYS_ACUITY else "none",
-        "certainty": meant.certainty,
+        # of what changes the whole head, some writers speak without a doubt whatever they are given
+        "certainty": meant.certainty if _HEDGES.search(first) else "present",
     }
     concluded = {"morphology": stated_morphology(meant, f"{text} {conclusion}".lower(), language)}
-    is_described = meant.certainty != "present" and _DESCRIBES.search(first) is not None
-    if not is_described:
-        return [Finding.model_validate(place | shown | looks | concluded | grades)]
+    diagnosis = Finding.model_validate(place | looks | concluded | grades)
+    if diagnosis.certainty == "present" or _DESCRIBES.search(first) is None:
+        entries = [diagnosis.model_copy(update=shown)]
+        if diagnosis.certainty != "present" and conclusion and not _HEDGES.search(conclusion):
+            entries.append(diagnosis.model_copy(update={"certainty": "present"}))  # the sections disagree: both count
+        return entries
     description = {
         **place,
         **shown,
@@ -72,7 +81,7 @@ def told_findings(told: Told, text: str, conclusion: str, writer: ModuleType, la
         "severity": "mild" if "subtle" in first else "none",
         "certainty": "possible" if _QUESTIONED.search(first) else "present",
     }
-    return [Finding.model_validate(description), Finding.model_validate(place | looks | concluded | grades)]
+    return [Finding.model_validate(description), diagnosis]
 
 
 def stated_morphology(finding: Finding, text: str, language: str) -> list[str]:

@@ -173,3 +173,13 @@ def test_sentences_annotated_one_by_one_are_sentences_of_the_writers() -> None:
     }
     known |= {sentence for _, _, group in simple_writer.CONDITIONAL_NEGATIVES for sentence in group}
     assert set(stock_statements._SPECIAL) <= known
+
+
+def test_what_is_hedged_in_the_facts_and_not_in_the_words_is_present() -> None:
+    """Some sentences carry no doubt whatever the writer is given; where the sections disagree, both count."""
+    wide = Finding(finding="ventricular dilation", site="ventricles", severity="severe", certainty="possible")
+    stated = facts(told(wide, gives_size=False))
+    plain = english_train.write(stated)
+    assert [f.certainty for f in stated_findings(stated, plain, english_train, "en")] == ["present"]
+    terse = english_held_out.write(stated)  # doubts in the findings, not in the conclusion
+    assert [f.certainty for f in stated_findings(stated, terse, english_held_out, "en")] == ["possible", "present"]
