@@ -37,7 +37,7 @@ class _Answer(BaseModel):
 
 
 def compact(findings: Sequence[Finding]) -> str:
-    """Findings in the compact form, e.g. `{"findings":[{"finding":"normal","site":"brain"}]}`."""
+    """Findings in the compact form, e.g. `{"findings":[{"finding":"normal","site":"brain"}]}`; sizes to 0.1 mm."""
     return json.dumps(
         {"findings": [_stated(finding) for finding in findings]}, ensure_ascii=False, separators=(",", ":")
     )
@@ -45,20 +45,22 @@ def compact(findings: Sequence[Finding]) -> str:
 
 def _stated(finding: Finding) -> dict[str, Any]:
     values = finding.model_dump(exclude_defaults=True, exclude={"quote"})
-    size = values.get("size_mm")
-    if size is not None and size == int(size):
-        values["size_mm"] = int(size)
+    if "size_mm" in values:
+        size = max(round(values["size_mm"], 1), 0.1)
+        values["size_mm"] = int(size) if size == int(size) else size
     return values
 
 
 def compact_schema() -> dict[str, Any]:
-    """JSON Schema of the compact form, for constrained decoding; all bounds and terms of the full schema hold."""
+    """JSON Schema of the compact form, for constrained decoding; all bounds and terms of the full schema hold.
+
+    A size has at most one decimal: nothing else would keep a decoder from writing digits for ever.
+    """
     schema = json_schema()
     finding = schema["$defs"]["Finding"]
     del finding["properties"]["quote"]
-    finding["properties"]["size_mm"] = next(
-        kind for kind in finding["properties"]["size_mm"]["anyOf"] if kind["type"] == "number"
-    )
+    size = next(kind for kind in finding["properties"]["size_mm"]["anyOf"] if kind["type"] == "number")
+    finding["properties"]["size_mm"] = {**size, "multipleOf": 0.1}
     schema["properties"] = {"findings": schema["properties"]["findings"]}
     schema["required"] = ["findings"]
     return schema

@@ -137,12 +137,18 @@ def test_continuous_integration_calls_the_same_targets() -> None:
 
 
 def test_shipped_configurations_are_valid() -> None:
-    """Each shipped YAML file builds a PretrainConfig once the paths are given."""
+    """Each shipped YAML file builds a PretrainConfig once the paths are given, those of structuring a TuneConfig."""
     from selip.training.config import PretrainConfig
     from selip.training.configuration import load_config
+    from selip.training.structuring.config import TuneConfig
 
-    files = sorted((REPOSITORY / "training" / "configs").rglob("*.yaml"))
+    files = sorted((REPOSITORY / "training" / "configs").glob("*.yaml"))
+    structuring = sorted((REPOSITORY / "training" / "configs" / "structuring").glob("*.yaml"))
     assert files
+    assert structuring
+    assert {*files, *structuring} == set((REPOSITORY / "training" / "configs").rglob("*.yaml"))
+    for file in structuring:
+        assert load_config(TuneConfig, file, {"output": "run"}).output == Path("run")
     paths = {"output": "run", "data.studies": "s", "data.findings": "f", "data.volumes": "v"}
     for file in files:
         config = load_config(PretrainConfig, file, paths)

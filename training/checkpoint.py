@@ -109,7 +109,7 @@ def load_checkpoint(folder: Path, model: SelipModel, optimizer: torch.optim.Opti
     return read_state(folder)
 
 
-def optimizer_tensors(model: SelipModel, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def optimizer_tensors(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """The optimiser's state by parameter name, e.g. `logit_scale/exp_avg`."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     return {
@@ -119,7 +119,9 @@ def optimizer_tensors(model: SelipModel, optimizer: torch.optim.Optimizer) -> di
     }
 
 
-def restore_optimizer(tensors: dict[str, torch.Tensor], model: SelipModel, optimizer: torch.optim.Optimizer) -> None:
+def restore_optimizer(
+    tensors: dict[str, torch.Tensor], model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
     """The inverse of `optimizer_tensors`."""
     for name, parameter in model.named_parameters():
         values = {key.rpartition("/")[2]: value for key, value in tensors.items() if key.rpartition("/")[0] == name}

@@ -2,6 +2,7 @@
 
 import math
 import time
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -35,7 +36,18 @@ def build_optimizer(model: SelipModel, config: OptimizationConfig) -> torch.opti
     )
 
 
-def learning_rate_factor(step: int, config: OptimizationConfig) -> float:
+class Schedule(Protocol):
+    """How the learning rate goes over the steps of a run."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def decay(self) -> str: ...
+
+
+def learning_rate_factor(step: int, config: Schedule) -> float:
     """Share of the peak learning rate at a step: linear warm-up, then cosine, (1 - t)^0.9 (released), or constant."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps

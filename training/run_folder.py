@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import yaml
@@ -18,7 +19,18 @@ from .configuration import as_dict
 MAY_CHANGE = ("data.num_workers", "optimization.micro_batch")
 
 
-def prepare_output(config: PretrainConfig) -> None:
+class RunConfig(Protocol):
+    """What the configuration of any run has."""
+
+    @property
+    def output(self) -> Path: ...
+    @property
+    def resume(self) -> bool: ...
+    @property
+    def overwrite(self) -> bool: ...
+
+
+def prepare_output(config: RunConfig) -> None:
     """Makes the folder of a run, or checks that the run in it is this one and repairs what a kill has left of it.
 
     Raises:
@@ -62,12 +74,26 @@ def drop_lines_after(log: Path, step: int) -> None:
 
 
 def describe_environment(accelerator: Accelerator, precision: str, config: PretrainConfig) -> dict:
-    """Versions, device, batch and commit of a run, for its state file and the model card."""
+    """Versions, device, batch and commit of a pretraining, for its state file and the model card."""
+    data = config.data
+    return {
+        **run_environment(accelerator, precision),
+        "objective": config.optimization.objective,
+        "similarity": config.optimization.similarity,
+        "steps": config.optimization.steps,
+        "batch_studies": data.batch_studies,
+        "series_per_study": data.series_per_study,
+        "text_items": list(data.text_items),
+        "seed": config.optimization.seed,
+    }
+
+
+def run_environment(accelerator: Accelerator, precision: str) -> dict:
+    """Versions, device and commit of any run."""
     import transformers
 
     import selip
 
-    data = config.data
     return {
         "selip": selip.__version__,
         "torch": torch.__version__,
@@ -77,13 +103,6 @@ def describe_environment(accelerator: Accelerator, precision: str, config: Pretr
         "processes": accelerator.num_processes,
         "precision": precision,
         "git_commit": _git_commit(),
-        "objective": config.optimization.objective,
-        "similarity": config.optimization.similarity,
-        "steps": config.optimization.steps,
-        "batch_studies": data.batch_studies,
-        "series_per_study": data.series_per_study,
-        "text_items": list(data.text_items),
-        "seed": config.optimization.seed,
     }
 
 

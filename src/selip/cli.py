@@ -107,6 +107,21 @@ COMMANDS = (
         "selip annotate agree gold/R1.jsonl gold/R2.jsonl gold/agreement.json",
     ),
     Command(
+        ("pseudo-reports",),
+        "write simulated reports with their findings, to tune a structurer on or to judge one",
+        "selip.training.structuring.config:PseudoReportsConfig",
+        "selip.training.structuring.report_files:write_pseudo_reports",
+        "selip pseudo-reports pseudo.jsonl --reports 4000 --language mixed",
+    ),
+    Command(
+        ("tune-structurer",),
+        "tune a language model to read findings out of reports (LoRA, QLoRA, full, from scratch)",
+        "selip.training.structuring.config:TuneConfig",
+        "selip.training.structuring.tuning:tune_structurer",
+        "selip tune-structurer CONFIG.yaml --output runs/structurer --data.group-data corrected.jsonl",
+        config_first=True,
+    ),
+    Command(
         ("similar",),
         "show which texts the soft targets of training call similar, on one HTML page",
         "selip.training.config:SimilarConfig",

@@ -5,15 +5,14 @@ from transformers import PreTrainedTokenizerBase
 from selip.processing.structurer import ReportText
 
 INSTRUCTION = (
-    "You read radiology reports of head MRI, in English or Chinese. List every finding that the report "
-    "states, in the order of the text, as JSON without blanks: "
-    '{"findings":[{"finding":...,"site":...},...]}. A finding is one lesion or statement at one site, '
-    "however many sequences show it. Keys in this order, and only where the report says something: finding, "
-    "site, laterality (left, right, bilateral, midline), signals (sequence and signal), morphology, count, "
-    "size_mm, severity, acuity, change, certainty (probable, possible, absent). What the report denies is a "
-    "finding with certainty absent; what it calls normal is the finding normal at its site; what it does not "
-    "mention is left out. A hedged diagnosis after a description is a finding of its own. Terms are English "
-    "and canonical."
+    "You read radiology reports of head MRI, in English or Chinese. List every finding that the report states, in "
+    'the order of the text, as JSON without blanks: {"findings":[{"finding":...,"site":...},...]}. A finding is one '
+    "lesion or statement at one site, however many sequences show it. Keys in this order, and only where the report "
+    "says something: finding, site, laterality (left, right, bilateral, midline), signals (sequence and signal), "
+    "morphology, count, size_mm, severity, acuity, change, certainty (probable, possible, absent). What the report "
+    "denies is a finding with certainty absent; what it calls normal is the finding normal at its site; what it does "
+    "not mention is left out. A hedged diagnosis after a description is a finding of its own. Terms are English and "
+    "canonical."
 )
 """The shipped instruction. It explains the form to a model that has never seen it; one from scratch needs none."""
 
