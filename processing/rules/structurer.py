@@ -19,8 +19,10 @@ from ..findings import (
     StructuredReport,
     is_normal,
 )
-from ..reports import split_sentences
+from ..reports import Sentence, split_sentences
 from ..vocabulary import load_terms
+from .chinese import read_sentence as read_chinese_sentence
+from .chinese import split_chinese_sentences
 from .english import ACCOMPANYING, AS_SIGNAL, read_sentence
 from .english_attachment import Mention
 
@@ -29,7 +31,8 @@ VERSION = "0.3"  # raise with every change that alters the findings of some repo
 _SEQUENCES = ("T1w", "T1c", "T2w", "FLAIR", "DWI", "ADC", "SWI", "MRA", "PD", "any")
 _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
 # Languages that have rules: how a sentence of each is read.
-READERS: Mapping[str, Callable[[str], list[Mention]]] = {"en": read_sentence}
+READERS: Mapping[str, Callable[[str], list[Mention]]] = {"en": read_sentence, "zh": read_chinese_sentence}
+_SPLITTERS: Mapping[str, Callable[[str], list[Sentence]]] = {"en": split_sentences, "zh": split_chinese_sentences}
 
 # Sites that a diagnosis has for want of a better one: it stands rather where the lesion it explains stands.
 _VAGUE_SITES = ("brain", "white matter", "cerebellum", "basal ganglia")
@@ -77,7 +80,7 @@ def structure_report(findings: str, impression: str, language: str = "en") -> St
     if language not in READERS:
         raise ValueError(f"expected a language among {', '.join(READERS)}, got {language!r}")
     reading = _Reading(READERS[language])
-    sections = [split_sentences(section) for section in (findings, impression)]
+    sections = [_SPLITTERS[language](section) for section in (findings, impression)]
     for reading.section, section in enumerate(sections):
         for sentence in section:
             _read(sentence.text, reading)

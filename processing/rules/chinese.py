@@ -1,0 +1,457 @@
+"""How a Chinese sentence is read: clauses, the scope of negation and hedging, one mention per lesion."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from ..reports import Sentence
+from ..vocabulary import load_terms
+from .chinese_attachment import add_attribute, add_signals, trend_of
+from .chinese_marks import Predicate, find_marks, readable
+from .chinese_places import Place, find_places
+from .english import ACCOMPANYING, AS_SIGNAL
+from .english_attachment import Mark, Mention
+
+_FINDINGS = ("findings", "predicates", "clear")
+_SIGNALS = ("signal", "relaxation", "bare")
+_ATTRIBUTES = ("morphology", "severity", "acuity", "count", "size", "change")
+# What has no signal of its own: a signal beside it in a sentence is another finding.
+_WITHOUT_SIGNAL = frozenset((
+    "normal", "normal variant", "atrophy", "ventricular dilation", "sulcal widening", "mass effect", "midline shift", "herniation",
+    "hydrocephalus", "postoperative change", "artifact", "fracture", "sellar enlargement", "chiari malformation", "vessel tortuosity",
+    "stenosis", "occlusion", "mucosal thickening",
+))  # fmt: skip
+# What stands where it stands, whatever the sentence spoke of before.
+_KEEPS_ITS_SITE = frozenset(("herniation", "hydrocephalus", "atrophy", "midline shift", "normal", "normal variant", "artifact"))
+_VAGUE_SITES = ("brain", "white matter", "basal ganglia", "cerebellum")
+_BEHIND = ("可能", "待", "有待")  # hedges that stand behind what they hedge, if it is directly before them
+_AGED = {"infarct": {"acute": "acute infarct", "subacute": "subacute infarct", "chronic": "chronic infarct"}}
+_AGED["lacune"] = {"acute": "acute infarct", "subacute": "subacute infarct"}
+_AGE_OF = {"acute infarct": "acute", "acute abnormality": "acute", "subacute infarct": "subacute", "chronic infarct": "chronic"}
+_AGE_OF |= {"lacune": "chronic", "encephalomalacia": "chronic"}
+
+
+# A sentence ends at its mark, at a line end, and before the number of a list, which belongs to none ("1.", "2、", "(3)").
+_END = re.compile(r"(?<=[。！？!?])\s*|\n\s*|(?<![\d.A-Za-z])(?:[(（]\d{1,2}[)）]|\d{1,2}[.．、)）](?!\d)|[①-⑨])\s*")
+
+
+@dataclass
+class _Clause:
+    """Marks between two stops, with the stops around them ("" at the ends of the sentence)."""
+
+    marks: list[Mark]
+    start: int
+    stop: int
+    opener: str
+    closer: str
+
+    def of(self, *kinds: str) -> list[Mark]:
+        return [m for m in self.marks if m.kind in kinds]
+
+
+@dataclass
+class _Item:
+    """A finding of a clause at characters [first, stop), and the mentions it turned out to be."""
+
+    mark: Mark
+    term: str
+    places: list[Place]
+    certainty: str = "present"
+    mentions: list[Mention] = field(default_factory=list)
+
+
+def split_chinese_sentences(text: str) -> list[Sentence]:
+    """Sentences of a Chinese section in order, list numbers left out, with their offsets."""
+    edges = [0, *(edge for gap in _END.finditer(text) for edge in gap.span()), len(text)]
+    parts = ((text[start:stop], start) for start, stop in zip(edges[::2], edges[1::2], strict=True))
+    stripped = ((part.strip(), start + len(part) - len(part.lstrip())) for part, start in parts)
+    return [Sentence(part, start, start + len(part)) for part, start in stripped if part]
+
+
+def read_sentence(text: str) -> list[Mention]:
+    """Findings of one Chinese sentence in order, also the denied and hedged ones.
+
+    A mention without a term of its own (term "") holds what a sentence such as 增强扫描呈环形强化 adds to the lesion
+    of the sentence before. Offsets of quotes are those of `text`.
+    """
+    plain, places = readable(text)
+    reader = _SentenceReader(plain)
+    for clause in _clauses(find_marks(plain), len(plain)):
+        reader.read(clause)
+    for mention in reader.mentions:
+        first, stop = mention.quote
+        mention.quote = (places[first], places[stop - 1] + 1) if stop > first else (0, 0)
+    return reader.mentions
+
+
+def _clauses(marks: list[Mark], length: int) -> Iterator[_Clause]:
+    """Parts between punctuation and words such as 但, without what tells history or advice."""
+    cuts = [m for m in marks if m.kind in ("stop", "boundary")]
+    edges = [Mark("stop", "", 0, 0), *cuts, Mark("stop", "", length, length)]
+    position = 0
+    for before, after in pairwise(edges):
+        inside = []
+        while position < len(marks) and marks[position].first < after.first:
+            if marks[position].first >= before.stop:
+                inside.append(marks[position])
+            position += 1
+        for mark in inside:
+            if mark.kind == "history":
+                inside = [m for m in inside if m.first >= mark.stop]
+            elif mark.kind == "advice":
+                inside = [m for m in inside if m.stop <= mark.first]
+        if inside:
+            yield _Clause(inside, before.stop, after.first, str(before.value), str(after.value))
+
+
+class _SentenceReader:
+    """Reads the clauses of one sentence in order and keeps what a later clause may speak of."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.mentions: list[Mention] = []
+        self.lesions: list[Mention] = []  # spoken of last: what a clause without a finding adds to
+        self.places: list[Place] = []  # named last
+        self.waiting_places: list[Place] = []
+        self.waiting_sequences: list[Mark] = []
+        self.lead: list[Mark] = []  # an angiogram that the sentence is about
+        self.waiting_hedge = ""
+        self.is_compared = False
+
+    def read(self, clause: _Clause) -> None:
+        """Add one clause to the mentions."""
+        compares = bool(clause.of("comparison"))
+        self.is_compared = self.is_compared or compares
+        places = find_places(clause.marks)
+        if self._only_leads_up(clause, places):
+            return
+        items = self._items(clause, places)
+        self._hedge(clause, items)
+        for item in items:
+            self._mention(item, clause)
+        self._attach(clause, items)
+        for item in items:
+            self._finish(item)
+        self.waiting_places, self.waiting_sequences, self.waiting_hedge = [], [], ""
+        self.is_compared = compares and not items  # a lead-in: "compared with the earlier study, ..."
+
+    def _only_leads_up(self, clause: _Clause, places: list[Place]) -> bool:
+        """Whether a clause holds only sites, sequences or a hedge for the next one; then they are kept."""
+        told = clause.of(*_FINDINGS, *_SIGNALS, *_ATTRIBUTES, "level", "anaphora", "singled_out")
+        if told:
+            return False
+        if places and clause.stop - places[-1].stop <= 1:
+            self.waiting_places += places
+            self.waiting_sequences += clause.of("sequences")
+            return True
+        hedges = [m for m in clause.of("certainty") if m.value != "absent"]
+        if hedges and not places:
+            diagnoses = [m for m in self.lesions if m.certainty == "present"]
+            if clause.closer == ":" or not diagnoses:
+                self.waiting_hedge = str(hedges[-1].value)
+            else:
+                for mention in diagnoses:
+                    mention.certainty = str(hedges[-1].value)
+            return True
+        if clause.of("sequences") and not self.is_compared:
+            self.waiting_sequences += clause.of("sequences")
+            return True
+        return False
+
+    def _items(self, clause: _Clause, places: list[Place]) -> list[_Item]:
+        """The findings of a clause with the places that each is said of."""
+        marks = _without_repeated_nouns(clause)
+        own = {m.first: str(m.value) for m in clause.of("own_site")}
+        items: list[_Item] = []
+        taken = self.waiting_places
+        start = clause.start
+        for mark in marks:
+            ahead = [p for p in places if start <= p.first < mark.first]
+            here = taken + ahead
+            if mark.first in own and (not here or own[mark.first] != "brain"):
+                here = [Place(own[mark.first], "none", mark.first, mark.stop)]
+            elif not here and items and items[-1].places and mark.first not in own:
+                here = items[-1].places
+            taken = []
+            for term, at in self._resolve(mark, here, clause):
+                items.append(_Item(mark, term, at))
+            start = mark.stop
+        behind = [p for p in places if p.first >= start]
+        if items and behind and not items[-1].places and items[-1].term not in _KEEPS_ITS_SITE:
+            last = items.pop()
+            items += [_Item(last.mark, term, at) for term, at in self._resolve(last.mark, behind, clause)]
+        if not any(i.term != "normal" for i in items):
+            signal = self._bare_signal(clause, places, items)
+            if signal is not None:
+                items.append(signal)
+        if places:
+            self.places = places
+        return items
+
+    def _resolve(self, mark: Mark, places: list[Place], clause: _Clause) -> Iterator[tuple[str, list[Place]]]:
+        """The terms of a finding, each with its places: a predicate names another finding at another site."""
+        if not isinstance(mark.value, Predicate):
+            term = str(mark.value)
+            if term == "normal":
+                places = places or self.places
+                if not places and mark.kind != "clear" and clause.start:
+                    return
+            yield term, places
+            return
+        predicate = mark.value
+        at = places or (self.places if not self.lesions else [])
+        found: dict[str, list[Place]] = {}
+        for place in at:
+            if (term_here := predicate.term_at(place.site)) is not None:
+                found.setdefault(term_here, []).append(place)
+        if not at and "any" in predicate.terms and predicate.terms["any"] != "normal":
+            found[predicate.terms["any"]] = []
+        yield from found.items()
+
+    def _bare_signal(self, clause: _Clause, places: list[Place], items: list[_Item]) -> _Item | None:
+        """A signal abnormality where a clause tells a signal and nothing that has it."""
+        signals = clause.of(*_SIGNALS)
+        if not signals and clause.of("sequences"):
+            signals = clause.of("level")
+        if not signals or any(m.value == "anaphora" for m in clause.marks) or clause.of("anaphora", "singled_out"):
+            return None
+        here = self.waiting_places + [p for p in places if p.first < signals[-1].first]
+        is_denied = any(m.value == "absent" and m.first < signals[-1].first for m in clause.of("certainty"))
+        bears = [m for m in self.lesions if m.term not in _WITHOUT_SIGNAL]
+        if not here and not is_denied and (bears or not (self.lesions or clause.of("exists"))):
+            return None
+        if items and not here:
+            return None
+        mark = Mark("findings", "signal abnormality", signals[-1].first, signals[-1].stop)
+        return _Item(mark, "signal abnormality", here)
+
+    def _hedge(self, clause: _Clause, items: list[_Item]) -> None:
+        """Set the certainty of the findings of a clause from the cues before and behind them."""
+        cues = clause.of("certainty")
+        for item in items:
+            if isinstance(item.mark.value, Predicate) and item.mark.value.is_denial and item.term != "normal":
+                item.certainty = "absent"
+                continue
+            item.certainty = self._cue_before(item, items, cues, clause) or "present"
+        for cue in cues:
+            governed = [i for i in items if i.mark.stop <= cue.first]
+            if not governed or not self._stands_behind(cue, items, clause):
+                continue
+            last = governed[-1]
+            reached = [i for i in governed if i is last or _is_list(self.text[i.mark.stop : last.mark.first])]
+            for item in reached:
+                if item.certainty == "present" and item.term != "normal":
+                    item.certainty = str(cue.value)
+        if clause.closer == "?":
+            for item in items:
+                if item.certainty == "present" and load_terms().findings[item.term].kind == "diagnosis":
+                    item.certainty = "possible"
+
+    def _cue_before(self, item: _Item, items: list[_Item], cues: list[Mark], clause: _Clause) -> str:
+        ahead = [c for c in cues if c.stop <= item.mark.first and not self._stands_behind(c, items, clause)]
+        if not ahead:
+            return self.waiting_hedge if item.term != "normal" else ""
+        cue = ahead[-1]
+        if any(c.value == "absent" for c in ahead) and cue.value != "absent" and "除外" not in self.text[cue.first : cue.stop]:
+            cue = next(c for c in reversed(ahead) if c.value == "absent")  # "no sign that suggests" denies
+        since = [m for m in clause.of("exists") if cue.stop <= m.first < item.mark.first]
+        if item.term == "normal" and cue.value != "absent":
+            return ""
+        if item.term == "normal":
+            return "present"
+        return "" if since else str(cue.value)
+
+    def _stands_behind(self, cue: Mark, items: list[_Item], clause: _Clause) -> bool:
+        """Whether a cue speaks of the finding before it: nothing follows it, or it is a word such as 待排."""
+        word = self.text[cue.first : cue.stop]
+        follows = any(i.mark.first >= cue.stop for i in items)
+        if cue.value == "absent":
+            return word == "不明显" or (not follows and cue.stop >= clause.stop - 1)
+        if not follows:
+            return True
+        return word.startswith(_BEHIND) and any(i.mark.stop == cue.first for i in items) and not word.endswith(("为", "是", "系"))
+
+    def _mention(self, item: _Item, clause: _Clause) -> None:
+        """Make the mention of a finding, or find the one that it only speaks of again."""
+        if earlier := self._spoken_of(item, clause):
+            item.mentions = earlier
+            return
+        mention = Mention(item.term, item.mark.first, item.mark.stop, certainty=item.certainty)
+        places = self._placed(item)
+        mention.sites = list(dict.fromkeys(p.key for p in places))
+        if len(mention.sites) > 1:
+            mention.sites = [s for s in mention.sites if s[0] != "brain"] or mention.sites[:1]
+        first = min([item.mark.first, *(p.first for p in places if clause.start <= p.first)])
+        mention.quote = (first, max(item.mark.stop, *(p.stop for p in places if p.stop <= clause.stop), 0))
+        mention.is_back_reference = bool(clause.of("back_reference")) or self._stays(item)
+        mention.is_definite = self._is_anaphor(item, clause)
+        self._set_side(mention, item, clause)
+        item.mentions = [mention]
+        self.mentions.append(mention)
+
+    def _spoken_of(self, item: _Item, clause: _Clause) -> list[Mention]:
+        """The mentions of this sentence that a finding only adds to: 病灶边界清楚, or a diagnosis of what is described."""
+        if not self.lesions or item.certainty == "absent":
+            return []
+        own = item.places
+        if not own and self._is_anaphor(item, clause):
+            return self.lesions
+        terms = load_terms().findings
+        if any(m.term == item.term and m.certainty == "present" for m in self.lesions) and item.certainty != "present" and not own:
+            return self.lesions
+        described = [m for m in self.lesions if m.certainty == "present" and terms[m.term].kind == "description"] if self.lesions[0].term else []
+        is_linked = clause.opener == "(" or any(m.first < item.mark.first for m in clause.of("consistent"))
+        if item.certainty == "present" and terms[item.term].kind == "diagnosis" and described and not own and is_linked:
+            for mention in described:
+                mention.term = item.term
+            return described
+        return []
+
+    def _is_anaphor(self, item: _Item, clause: _Clause) -> bool:
+        if item.term not in ("signal abnormality", "mass", "cyst", "hemorrhage") or item.certainty != "present":
+            return False
+        if not any(m.first == item.mark.first for m in clause.of("anaphora")):
+            return False
+        return not any(m.first < item.mark.first for m in clause.of("exists", "count"))
+
+    def _stays(self, item: _Item) -> bool:
+        """Whether a finding without a place of its own is where the lesion before it in the sentence is."""
+        if not self.lesions or item.places or item.term in _KEEPS_ITS_SITE:
+            return False
+        if item.certainty == "absent":
+            return item.term in (*ACCOMPANYING, "mass", "signal abnormality")
+        return load_terms().findings[item.term].default_site == "brain"
+
+    def _placed(self, item: _Item) -> list[Place]:
+        """The places that a term can have: a meningioma is dural, a midline shift has none but its direction."""
+        terms = load_terms()
+        if item.term in ("midline shift", "hydrocephalus", "herniation"):
+            return []
+        if item.term == "meningioma":
+            return [
+                Place("meninges", p.side, p.first, p.stop) if terms.is_within(p.site, "cerebral hemisphere") or p.site == "brain" else p
+                for p in item.places
+            ]
+        return item.places
+
+    def _set_side(self, mention: Mention, item: _Item, clause: _Clause) -> None:
+        if item.term == "midline shift":
+            sides = [m.value for m in clause.of("laterality") if m.value in ("left", "right")]
+            mention.side = sides[-1] if sides and item.certainty != "absent" else "none"
+        elif not mention.sites and self.lesions and load_terms().findings[item.term].default_site == "meninges":
+            sides = {side for m in self.lesions for _, side in m.sites}
+            mention.side = sides.pop() if len(sides) == 1 else "none"
+
+    def _attach(self, clause: _Clause, items: list[_Item]) -> None:
+        """Hand signals and attributes of a clause to its findings, or to the lesion that the sentence is about."""
+        if clause.of("singled_out"):
+            self._single_out(clause, items)
+        lesions = [i for i in items if i.term != "normal"]
+        sequences = self.waiting_sequences + clause.of("sequences")
+        add_signals(clause.marks, sequences, lambda mark: self._owners(mark, lesions, clause), self.text)
+        for mark in clause.of(*_ATTRIBUTES):
+            for mention in self._owners(mark, lesions, clause):
+                add_attribute(mention, mark, self.text, clause.start)
+        if self.is_compared and not clause.of("change") and (trend := trend_of(self.text[clause.start : clause.stop])):
+            mark = Mark("change", trend, clause.stop, clause.stop)
+            for mention in self._owners(mark, lesions, clause):
+                add_attribute(mention, mark, self.text, clause.start)
+        self._lead_on(clause, items, sequences)
+
+    def _owners(self, mark: Mark, items: list[_Item], clause: _Clause) -> list[Mention]:
+        """The finding of the clause that a word leads up to, else the last one before it, else the lesion spoken of."""
+        is_signal = mark.kind in (*_SIGNALS, "level", "sequences")
+        able = [i for i in items if not (is_signal and i.term in _WITHOUT_SIGNAL)]
+        for item in able:
+            if item.mark.stop > mark.first:
+                return self._covered(item.mentions, mark)
+        if able:
+            return self._covered(able[-1].mentions, mark)
+        if items and not is_signal:
+            return self._covered(items[-1].mentions, mark)
+        if self.lesions:
+            return self._covered(self.lesions, mark)
+        if mark.kind in ("count", "severity", "acuity") or find_places(clause.marks):
+            return []
+        self.lesions = [Mention("", mark.first, mark.stop, quote=(mark.first, mark.stop))]
+        self.mentions += self.lesions
+        return self.lesions
+
+    def _covered(self, mentions: list[Mention], mark: Mark) -> list[Mention]:
+        """The mentions, their quotes drawn out over a word that belongs to them."""
+        for mention in mentions:
+            if mark.stop > mark.first:
+                mention.quote = (min(mention.quote[0], mark.first), max(mention.quote[1], mark.stop))
+        return mentions
+
+    def _single_out(self, clause: _Clause, items: list[_Item]) -> None:
+        """ "The largest in the right occipital lobe" is an entry of its own, with the signals of the group."""
+        places = find_places(clause.marks)
+        if not places:
+            return
+        group = self.lesions[-1] if self.lesions else Mention("signal abnormality", 0, 0, is_definite=True)
+        if not group.term:
+            return
+        start = places[0].first
+        one = Mention(group.term, start, places[-1].stop, group.certainty, is_definite=group.is_definite, count=1)
+        one.sites = list(dict.fromkeys(p.key for p in places))
+        one.signals, one.morphology = set(group.signals), set(group.morphology)
+        one.quote = (min(start, group.quote[0]) if self.lesions else start, places[-1].stop)
+        self.mentions.append(one)
+        self.lesions = [one]
+        items[:] = [i for i in items if i.term == "normal"]
+
+    def _lead_on(self, clause: _Clause, items: list[_Item], sequences: list[Mark]) -> None:
+        """An angiogram named once is what all findings of the sentence are seen on."""
+        self.lead += [m for m in sequences if m.value == "MRA"]
+        for item in items:
+            for mention in item.mentions if self.lead and not any(s == "MRA" for m in item.mentions for s, _ in m.signals) else ():
+                mention.signals.add(("MRA", "none"))
+            if item.term == "normal" and item.certainty != "absent":
+                named = [m for m in sequences if clause.start <= m.first <= item.mark.first and m.value not in ("MRA", "T1c")]
+                for mention in item.mentions:
+                    mention.signals |= {(str(m.value), "none") for m in named}
+
+    def _finish(self, item: _Item) -> None:
+        """Terms that age and signal make, and what later clauses may add to."""
+        for mention in item.mentions:
+            mention.term = _AGED.get(mention.term, {}).get(mention.acuity, mention.term)
+            if mention.term in _AGE_OF and mention.acuity == "none":
+                mention.acuity = _AGE_OF[mention.term]
+            if mention.term in AS_SIGNAL:
+                mention.signals = {s for s in mention.signals if s[1] != "none"} or {AS_SIGNAL[mention.term]}
+            if mention.certainty == "absent":
+                mention.severity, mention.count = "none", "none"
+            if "symmetric" in mention.morphology:
+                paired = load_terms().sites
+                mention.sites = [(s, "bilateral" if d == "none" and paired[s].paired else d) for s, d in mention.sites]
+        is_lesion = item.certainty != "absent" and item.term not in ("normal", "normal variant", "artifact")
+        if is_lesion and (item.term not in (*ACCOMPANYING, *AS_SIGNAL, "midline shift") or item.places) and item.term not in AS_SIGNAL:
+            self.lesions = item.mentions
+
+
+def _without_repeated_nouns(clause: _Clause) -> list[Mark]:
+    """Findings of a clause; a noun that only repeats the one before it (出血灶, 脱髓鞘病灶) is left out."""
+    kept: list[Mark] = []
+    enhancing = [m for m in clause.of("predicates") if isinstance(m.value, Predicate) and "abnormal enhancement" in m.value.terms.values()]
+    found = clause.of(*_FINDINGS)
+    for i, mark in enumerate(found):
+        before = kept[-1] if kept else None
+        following = found[i + 1] if i + 1 < len(found) else None
+        if before is not None and before.stop == mark.first and mark.value == "signal abnormality" and before.value != "normal":
+            kept[-1] = Mark(before.kind, before.value, before.first, mark.stop)
+            continue
+        if mark in enhancing and following is not None and following.first == mark.stop and following.kind == "findings":
+            clause.marks.append(Mark("signal", ("enhancing",), mark.first, mark.stop))
+            continue
+        if mark.value == "postoperative change" and before is not None and before.stop == mark.first:
+            kept.pop()
+        kept.append(mark)
+    return kept
+
+
+def _is_list(text: str) -> bool:
+    return any(mark in text for mark in "、或及和/") and len(text) < 16
+
+
