@@ -24,7 +24,7 @@ _WITHOUT_SIGNAL = frozenset((
 ))  # fmt: skip
 # What stands where it stands, whatever the sentence spoke of before.
 _KEEPS_ITS_SITE = frozenset(("herniation", "hydrocephalus", "atrophy", "midline shift", "normal", "normal variant", "artifact"))
-_VAGUE_SITES = ("brain", "white matter", "basal ganglia", "cerebellum")
+_SHOWS = ("示", "显示")  # "DWI shows the lesion ...": what follows need not be new
 _BEHIND = ("可能", "待", "有待")  # hedges that stand behind what they hedge, if it is directly before them
 _AGED = {"infarct": {"acute": "acute infarct", "subacute": "subacute infarct", "chronic": "chronic infarct"}}
 _AGED["lacune"] = {"acute": "acute infarct", "subacute": "subacute infarct"}
@@ -147,10 +147,11 @@ class _SentenceReader:
             return True
         hedges = [m for m in clause.of("certainty") if m.value != "absent"]
         if hedges and not places:
+            is_alone = hedges[0].first - clause.start <= 1 and clause.stop - hedges[-1].stop <= 1
             diagnoses = [m for m in self.lesions if m.certainty == "present"]
             if clause.closer == ":" or not diagnoses:
                 self.waiting_hedge = str(hedges[-1].value)
-            else:
+            elif is_alone:
                 for mention in diagnoses:
                     mention.certainty = str(hedges[-1].value)
             return True
@@ -285,6 +286,7 @@ class _SentenceReader:
         first = min([item.mark.first, *(p.first for p in places if clause.start <= p.first)])
         mention.quote = (first, max(item.mark.stop, *(p.stop for p in places if p.stop <= clause.stop), 0))
         mention.is_back_reference = bool(clause.of("back_reference")) or self._stays(item)
+        mention.is_apart = bool(clause.of("back_reference"))
         mention.is_definite = self._is_anaphor(item, clause)
         self._set_side(mention, item, clause)
         item.mentions = [mention]
@@ -298,8 +300,9 @@ class _SentenceReader:
         if not own and self._is_anaphor(item, clause):
             return self.lesions
         terms = load_terms().findings
-        if any(m.term == item.term and m.certainty == "present" for m in self.lesions) and item.certainty != "present" and not own:
-            return self.lesions
+        same = [m for m in self.mentions if m.term == item.term and m.certainty != "absent"]
+        if same and item.certainty != "present" and not own:
+            return same
         described = [m for m in self.lesions if m.certainty == "present" and terms[m.term].kind == "description"] if self.lesions[0].term else []
         is_linked = clause.opener == "(" or any(m.first < item.mark.first for m in clause.of("consistent"))
         if item.certainty == "present" and terms[item.term].kind == "diagnosis" and described and not own and is_linked:
@@ -313,7 +316,8 @@ class _SentenceReader:
             return False
         if not any(m.first == item.mark.first for m in clause.of("anaphora")):
             return False
-        return not any(m.first < item.mark.first for m in clause.of("exists", "count"))
+        introduced = [m for m in clause.of("exists", "count") if m.first < item.mark.first and m.value not in _SHOWS]
+        return not introduced
 
     def _stays(self, item: _Item) -> bool:
         """Whether a finding without a place of its own is where the lesion before it in the sentence is."""
@@ -339,6 +343,8 @@ class _SentenceReader:
         if item.term == "midline shift":
             sides = [m.value for m in clause.of("laterality") if m.value in ("left", "right")]
             mention.side = sides[-1] if sides and item.certainty != "absent" else "none"
+        elif not mention.sites and (sides := [m.value for m in clause.of("laterality") if m.stop <= item.mark.first]):
+            mention.side = str(sides[-1])
         elif not mention.sites and self.lesions and load_terms().findings[item.term].default_site == "meninges":
             sides = {side for m in self.lesions for _, side in m.sites}
             mention.side = sides.pop() if len(sides) == 1 else "none"
@@ -428,6 +434,8 @@ class _SentenceReader:
                 mention.sites = [(s, "bilateral" if d == "none" and paired[s].paired else d) for s, d in mention.sites]
         is_lesion = item.certainty != "absent" and item.term not in ("normal", "normal variant", "artifact")
         if is_lesion and (item.term not in (*ACCOMPANYING, *AS_SIGNAL, "midline shift") or item.places) and item.term not in AS_SIGNAL:
+            self.lesions = item.mentions
+        elif is_lesion and any(m.is_apart for m in item.mentions):
             self.lesions = item.mentions
 
 

@@ -18,6 +18,7 @@ _READ_AS = str.maketrans(_READ_AS)
 _UNIT = "(?:CM|MM|厘米|毫米)"
 _NUMBER = r"\d+(?:\.\d+)?"
 _DEGREE = "稍|略|较|偏|极|明显|显著|轻度"
+_PART = "(?:中心|边缘|周边|周围|内部|中央)"
 # What the lists of the lexicon do not hold, in order of precedence; the name says the kind of mark.
 _PATTERNS = {
     # "mainly on the left", "the right more than the left": which part is worse is no finding of its own
@@ -26,9 +27,8 @@ _PATTERNS = {
     "size": rf"(?:{_NUMBER}{_UNIT}?[×X*~至-]约?)*{_NUMBER}{_UNIT}(?![/²])",
     "relaxation": rf"(?:(?:(?:{_DEGREE})?(?:长|短|等|混杂)[、/及或至]?)+T[12](?:WI)?)(?:[、/及]?T2(?:WI)?)?",
     "clear": r"(?:未见|无)(?:明显|明确|确切|显著|特殊|其他)*异常(?:改变|表现|征象|发现|所见|变化)?(?=[,。;?!、()及和与]|$)",
-    "signal": rf"(?:(?:{_DEGREE}|混杂|异常|欠?不?均匀?|[高低等])[、/及至到或-]?)*(?:[高低等]|混杂|不均匀?)(?:混杂|不均匀)?信号(?:影|灶|区|带|改变|病灶)?",
-    "bare": r"(?<!不)[高低等](?=[、,/~至及]?(?:稍|略|较)?(?:[高低等]|混杂)信号|[、,]?(?:T[12]|FLAIR|DWI|ADC|SWI)"
-    r"|[、,](?:中心|边缘|周边|周围|内部|中央))",
+    "signal": rf"{_PART}?(?:(?:{_DEGREE}|混杂|异常|欠?不?均匀?|[高低等])[、/及至到或-]?)*(?:[高低等]|混杂|不均匀?)(?:混杂|不均匀)?信号(?:影|灶|区|带|改变|病灶)?",
+    "bare": rf"{_PART}?(?<!不)[高低等](?=[、,/~至及]?(?:稍|略|较)?(?:[高低等]|混杂)信号|[、,]?(?:T[12]|FLAIR|DWI|ADC|SWI)|[、,]{_PART})",
     "level": rf"(?:(?:信号)?(?:{_DEGREE})?(?:增高|升高|减低|降低|下降))|信号(?:{_DEGREE})?(?:增强|减弱|丢失)",
     "lobes": r"[额顶颞枕岛](?:[叶部]?[、/及与和-]?[额顶颞枕岛])+(?:叶|部|区|交界区|交界处|交界|皮层|皮质)*(?![骨窦角])"
     r"|[额顶颞枕](?=[、及与和](?:左|右|双|两))",
@@ -112,7 +112,9 @@ def _phrases() -> Iterator[tuple[str, str, Any]]:
             name = lexicon.names[group][term]
             for word in {name, *words} if name != term or group == "sequences" else words:
                 # "site + predicate" is read in two, so that a list of sites shares the predicate
-                if not (group == "findings" and any(word[:i] in sites and word[i:] in predicates for i in range(1, len(word)))):
+                # "nothing abnormal" is read by a pattern that looks at what follows ("no abnormal signal")
+                is_split = any(word[:i] in sites and word[i:] in predicates for i in range(1, len(word)))
+                if not (group == "findings" and (is_split or (term == "normal" and "异常" in word))):
                     yield word, group, term
     for is_denial, table in ((False, "predicates"), (True, "denied_predicates")):
         for row in extra[table]:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from ..vocabulary import load_terms
 from .english_attachment import Mark
 
+_BETWEEN = ("acuity", "severity", "count", "morphology")
 _BOUNDS = frozenset(("findings", "predicates", "clear"))
 # What stands outside the parenchyma of a lobe that says where along the surface it is.
 _ON_THE_SURFACE = ("sulci", "extra-axial space", "skull", "scalp", "vessels", "ventricles")
@@ -50,15 +51,19 @@ def find_places(marks: list[Mark]) -> list[Place]:
             for term in mark.value:
                 own = side if sites[term].paired or is_led else "none"
                 places.append(Place(term, own, mark.first, mark.stop))
-    return _without_repetition(places)
+    return _without_repetition(places, [m for m in marks if m.kind in _BETWEEN])
 
 
-def _without_repetition(places: list[Place]) -> list[Place]:
+def _without_repetition(places: list[Place], attributes: list[Mark]) -> list[Place]:
     """Leave out what only says where in the body the next site is, or what tissue of a lobe is meant."""
     spans = sorted({(p.first, p.stop) for p in places})
     groups = [[p for p in places if (p.first, p.stop) == span] for span in spans]
     for before, after in pairwise(groups):
-        if not before or not after or after[0].first - before[0].stop > 1:
+        if not before or not after:
+            continue
+        gap = after[0].first - before[0].stop
+        gap -= sum(m.stop - m.first for m in attributes if before[0].stop <= m.first < after[0].first)
+        if gap > 1:
             continue
         kept = _meant(before[-1].site, after[-1].site)
         if kept == "after":

@@ -38,6 +38,8 @@ _SPLITTERS: Mapping[str, Callable[[str], list[Sentence]]] = {"en": split_sentenc
 _VAGUE_SITES = ("brain", "white matter", "cerebellum", "basal ganglia")
 # What goes with a lesion is not what "it" points at in the next sentence.
 _COMPANIONS = ACCOMPANYING | {"midline shift", "herniation", "hydrocephalus", "ventricular dilation"}
+# What has no signal of its own: an enhancement told after it is that of the lesion before.
+_DISPLACEMENTS = frozenset(("mass effect", "midline shift", "herniation", "ventricular dilation", "sulcal widening"))
 
 
 @dataclass
@@ -63,6 +65,7 @@ class _Reading:
     read_sentence: Callable[[str], list[Mention]]
     entries: list[_Entry] = field(default_factory=list)
     last: list[_Entry] = field(default_factory=list)
+    lesion: list[_Entry] = field(default_factory=list)  # the last that can enhance or restrict
     section: int = 0
 
 
@@ -92,9 +95,11 @@ def structure_report(findings: str, impression: str, language: str = "en") -> St
 def _read(sentence: str, reading: _Reading) -> None:
     """Add one sentence to the reading."""
     spoken_of: list[_Entry] = []
+    lesion: list[_Entry] = []
     for mention in reading.read_sentence(sentence):
         quote = sentence[slice(*mention.quote)].strip()[:MAX_QUOTE_CHARACTERS]
-        earlier = spoken_of or reading.last
+        is_of_lesion = mention.is_definite or mention.term in AS_SIGNAL
+        earlier = (lesion or reading.lesion) if is_of_lesion else (spoken_of or reading.last)
         if mention.is_definite and mention.term == "signal abnormality" and earlier:
             mention.term = earlier[-1].mention.term if earlier[-1].mention.term == "mass" else mention.term
         if _adds_to(mention, earlier, bool(spoken_of)):
@@ -102,13 +107,16 @@ def _read(sentence: str, reading: _Reading) -> None:
                 _add_details(entry.mention, mention)
             continue
         placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, bool(spoken_of))]
-        entries = [_merge(entry, reading.entries) for entry in placed]
+        kept = [_merge(entry, reading.entries) for entry in placed]
+        # a later word goes with the place that was said, though a mention that says less is not listed again
+        entries = [replace(k, site=p.site, side=p.side) for k, p in zip(kept, placed, strict=True)]
         is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
         # a companion with a place of its own is a lesion in its own right
         if is_lesion and (mention.term not in _COMPANIONS or mention.sites or not earlier):
             spoken_of = entries
-    if spoken_of:
-        reading.last = spoken_of
+            lesion = lesion if mention.term in _DISPLACEMENTS else entries
+    reading.last = spoken_of or reading.last
+    reading.lesion = lesion or reading.lesion
 
 
 def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) -> bool:
@@ -117,7 +125,7 @@ def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) ->
         return True
     if not earlier or mention.certainty == "absent" or mention.sites:
         return False
-    if mention.term in AS_SIGNAL:
+    if mention.term in AS_SIGNAL and not mention.is_apart:
         mention.signals = mention.signals or {AS_SIGNAL[mention.term]}
         return True
     return mention.is_definite and mention.term in ("signal abnormality", "mass") and not is_same_sentence
