@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from ..reports import Sentence
@@ -15,6 +15,7 @@ from .english_attachment import Mark, Mention
 
 _FINDINGS = ("findings", "predicates", "clear")
 _SIGNALS = ("signal", "relaxation", "bare")
+_QUOTED = (*_FINDINGS, *_SIGNALS, "laterality", "sites", "lobes", "sequences", "morphology", "count", "severity", "acuity")
 _ATTRIBUTES = ("morphology", "severity", "acuity", "count", "size", "change")
 # What has no signal of its own: a signal beside it in a sentence is another finding.
 _WITHOUT_SIGNAL = frozenset((
@@ -24,6 +25,8 @@ _WITHOUT_SIGNAL = frozenset((
 ))  # fmt: skip
 # What stands where it stands, whatever the sentence spoke of before.
 _KEEPS_ITS_SITE = frozenset(("herniation", "hydrocephalus", "atrophy", "midline shift", "normal", "normal variant", "artifact"))
+_MARGINS = ("well-defined", "ill-defined", "homogeneous", "heterogeneous", "smooth")
+_VAGUE_SITES = ("brain", "white matter", "basal ganglia", "cerebellum")
 _SHOWS = ("示", "显示")  # "DWI shows the lesion ...": what follows need not be new
 _BEHIND = ("可能", "待", "有待")  # hedges that stand behind what they hedge, if it is directly before them
 _AGED = {"infarct": {"acute": "acute infarct", "subacute": "subacute infarct", "chronic": "chronic infarct"}}
@@ -34,6 +37,9 @@ _AGE_OF |= {"lacune": "chronic", "encephalomalacia": "chronic"}
 
 # A sentence ends at its mark, at a line end, and before the number of a list, which belongs to none ("1.", "2、", "(3)").
 _END = re.compile(r"(?<=[。！？!?])\s*|\n\s*|(?<![\d.A-Za-z])(?:[(（]\d{1,2}[)）]|\d{1,2}[.．、)）](?!\d)|[①-⑨])\s*")
+
+
+_OF_A_PART = re.compile(r"其?(?:内|中心|中央|边缘|周边|内部)")
 
 
 @dataclass
@@ -112,29 +118,35 @@ class _SentenceReader:
         self.text = text
         self.mentions: list[Mention] = []
         self.lesions: list[Mention] = []  # spoken of last: what a clause without a finding adds to
+        self.bearers: list[Mention] = []  # the last of them that can have a signal
         self.places: list[Place] = []  # named last
         self.waiting_places: list[Place] = []
         self.waiting_sequences: list[Mark] = []
+        self.latest: list[Mention] = []  # of the clause before
+        self.latest_sequences: list[Mark] = []
         self.lead: list[Mark] = []  # an angiogram that the sentence is about
         self.waiting_hedge = ""
         self.is_compared = False
 
     def read(self, clause: _Clause) -> None:
         """Add one clause to the mentions."""
-        compares = bool(clause.of("comparison"))
-        self.is_compared = self.is_compared or compares
-        places = find_places(clause.marks)
-        if self._only_leads_up(clause, places):
+        if clause.of("comparison"):
+            self.is_compared = True
+        places = find_places(clause.marks, self.text)
+        if places and not clause.of(*_FINDINGS, *_SIGNALS, "singled_out") and self._locates(places, clause):
+            places = []
+            clause.marks = [m for m in clause.marks if m.kind not in ("sites", "lobes", "laterality")]
+        if self._only_leads_up(clause, places) or self._takes_sides(clause, places):
             return
         items = self._items(clause, places)
         self._hedge(clause, items)
-        for item in items:
-            self._mention(item, clause)
+        for i, item in enumerate(items):
+            self._mention(item, [j for j in items[:i] if j.mark.first < item.mark.first], clause)
         self._attach(clause, items)
         for item in items:
             self._finish(item)
+        self.latest = [mention for item in items for mention in item.mentions] or self.latest
         self.waiting_places, self.waiting_sequences, self.waiting_hedge = [], [], ""
-        self.is_compared = compares and not items  # a lead-in: "compared with the earlier study, ..."
 
     def _only_leads_up(self, clause: _Clause, places: list[Place]) -> bool:
         """Whether a clause holds only sites, sequences or a hedge for the next one; then they are kept."""
@@ -145,20 +157,46 @@ class _SentenceReader:
             self.waiting_places += places
             self.waiting_sequences += clause.of("sequences")
             return True
-        hedges = [m for m in clause.of("certainty") if m.value != "absent"]
-        if hedges and not places:
-            is_alone = hedges[0].first - clause.start <= 1 and clause.stop - hedges[-1].stop <= 1
-            diagnoses = [m for m in self.lesions if m.certainty == "present"]
-            if clause.closer == ":" or not diagnoses:
-                self.waiting_hedge = str(hedges[-1].value)
-            elif is_alone:
-                for mention in diagnoses:
-                    mention.certainty = str(hedges[-1].value)
+        cues = clause.of("certainty")
+        if cues and not places:
+            is_alone = cues[0].first - clause.start <= 1 and clause.stop - cues[-1].stop <= 1
+            told = [m for m in self.latest if m.certainty == "present" and m.term != "normal"]
+            if clause.closer == ":" or (not told and cues[-1].value != "absent"):
+                self.waiting_hedge = str(cues[-1].value)
+            elif is_alone:  # "haemorrhage: none", "metastasis (possible)"
+                for mention in told:
+                    mention.certainty = str(cues[-1].value)
             return True
         if clause.of("sequences") and not self.is_compared:
             self.waiting_sequences += clause.of("sequences")
             return True
         return False
+
+    def _takes_sides(self, clause: _Clause, places: list[Place]) -> bool:
+        """Give a side that stands alone, as in 额叶(左侧), to the site before it."""
+        sides = {str(m.value) for m in clause.of("laterality")}
+        if len(sides) != 1 or places or clause.of(*_FINDINGS, *_SIGNALS):
+            return False
+        side = sides.pop()
+        if self.waiting_places:
+            self.waiting_places = [_with_side(p, side, clause) for p in self.waiting_places]
+        paired = load_terms().sites
+        for mention in self.lesions if not self.waiting_places else ():
+            is_next = clause.opener == "(" and mention.quote[1] >= clause.start - 1 and len(mention.sites) == 1
+            mention.sites = [
+                (s, side if d == "none" and (is_next or paired[s].paired) else d) for s, d in mention.sites
+            ]
+            mention.side = side if not mention.sites and mention.side == "none" else mention.side
+        return not clause.of(*_ATTRIBUTES, "sequences", "certainty", "singled_out")
+
+    def _locates(self, places: list[Place], clause: _Clause) -> bool:
+        """Give the places of a clause without a finding to the lesion before it that has none: "a mass, in the left ..."."""
+        unplaced = [m for m in self.lesions if m.term and not m.sites and m.certainty != "absent"]
+        for mention in unplaced:
+            placed = self._placed(_Item(Mark("findings", mention.term, mention.first, mention.stop), mention.term, places))
+            mention.sites = list(dict.fromkeys(p.key for p in placed))
+            mention.quote = (mention.quote[0], max(mention.quote[1], places[-1].stop))
+        return bool(unplaced)
 
     def _items(self, clause: _Clause, places: list[Place]) -> list[_Item]:
         """The findings of a clause with the places that each is said of."""
@@ -168,6 +206,8 @@ class _SentenceReader:
         taken = self.waiting_places
         start = clause.start
         for mark in marks:
+            if self._tells_change(mark, items, places, clause):
+                continue
             ahead = [p for p in places if start <= p.first < mark.first]
             here = taken + ahead
             if mark.first in own and (not here or own[mark.first] != "brain"):
@@ -190,6 +230,12 @@ class _SentenceReader:
             self.places = places
         return items
 
+    def _tells_change(self, mark: Mark, items: list[_Item], places: list[Place], clause: _Clause) -> bool:
+        """Whether a word such as 增大 says how a lesion has changed, and is no finding."""
+        if mark.kind != "predicates" or not self.is_compared or not trend_of(self.text[mark.first : mark.stop]):
+            return False
+        return bool(items) or (not places and bool(clause.of("comparison")))
+
     def _resolve(self, mark: Mark, places: list[Place], clause: _Clause) -> Iterator[tuple[str, list[Place]]]:
         """The terms of a finding, each with its places: a predicate names another finding at another site."""
         if not isinstance(mark.value, Predicate):
@@ -203,6 +249,8 @@ class _SentenceReader:
         predicate = mark.value
         at = places or (self.places if not self.lesions else [])
         found: dict[str, list[Place]] = {}
+        if not places and mark.first and len(at) > 2:  # a long list is not meant again one by one
+            at = []
         for place in at:
             if (term_here := predicate.term_at(place.site)) is not None:
                 found.setdefault(term_here, []).append(place)
@@ -219,8 +267,7 @@ class _SentenceReader:
             return None
         here = self.waiting_places + [p for p in places if p.first < signals[-1].first]
         is_denied = any(m.value == "absent" and m.first < signals[-1].first for m in clause.of("certainty"))
-        bears = [m for m in self.lesions if m.term not in _WITHOUT_SIGNAL]
-        if not here and not is_denied and (bears or not (self.lesions or clause.of("exists"))):
+        if not here and not is_denied and (self.bearers or not (self.lesions or clause.of("exists"))):
             return None
         if items and not here:
             return None
@@ -273,7 +320,7 @@ class _SentenceReader:
             return True
         return word.startswith(_BEHIND) and any(i.mark.stop == cue.first for i in items) and not word.endswith(("为", "是", "系"))
 
-    def _mention(self, item: _Item, clause: _Clause) -> None:
+    def _mention(self, item: _Item, before: list[_Item], clause: _Clause) -> None:
         """Make the mention of a finding, or find the one that it only speaks of again."""
         if earlier := self._spoken_of(item, clause):
             item.mentions = earlier
@@ -283,12 +330,14 @@ class _SentenceReader:
         mention.sites = list(dict.fromkeys(p.key for p in places))
         if len(mention.sites) > 1:
             mention.sites = [s for s in mention.sites if s[0] != "brain"] or mention.sites[:1]
-        first = min([item.mark.first, *(p.first for p in places if clause.start <= p.first)])
+        start = max([clause.start, *(i.mark.stop for i in before)])
+        first = min(m.first for m in (*clause.marks, item.mark) if m.kind in _QUOTED and m.first >= start)
         mention.quote = (first, max(item.mark.stop, *(p.stop for p in places if p.stop <= clause.stop), 0))
         mention.is_back_reference = bool(clause.of("back_reference")) or self._stays(item)
         mention.is_apart = bool(clause.of("back_reference"))
         mention.is_definite = self._is_anaphor(item, clause)
         self._set_side(mention, item, clause)
+        self._take_over(mention, item)
         item.mentions = [mention]
         self.mentions.append(mention)
 
@@ -297,11 +346,15 @@ class _SentenceReader:
         if not self.lesions or item.certainty == "absent":
             return []
         own = item.places
+        if item.term in AS_SIGNAL and not own and self.bearers and not clause.of("back_reference"):
+            for mention in self.bearers:
+                mention.signals = {s for s in mention.signals if s != ("DWI", "none")} | {AS_SIGNAL[item.term]}
+            return self.bearers
         if not own and self._is_anaphor(item, clause):
             return self.lesions
         terms = load_terms().findings
         same = [m for m in self.mentions if m.term == item.term and m.certainty != "absent"]
-        if same and item.certainty != "present" and not own:
+        if same and item.certainty != "present" and not own and self.lesions[-1].sites in ([], [("brain", "none")], same[-1].sites):
             return same
         described = [m for m in self.lesions if m.certainty == "present" and terms[m.term].kind == "description"] if self.lesions[0].term else []
         is_linked = clause.opener == "(" or any(m.first < item.mark.first for m in clause.of("consistent"))
@@ -325,7 +378,13 @@ class _SentenceReader:
             return False
         if item.certainty == "absent":
             return item.term in (*ACCOMPANYING, "mass", "signal abnormality")
-        return load_terms().findings[item.term].default_site == "brain"
+        default = load_terms().findings[item.term].default_site
+        return default == "brain" or (item.certainty != "present" and self._is_near(default))
+
+    def _is_near(self, site: str) -> bool:
+        """Whether the lesion spoken of stands at, in or around a site."""
+        within = load_terms().is_within
+        return any(within(s, site) or within(site, s) for m in self.lesions for s, _ in m.sites if s != "brain")
 
     def _placed(self, item: _Item) -> list[Place]:
         """The places that a term can have: a meningioma is dural, a midline shift has none but its direction."""
@@ -345,9 +404,21 @@ class _SentenceReader:
             mention.side = sides[-1] if sides and item.certainty != "absent" else "none"
         elif not mention.sites and (sides := [m.value for m in clause.of("laterality") if m.stop <= item.mark.first]):
             mention.side = str(sides[-1])
-        elif not mention.sites and self.lesions and load_terms().findings[item.term].default_site == "meninges":
+        elif not mention.sites and not mention.is_back_reference and self._is_sided_like_the_lesion(item):
             sides = {side for m in self.lesions for _, side in m.sites}
             mention.side = sides.pop() if len(sides) == 1 else "none"
+
+    def _take_over(self, mention: Mention, item: _Item) -> None:
+        """A hedged diagnosis counts and measures what the same sentence describes."""
+        described = [m for m in self.lesions if load_terms().findings[m.term or "normal"].kind == "description"]
+        if item.certainty in ("probable", "possible") and described and not item.places:
+            mention.count, mention.size_mm = described[-1].count, described[-1].size_mm
+            mention.morphology |= described[-1].morphology
+
+    def _is_sided_like_the_lesion(self, item: _Item) -> bool:
+        terms = load_terms()
+        site = terms.findings[item.term].default_site
+        return item.certainty != "absent" and terms.sites[site].paired and site not in ("vessels", *_VAGUE_SITES)
 
     def _attach(self, clause: _Clause, items: list[_Item]) -> None:
         """Hand signals and attributes of a clause to its findings, or to the lesion that the sentence is about."""
@@ -355,45 +426,49 @@ class _SentenceReader:
             self._single_out(clause, items)
         lesions = [i for i in items if i.term != "normal"]
         sequences = self.waiting_sequences + clause.of("sequences")
-        add_signals(clause.marks, sequences, lambda mark: self._owners(mark, lesions, clause), self.text)
+        if not sequences and _OF_A_PART.match(self.text, clause.start):
+            sequences = self.latest_sequences
+        self.latest_sequences = sequences or self.latest_sequences
+        add_signals(clause.marks, sequences, lambda mark: self._owner(mark, lesions, clause).mentions, self.text)
         for mark in clause.of(*_ATTRIBUTES):
-            for mention in self._owners(mark, lesions, clause):
-                add_attribute(mention, mark, self.text, clause.start)
+            owner = self._owner(mark, lesions, clause)
+            for mention in owner.mentions:
+                add_attribute(mention, owner.term, mark, self.text, clause.start)
         if self.is_compared and not clause.of("change") and (trend := trend_of(self.text[clause.start : clause.stop])):
             mark = Mark("change", trend, clause.stop, clause.stop)
-            for mention in self._owners(mark, lesions, clause):
-                add_attribute(mention, mark, self.text, clause.start)
+            for mention in self._owner(mark, lesions, clause).mentions:
+                add_attribute(mention, mention.term, mark, self.text, clause.start)
         self._lead_on(clause, items, sequences)
 
-    def _owners(self, mark: Mark, items: list[_Item], clause: _Clause) -> list[Mention]:
+    def _owner(self, mark: Mark, items: list[_Item], clause: _Clause) -> _Item:
         """The finding of the clause that a word leads up to, else the last one before it, else the lesion spoken of."""
         is_signal = mark.kind in (*_SIGNALS, "level", "sequences")
         able = [i for i in items if not (is_signal and i.term in _WITHOUT_SIGNAL)]
+        if mark.kind == "sequences":
+            able = [i for i in able if i.term in AS_SIGNAL] or able
         for item in able:
             if item.mark.stop > mark.first:
-                return self._covered(item.mentions, mark)
-        if able:
-            return self._covered(able[-1].mentions, mark)
-        if items and not is_signal:
-            return self._covered(items[-1].mentions, mark)
-        if self.lesions:
-            return self._covered(self.lesions, mark)
-        if mark.kind in ("count", "severity", "acuity") or find_places(clause.marks):
+                return _covering(item, mark)
+        if able or (items and not is_signal):
+            return _covering((able or items)[-1], mark)
+        lesions = self.bearers if is_signal and self.bearers else self.lesions
+        if not lesions:
+            lesions = self._addition(mark, clause)
+        return _covering(_Item(mark, lesions[-1].term if lesions else "", [], mentions=lesions), mark)
+
+    def _addition(self, mark: Mark, clause: _Clause) -> list[Mention]:
+        """A mention without a term for what a clause tells of the lesion of the sentence before; none if it may not."""
+        if mark.kind in ("count", "severity", "acuity") or (mark.kind == "morphology" and mark.value not in _MARGINS):
+            return []
+        if find_places(clause.marks, self.text):
             return []
         self.lesions = [Mention("", mark.first, mark.stop, quote=(mark.first, mark.stop))]
         self.mentions += self.lesions
         return self.lesions
 
-    def _covered(self, mentions: list[Mention], mark: Mark) -> list[Mention]:
-        """The mentions, their quotes drawn out over a word that belongs to them."""
-        for mention in mentions:
-            if mark.stop > mark.first:
-                mention.quote = (min(mention.quote[0], mark.first), max(mention.quote[1], mark.stop))
-        return mentions
-
     def _single_out(self, clause: _Clause, items: list[_Item]) -> None:
         """ "The largest in the right occipital lobe" is an entry of its own, with the signals of the group."""
-        places = find_places(clause.marks)
+        places = find_places(clause.marks, self.text)
         if not places:
             return
         group = self.lesions[-1] if self.lesions else Mention("signal abnormality", 0, 0, is_definite=True)
@@ -433,10 +508,22 @@ class _SentenceReader:
                 paired = load_terms().sites
                 mention.sites = [(s, "bilateral" if d == "none" and paired[s].paired else d) for s, d in mention.sites]
         is_lesion = item.certainty != "absent" and item.term not in ("normal", "normal variant", "artifact")
-        if is_lesion and (item.term not in (*ACCOMPANYING, *AS_SIGNAL, "midline shift") or item.places) and item.term not in AS_SIGNAL:
+        goes_along = item.term in (*ACCOMPANYING, "midline shift", "meningeal enhancement") and not item.places
+        if is_lesion and (not goes_along or any(m.is_apart for m in item.mentions)):
             self.lesions = item.mentions
-        elif is_lesion and any(m.is_apart for m in item.mentions):
-            self.lesions = item.mentions
+            self.bearers = item.mentions if item.term not in _WITHOUT_SIGNAL else self.bearers
+
+
+def _covering(item: _Item, mark: Mark) -> _Item:
+    """The item, the quotes of its mentions drawn out over a word that belongs to them."""
+    for mention in item.mentions if mark.stop > mark.first else ():
+        mention.quote = (min(mention.quote[0], mark.first), max(mention.quote[1], mark.stop))
+    return item
+
+
+def _with_side(place: Place, side: str, clause: _Clause) -> Place:
+    is_next = clause.opener == "(" and place.stop >= clause.start - 1
+    return replace(place, side=side) if place.side == "none" and (is_next or load_terms().sites[place.site].paired) else place
 
 
 def _without_repeated_nouns(clause: _Clause) -> list[Mark]:

@@ -64,11 +64,12 @@ def _add(mentions: list[Mention], pairs: set[tuple[str, str]]) -> None:
         mention.signals = {(s, w) for s, w in told if (s != "any" or w not in explicit) and (w != "none" or s not in named)}
 
 
-def add_attribute(mention: Mention, mark: Mark, text: str, start: int) -> None:
+def add_attribute(mention: Mention, term: str, mark: Mark, text: str, start: int) -> None:
     """Add shape, grade, age, count, size or change to a mention; what is told first stands.
 
     Args:
         mention: the finding.
+        term: what the mark is said of, the finding or its enhancement.
         mark: of one of these kinds.
         text: the sentence.
         start: where the clause of the mark starts.
@@ -78,9 +79,9 @@ def add_attribute(mention: Mention, mark: Mark, text: str, start: int) -> None:
     elif mark.kind == "size":
         if mention.size_mm is None and not _DISTANCE.search(text[start : mark.first]):
             mention.size_mm = mark.value
-    elif mark.kind == "severity" and mention.term in (*AS_SIGNAL, "signal abnormality", "meningeal enhancement"):
+    elif mark.kind == "severity" and term in (*AS_SIGNAL, "signal abnormality", "meningeal enhancement"):
         grade = {"mild": "mild", "severe": "marked"}.get(str(mark.value))  # of enhancement, not of the lesion
-        if mention.term.endswith("enhancement") and grade is not None:
+        if term.endswith("enhancement") and grade is not None:
             mention.morphology.add(grade)
     elif getattr(mention, mark.kind) == "none":
         setattr(mention, mark.kind, mark.value)

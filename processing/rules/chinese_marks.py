@@ -33,6 +33,7 @@ _PATTERNS = {
     "lobes": r"[额顶颞枕岛](?:[叶部]?[、/及与和-]?[额顶颞枕岛])+(?:叶|部|区|交界区|交界处|交界|皮层|皮质)*(?![骨窦角])"
     r"|[额顶颞枕](?=[、及与和](?:左|右|双|两))",
     "count": r"[一二两三四五六七八九\d]{1,2}(?:个|枚|处|颗|粒|只)|(?<=[见有呈])一(?=[^一致些般侧定级])|单发|单个|孤立性?",
+    "certainty": r"\((?:-|阴性)\)",
     "stop": r"[,;:。?!()]",
 }
 _LOBES = {"额": "frontal lobe", "顶": "parietal lobe", "颞": "temporal lobe", "枕": "occipital lobe", "岛": "insula"}
@@ -114,6 +115,8 @@ def _phrases() -> Iterator[tuple[str, str, Any]]:
                 # "site + predicate" is read in two, so that a list of sites shares the predicate
                 # "nothing abnormal" is read by a pattern that looks at what follows ("no abnormal signal")
                 is_split = any(word[:i] in sites and word[i:] in predicates for i in range(1, len(word)))
+                if len(word) == 1 and group == "morphology":  # 大 and 小 stand in too many words
+                    continue
                 if not (group == "findings" and (is_split or (term == "normal" and "异常" in word))):
                     yield word, group, term
     for is_denial, table in ((False, "predicates"), (True, "denied_predicates")):
@@ -185,6 +188,7 @@ _VALUES = {
     "level": lambda text: ("hypo" if re.search("减|降|下|丢", text) else "hyper",),
     "lobes": lambda text: tuple(_LOBES[c] for c in text if c in _LOBES),
     "count": _count,
+    "certainty": lambda text: "absent",
     "clear": lambda text: "normal",
     "stop": lambda text: text,
 }

@@ -6,6 +6,7 @@ from itertools import pairwise
 from ..vocabulary import load_terms
 from .english_attachment import Mark
 
+_JOINTS = ("的", "内", "区", "处", "旁", "侧")
 _BETWEEN = ("acuity", "severity", "count", "morphology")
 _BOUNDS = frozenset(("findings", "predicates", "clear"))
 # What stands outside the parenchyma of a lobe that says where along the surface it is.
@@ -26,7 +27,7 @@ class Place:
         return self.site, self.side
 
 
-def find_places(marks: list[Mark]) -> list[Place]:
+def find_places(marks: list[Mark], text: str) -> list[Place]:
     """Sites of a clause with their sides.
 
     A side covers the list that it leads, up to the next side or finding; of unpaired sites only one directly behind
@@ -51,19 +52,19 @@ def find_places(marks: list[Mark]) -> list[Place]:
             for term in mark.value:
                 own = side if sites[term].paired or is_led else "none"
                 places.append(Place(term, own, mark.first, mark.stop))
-    return _without_repetition(places, [m for m in marks if m.kind in _BETWEEN])
+    return _without_repetition(places, [m for m in marks if m.kind in _BETWEEN], text)
 
 
-def _without_repetition(places: list[Place], attributes: list[Mark]) -> list[Place]:
+def _without_repetition(places: list[Place], attributes: list[Mark], text: str) -> list[Place]:
     """Leave out what only says where in the body the next site is, or what tissue of a lobe is meant."""
     spans = sorted({(p.first, p.stop) for p in places})
     groups = [[p for p in places if (p.first, p.stop) == span] for span in spans]
     for before, after in pairwise(groups):
         if not before or not after:
             continue
-        gap = after[0].first - before[0].stop
-        gap -= sum(m.stop - m.first for m in attributes if before[0].stop <= m.first < after[0].first)
-        if gap > 1:
+        gap = text[before[0].stop : after[0].first]
+        told = sum(m.stop - m.first for m in attributes if before[0].stop <= m.first < after[0].first)
+        if len(gap) - told > (gap[:1] in _JOINTS):
             continue
         kept = _meant(before[-1].site, after[-1].site)
         if kept == "after":

@@ -37,7 +37,7 @@ _SPLITTERS: Mapping[str, Callable[[str], list[Sentence]]] = {"en": split_sentenc
 # Sites that a diagnosis has for want of a better one: it stands rather where the lesion it explains stands.
 _VAGUE_SITES = ("brain", "white matter", "cerebellum", "basal ganglia")
 # What goes with a lesion is not what "it" points at in the next sentence.
-_COMPANIONS = ACCOMPANYING | {"midline shift", "herniation", "hydrocephalus", "ventricular dilation"}
+_COMPANIONS = ACCOMPANYING | {"midline shift", "herniation", "hydrocephalus", "ventricular dilation", "meningeal enhancement"}
 # What has no signal of its own: an enhancement told after it is that of the lesion before.
 _DISPLACEMENTS = frozenset(("mass effect", "midline shift", "herniation", "ventricular dilation", "sulcal widening"))
 
@@ -165,6 +165,8 @@ def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
     for old in entries:
         if old.mention.term != new.mention.term or old.mention.certainty != new.mention.certainty:
             continue
+        if _is_another_denial(new, old):
+            continue
         if old.key == new.key or _is_vaguer(new, old):
             _add_details(old.mention, new.mention)
             return old
@@ -176,6 +178,13 @@ def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
     new.mention = _copy(new.mention)
     entries.append(new)
     return new
+
+
+def _is_another_denial(new: _Entry, old: _Entry) -> bool:
+    """Whether two things of one key are denied in a section: "no abnormal signal, no high signal on DWI"."""
+    if new.mention.certainty != "absent" or new.mention.term != "signal abnormality" or new.section != old.section:
+        return False
+    return bool(new.mention.signals) != bool(old.mention.signals)
 
 
 def _is_vaguer(vague: _Entry, exact: _Entry) -> bool:
