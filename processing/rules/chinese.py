@@ -25,6 +25,7 @@ _WITHOUT_SIGNAL = frozenset((
 ))  # fmt: skip
 # What stands where it stands, whatever the sentence spoke of before.
 _KEEPS_ITS_SITE = frozenset(("herniation", "hydrocephalus", "atrophy", "midline shift", "normal", "normal variant", "artifact"))
+_JOINERS = frozenset("、及和与以内区处的段侧均各")
 _MARGINS = ("well-defined", "ill-defined", "homogeneous", "heterogeneous", "smooth")
 _VAGUE_SITES = ("brain", "white matter", "basal ganglia", "cerebellum")
 _SHOWS = ("示", "显示")  # "DWI shows the lesion ...": what follows need not be new
@@ -133,9 +134,10 @@ class _SentenceReader:
         if clause.of("comparison"):
             self.is_compared = True
         places = find_places(clause.marks, self.text)
-        if places and not clause.of(*_FINDINGS, *_SIGNALS, "singled_out") and self._locates(places, clause):
-            places = []
-            clause.marks = [m for m in clause.marks if m.kind not in ("sites", "lobes", "laterality")]
+        if places and not clause.of(*_FINDINGS, *_SIGNALS, "singled_out"):
+            if self._locates(places, clause) or self._extends(places, clause):
+                places = []
+                clause.marks = [m for m in clause.marks if m.kind not in ("sites", "lobes", "laterality")]
         if self._only_leads_up(clause, places) or self._takes_sides(clause, places):
             return
         items = self._items(clause, places)
@@ -153,7 +155,7 @@ class _SentenceReader:
         told = clause.of(*_FINDINGS, *_SIGNALS, *_ATTRIBUTES, "level", "anaphora", "singled_out")
         if told:
             return False
-        if places and clause.stop - places[-1].stop <= 1:
+        if places and clause.stop - places[-1].stop <= 1 and self._unread(clause) <= 1:
             self.waiting_places += places
             self.waiting_sequences += clause.of("sequences")
             return True
@@ -191,12 +193,30 @@ class _SentenceReader:
 
     def _locates(self, places: list[Place], clause: _Clause) -> bool:
         """Give the places of a clause without a finding to the lesion before it that has none: "a mass, in the left ..."."""
-        unplaced = [m for m in self.lesions if m.term and not m.sites and m.certainty != "absent"]
+        if self._unread(clause) > 1:
+            return False
+        unplaced = [m for m in self.lesions if m.term and not m.sites and not m.is_back_reference and m.certainty != "absent"]
         for mention in unplaced:
             placed = self._placed(_Item(Mark("findings", mention.term, mention.first, mention.stop), mention.term, places))
             mention.sites = list(dict.fromkeys(p.key for p in placed))
             mention.quote = (mention.quote[0], max(mention.quote[1], places[-1].stop))
         return bool(unplaced)
+
+    def _extends(self, places: list[Place], clause: _Clause) -> bool:
+        """Make a finding of what a lesion of this sentence reaches; a tumour is a mass there."""
+        lesions = [m for m in self.bearers if m.term and m.certainty != "absent"]
+        if not clause.of("extension") or not lesions:
+            return False
+        term = "mass" if load_terms().findings[lesions[-1].term].family == "tumor" else lesions[-1].term
+        reached = Mention(term, clause.marks[0].first, clause.marks[-1].stop, sites=list(dict.fromkeys(p.key for p in places)))
+        reached.quote = (places[0].first, max(places[-1].stop, clause.of("extension")[0].stop))
+        self.mentions.append(reached)
+        return True
+
+    def _unread(self, clause: _Clause) -> int:
+        """How many characters of a clause no mark covers, those that join the items of a list not counted."""
+        covered = {i for m in clause.marks for i in range(m.first, m.stop)}
+        return sum(self.text[i] not in _JOINERS for i in range(clause.start, clause.stop) if i not in covered)
 
     def _items(self, clause: _Clause, places: list[Place]) -> list[_Item]:
         """The findings of a clause with the places that each is said of."""
@@ -322,8 +342,9 @@ class _SentenceReader:
 
     def _mention(self, item: _Item, before: list[_Item], clause: _Clause) -> None:
         """Make the mention of a finding, or find the one that it only speaks of again."""
-        if earlier := self._spoken_of(item, clause):
+        if earlier := self._spoken_of(item, before, clause):
             item.mentions = earlier
+            _covering(item, item.mark)
             return
         mention = Mention(item.term, item.mark.first, item.mark.stop, certainty=item.certainty)
         places = self._placed(item)
@@ -341,15 +362,20 @@ class _SentenceReader:
         item.mentions = [mention]
         self.mentions.append(mention)
 
-    def _spoken_of(self, item: _Item, clause: _Clause) -> list[Mention]:
+    def _spoken_of(self, item: _Item, before: list[_Item], clause: _Clause) -> list[Mention]:
         """The mentions of this sentence that a finding only adds to: 病灶边界清楚, or a diagnosis of what is described."""
-        if not self.lesions or item.certainty == "absent":
+        if item.certainty == "absent":
             return []
         own = item.places
-        if item.term in AS_SIGNAL and not own and self.bearers and not clause.of("back_reference"):
-            for mention in self.bearers:
+        if item.term in AS_SIGNAL and not clause.of("back_reference"):
+            told = [i.mentions for i in before if i.term not in _WITHOUT_SIGNAL and i.certainty != "absent"]
+            showing = told[-1] if told else [] if own else self.bearers
+            for mention in showing:
                 mention.signals = {s for s in mention.signals if s != ("DWI", "none")} | {AS_SIGNAL[item.term]}
-            return self.bearers
+            if showing:
+                return showing
+        if not self.lesions:
+            return []
         if not own and self._is_anaphor(item, clause):
             return self.lesions
         terms = load_terms().findings
@@ -432,7 +458,7 @@ class _SentenceReader:
         add_signals(clause.marks, sequences, lambda mark: self._owner(mark, lesions, clause).mentions, self.text)
         for mark in clause.of(*_ATTRIBUTES):
             owner = self._owner(mark, lesions, clause)
-            for mention in owner.mentions:
+            for mention in owner.mentions if mark.kind != "count" or owner.term not in AS_SIGNAL else ():
                 add_attribute(mention, owner.term, mark, self.text, clause.start)
         if self.is_compared and not clause.of("change") and (trend := trend_of(self.text[clause.start : clause.stop])):
             mark = Mark("change", trend, clause.stop, clause.stop)
@@ -462,7 +488,7 @@ class _SentenceReader:
             return []
         if find_places(clause.marks, self.text):
             return []
-        self.lesions = [Mention("", mark.first, mark.stop, quote=(mark.first, mark.stop))]
+        self.lesions = self.bearers = [Mention("", mark.first, mark.stop, quote=(mark.first, mark.stop))]
         self.mentions += self.lesions
         return self.lesions
 
@@ -480,7 +506,7 @@ class _SentenceReader:
         one.signals, one.morphology = set(group.signals), set(group.morphology)
         one.quote = (min(start, group.quote[0]) if self.lesions else start, places[-1].stop)
         self.mentions.append(one)
-        self.lesions = [one]
+        self.lesions = self.bearers = [one]
         items[:] = [i for i in items if i.term == "normal"]
 
     def _lead_on(self, clause: _Clause, items: list[_Item], sequences: list[Mark]) -> None:
@@ -540,8 +566,11 @@ def _without_repeated_nouns(clause: _Clause) -> list[Mark]:
         if mark in enhancing and following is not None and following.first == mark.stop and following.kind == "findings":
             clause.marks.append(Mark("signal", ("enhancing",), mark.first, mark.stop))
             continue
-        if mark.value == "postoperative change" and before is not None and before.stop == mark.first:
+        is_next = before is not None and before.stop == mark.first
+        if mark.value == "postoperative change" and is_next:
             kept.pop()
+        if mark.value == "mass" and is_next and before is not None and before.kind == "findings":  # 胶质瘤复发
+            continue
         kept.append(mark)
     return kept
 

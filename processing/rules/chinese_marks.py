@@ -40,7 +40,7 @@ _LOBES = {"额": "frontal lobe", "顶": "parietal lobe", "颞": "temporal lobe",
 _DIGITS = {"一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
 _OF_LETTER = {"高": "hyper", "低": "hypo", "等": "iso"}
 _OF_RELAXATION = {"T1": {"长": "hypo", "短": "hyper", "等": "iso"}, "T2": {"长": "hyper", "短": "hypo", "等": "iso"}}
-_TABLES = ("consistent", "boundary", "exists", "anaphora", "back_reference", "singled_out", "history", "advice", "comparison", "unread")
+_TABLES = ("consistent", "boundary", "exists", "anaphora", "back_reference", "singled_out", "history", "advice", "comparison", "extension", "locates", "unread")
 
 
 class Predicate(NamedTuple):
@@ -115,8 +115,8 @@ def _phrases() -> Iterator[tuple[str, str, Any]]:
                 # "site + predicate" is read in two, so that a list of sites shares the predicate
                 # "nothing abnormal" is read by a pattern that looks at what follows ("no abnormal signal")
                 is_split = any(word[:i] in sites and word[i:] in predicates for i in range(1, len(word)))
-                if len(word) == 1 and group == "morphology":  # 大 and 小 stand in too many words
-                    continue
+                if group == "morphology" and (len(word) == 1 or "强化" in word):
+                    continue  # 大 and 小 stand in too many words, and enhancement is a finding
                 if not (group == "findings" and (is_split or (term == "normal" and "异常" in word))):
                     yield word, group, term
     for is_denial, table in ((False, "predicates"), (True, "denied_predicates")):

@@ -98,8 +98,9 @@ def _read(sentence: str, reading: _Reading) -> None:
     lesion: list[_Entry] = []
     for mention in reading.read_sentence(sentence):
         quote = sentence[slice(*mention.quote)].strip()[:MAX_QUOTE_CHARACTERS]
-        is_of_lesion = mention.is_definite or mention.term in AS_SIGNAL
-        earlier = (lesion or reading.lesion) if is_of_lesion else (spoken_of or reading.last)
+        is_of_lesion = mention.is_definite or mention.term in ACCOMPANYING
+        earlier = spoken_of or reading.last
+        earlier = (lesion or reading.lesion or earlier) if is_of_lesion else earlier
         if mention.is_definite and mention.term == "signal abnormality" and earlier:
             mention.term = earlier[-1].mention.term if earlier[-1].mention.term == "mass" else mention.term
         if _adds_to(mention, earlier, bool(spoken_of)):
