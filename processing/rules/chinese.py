@@ -205,11 +205,16 @@ class _SentenceReader:
     def _extends(self, places: list[Place], clause: _Clause) -> bool:
         """Make a finding of what a lesion of this sentence reaches; a tumour is a mass there."""
         lesions = [m for m in self.bearers if m.term and m.certainty != "absent"]
-        if not clause.of("extension") or not lesions:
-            return False
-        term = "mass" if load_terms().findings[lesions[-1].term].family == "tumor" else lesions[-1].term
-        reached = Mention(term, clause.marks[0].first, clause.marks[-1].stop, sites=list(dict.fromkeys(p.key for p in places)))
-        reached.quote = (places[0].first, max(places[-1].stop, clause.of("extension")[0].stop))
+        verbs = clause.of("extension")
+        is_denied = any(m.value == "absent" for m in clause.of("certainty"))
+        is_invaded = any("侵" in str(m.value) for m in verbs)
+        if not verbs or (is_denied and not is_invaded) or not (lesions or is_invaded):
+            return bool(verbs)
+        term = "mass" if is_invaded or load_terms().findings[lesions[-1].term].family == "tumor" else lesions[-1].term
+        certainty = "absent" if is_denied else "present"
+        reached = Mention(term, clause.marks[0].first, clause.marks[-1].stop, certainty)
+        reached.sites = list(dict.fromkeys(p.key for p in places))
+        reached.quote = (places[0].first, max(places[-1].stop, verbs[-1].stop))
         self.mentions.append(reached)
         return True
 
@@ -239,10 +244,11 @@ class _SentenceReader:
                 items.append(_Item(mark, term, at))
             start = mark.stop
         behind = [p for p in places if p.first >= start]
-        if items and behind and not items[-1].places and items[-1].term not in _KEEPS_ITS_SITE:
+        is_located = items and (items[-1].mark.kind == "predicates" or clause.of("locates", "extension"))
+        if is_located and behind and not items[-1].places and items[-1].term not in _KEEPS_ITS_SITE:
             last = items.pop()
             items += [_Item(last.mark, term, at) for term, at in self._resolve(last.mark, behind, clause)]
-        if not any(i.term != "normal" for i in items):
+        if all(i.term in _WITHOUT_SIGNAL for i in items):
             signal = self._bare_signal(clause, places, items)
             if signal is not None:
                 items.append(signal)
@@ -281,11 +287,15 @@ class _SentenceReader:
     def _bare_signal(self, clause: _Clause, places: list[Place], items: list[_Item]) -> _Item | None:
         """A signal abnormality where a clause tells a signal and nothing that has it."""
         signals = clause.of(*_SIGNALS)
-        if not signals and clause.of("sequences"):
-            signals = clause.of("level")
+        if not signals:
+            levels = clause.of("level")
+            signals = levels if clause.of("sequences") else [m for m in levels if self.text.startswith("信号", m.first)]
+        signals = [m for m in signals if not items or m.first >= items[-1].mark.stop]
         if not signals or any(m.value == "anaphora" for m in clause.marks) or clause.of("anaphora", "singled_out"):
             return None
         here = self.waiting_places + [p for p in places if p.first < signals[-1].first]
+        if items and items[-1].term != "normal":
+            here = [p for p in here if p.first >= items[-1].mark.stop] or items[-1].places
         is_denied = any(m.value == "absent" and m.first < signals[-1].first for m in clause.of("certainty"))
         if not here and not is_denied and (self.bearers or not (self.lesions or clause.of("exists"))):
             return None
@@ -354,8 +364,8 @@ class _SentenceReader:
         start = max([clause.start, *(i.mark.stop for i in before)])
         first = min(m.first for m in (*clause.marks, item.mark) if m.kind in _QUOTED and m.first >= start)
         mention.quote = (first, max(item.mark.stop, *(p.stop for p in places if p.stop <= clause.stop), 0))
-        mention.is_back_reference = bool(clause.of("back_reference")) or self._stays(item)
-        mention.is_apart = bool(clause.of("back_reference"))
+        mention.is_back_reference = bool(clause.of("back_reference", "operated")) or self._stays(item)
+        mention.is_apart = bool(clause.of("operated"))
         mention.is_definite = self._is_anaphor(item, clause)
         self._set_side(mention, item, clause)
         self._take_over(mention, item)
@@ -367,7 +377,7 @@ class _SentenceReader:
         if item.certainty == "absent":
             return []
         own = item.places
-        if item.term in AS_SIGNAL and not clause.of("back_reference"):
+        if item.term in AS_SIGNAL and not clause.of("operated"):
             told = [i.mentions for i in before if i.term not in _WITHOUT_SIGNAL and i.certainty != "absent"]
             showing = told[-1] if told else [] if own else self.bearers
             for mention in showing:
@@ -405,6 +415,8 @@ class _SentenceReader:
         if item.certainty == "absent":
             return item.term in (*ACCOMPANYING, "mass", "signal abnormality")
         default = load_terms().findings[item.term].default_site
+        if item.term in ("abnormal vessels", "vessel tortuosity"):
+            return any(m.sites for m in self.lesions)
         return default == "brain" or (item.certainty != "present" and self._is_near(default))
 
     def _is_near(self, site: str) -> bool:
@@ -428,11 +440,16 @@ class _SentenceReader:
         if item.term == "midline shift":
             sides = [m.value for m in clause.of("laterality") if m.value in ("left", "right")]
             mention.side = sides[-1] if sides and item.certainty != "absent" else "none"
-        elif not mention.sites and (sides := [m.value for m in clause.of("laterality") if m.stop <= item.mark.first]):
+        elif not mention.sites and (sides := self._sides_before(item, clause)):
             mention.side = str(sides[-1])
         elif not mention.sites and not mention.is_back_reference and self._is_sided_like_the_lesion(item):
             sides = {side for m in self.lesions for _, side in m.sites}
             mention.side = sides.pop() if len(sides) == 1 else "none"
+
+    def _sides_before(self, item: _Item, clause: _Clause) -> list[object]:
+        terms = load_terms()
+        is_paired = terms.sites[terms.findings[item.term].default_site].paired
+        return [m.value for m in clause.of("laterality") if is_paired and m.stop <= item.mark.first]
 
     def _take_over(self, mention: Mention, item: _Item) -> None:
         """A hedged diagnosis counts and measures what the same sentence describes."""
@@ -526,6 +543,8 @@ class _SentenceReader:
             mention.term = _AGED.get(mention.term, {}).get(mention.acuity, mention.term)
             if mention.term in _AGE_OF and mention.acuity == "none":
                 mention.acuity = _AGE_OF[mention.term]
+            if mention.term == "meningeal enhancement" and "强化" in self.text[item.mark.first : item.mark.stop]:
+                mention.signals.add(("T1c", "enhancing"))
             if mention.term in AS_SIGNAL:
                 mention.signals = {s for s in mention.signals if s[1] != "none"} or {AS_SIGNAL[mention.term]}
             if mention.certainty == "absent":
@@ -565,6 +584,9 @@ def _without_repeated_nouns(clause: _Clause) -> list[Mark]:
             continue
         if mark in enhancing and following is not None and following.first == mark.stop and following.kind == "findings":
             clause.marks.append(Mark("signal", ("enhancing",), mark.first, mark.stop))
+            for grade in clause.of("severity"):
+                if grade.stop == mark.first:  # of the enhancement
+                    grade.kind, grade.value = "morphology", "mild" if grade.value == "mild" else "marked"
             continue
         is_next = before is not None and before.stop == mark.first
         if mark.value == "postoperative change" and is_next:

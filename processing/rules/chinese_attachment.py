@@ -34,6 +34,10 @@ def add_signals(marks: list[Mark], sequences: list[Mark], owners: Owners, text: 
             if is_told:
                 group, is_told = [], False
             group.append(word)
+        elif word.kind == "signal" and len(group) == len(word.value) > 1 and "分别" in text[group[-1].stop : word.first]:
+            is_told = True
+            for sequence, value in zip(group, word.value, strict=True):
+                _add(owners(word), {(str(sequence.value), str(value))})
         elif word.kind != "level" or group or "信号" in text[word.first : word.stop]:
             is_told = True
             _add_word(word, group, owners, text)

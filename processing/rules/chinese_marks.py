@@ -40,7 +40,7 @@ _LOBES = {"额": "frontal lobe", "顶": "parietal lobe", "颞": "temporal lobe",
 _DIGITS = {"一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
 _OF_LETTER = {"高": "hyper", "低": "hypo", "等": "iso"}
 _OF_RELAXATION = {"T1": {"长": "hypo", "短": "hyper", "等": "iso"}, "T2": {"长": "hyper", "短": "hypo", "等": "iso"}}
-_TABLES = ("consistent", "boundary", "exists", "anaphora", "back_reference", "singled_out", "history", "advice", "comparison", "extension", "locates", "unread")
+_TABLES = ("consistent", "boundary", "exists", "anaphora", "operated", "back_reference", "singled_out", "history", "advice", "comparison", "extension", "locates", "unread")
 
 
 class Predicate(NamedTuple):
