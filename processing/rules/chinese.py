@@ -53,8 +53,21 @@ class _Clause:
     opener: str
     closer: str
 
+    def __post_init__(self) -> None:
+        self._by_kind: dict[str, list[Mark]] = {}
+        for mark in self.marks:
+            self._by_kind.setdefault(mark.kind, []).append(mark)
+
     def of(self, *kinds: str) -> list[Mark]:
-        return [m for m in self.marks if m.kind in kinds]
+        """Marks of some kinds in the order of the text."""
+        if len(kinds) == 1:
+            return self._by_kind.get(kinds[0], [])
+        found = [mark for kind in kinds for mark in self._by_kind.get(kind, ())]
+        return sorted(found, key=_first) if len(found) > 1 else found
+
+    def with_marks(self, marks: list[Mark]) -> "_Clause":
+        """The clause with other marks."""
+        return _Clause(marks, self.start, self.stop, self.opener, self.closer)
 
 
 @dataclass
@@ -133,11 +146,12 @@ class _SentenceReader:
         """Add one clause to the mentions."""
         if clause.of("comparison"):
             self.is_compared = True
+        clause = _with_enhancing_nouns(clause)
         places = find_places(clause.marks, self.text)
         if places and not clause.of(*_FINDINGS, *_SIGNALS, "singled_out"):
             if self._locates(places, clause) or self._extends(places, clause):
                 places = []
-                clause.marks = [m for m in clause.marks if m.kind not in ("sites", "lobes", "laterality")]
+                clause = clause.with_marks([m for m in clause.marks if m.kind not in ("sites", "lobes", "laterality")])
         if self._only_leads_up(clause, places) or self._takes_sides(clause, places):
             return
         items = self._items(clause, places)
@@ -571,22 +585,37 @@ def _with_side(place: Place, side: str, clause: _Clause) -> Place:
     return replace(place, side=side) if place.side == "none" and (is_next or load_terms().sites[place.site].paired) else place
 
 
+def _with_enhancing_nouns(clause: _Clause) -> _Clause:
+    """Read 明显强化结节 as a nodule that enhances, markedly."""
+    nouns = {m.first for m in clause.of("findings")}
+    words = {
+        m.first: m.stop
+        for m in clause.of("predicates")
+        if m.stop in nouns and isinstance(m.value, Predicate) and m.value.terms.get("any") == "abnormal enhancement"
+    }
+    if not words:
+        return clause
+    marks = []
+    for mark in clause.marks:
+        if mark.kind == "predicates" and mark.first in words:
+            mark = Mark("signal", ("enhancing",), mark.first, mark.stop)
+        elif mark.kind == "severity" and mark.stop in words:
+            mark = Mark("morphology", "mild" if mark.value == "mild" else "marked", mark.first, mark.stop)
+        marks.append(mark)
+    return clause.with_marks(marks)
+
+
+def _first(mark: Mark) -> int:
+    return mark.first
+
+
 def _without_repeated_nouns(clause: _Clause) -> list[Mark]:
     """Findings of a clause; a noun that only repeats the one before it (出血灶, 脱髓鞘病灶) is left out."""
     kept: list[Mark] = []
-    enhancing = [m for m in clause.of("predicates") if isinstance(m.value, Predicate) and "abnormal enhancement" in m.value.terms.values()]
-    found = clause.of(*_FINDINGS)
-    for i, mark in enumerate(found):
+    for mark in clause.of(*_FINDINGS):
         before = kept[-1] if kept else None
-        following = found[i + 1] if i + 1 < len(found) else None
         if before is not None and before.stop == mark.first and mark.value == "signal abnormality" and before.value != "normal":
             kept[-1] = Mark(before.kind, before.value, before.first, mark.stop)
-            continue
-        if mark in enhancing and following is not None and following.first == mark.stop and following.kind == "findings":
-            clause.marks.append(Mark("signal", ("enhancing",), mark.first, mark.stop))
-            for grade in clause.of("severity"):
-                if grade.stop == mark.first:  # of the enhancement
-                    grade.kind, grade.value = "morphology", "mild" if grade.value == "mild" else "marked"
             continue
         is_next = before is not None and before.stop == mark.first
         if mark.value == "postoperative change" and is_next:

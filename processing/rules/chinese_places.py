@@ -34,10 +34,12 @@ def find_places(marks: list[Mark], text: str) -> list[Place]:
     it. Behind a site it belongs to that site alone (脑桥右侧). Of sites that follow each other without a mark
     (额叶皮层下, 基底节区豆状核) one is meant.
     """
+    starts = {m.first for m in marks if m.kind in ("sites", "lobes")}
+    if not starts:
+        return []
     sites = load_terms().sites
     places: list[Place] = []
     side, side_stop = "none", -1
-    starts = {m.first for m in marks if m.kind in ("sites", "lobes")}
     for mark in marks:
         if mark.kind in _BOUNDS:
             side = "none"
@@ -52,6 +54,8 @@ def find_places(marks: list[Mark], text: str) -> list[Place]:
             for term in mark.value:
                 own = side if sites[term].paired or is_led else "none"
                 places.append(Place(term, own, mark.first, mark.stop))
+    if len(places) < 2:
+        return places
     return _without_repetition(places, [m for m in marks if m.kind in _BETWEEN], text)
 
 

@@ -110,7 +110,10 @@ def _read(sentence: str, reading: _Reading) -> None:
         placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, bool(spoken_of))]
         kept = [_merge(entry, reading.entries) for entry in placed]
         # a later word goes with the place that was said, though a mention that says less is not listed again
-        entries = [replace(k, site=p.site, side=p.side) for k, p in zip(kept, placed, strict=True)]
+        entries = [
+            k if (k.site, k.side) == (p.site, p.side) else replace(k, site=p.site, side=p.side)
+            for k, p in zip(kept, placed, strict=True)
+        ]
         is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
         # a companion with a place of its own is a lesion in its own right
         if is_lesion and (mention.term not in _COMPANIONS or mention.sites or not earlier):
