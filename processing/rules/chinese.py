@@ -40,7 +40,8 @@ _AGE_OF |= {"lacune": "chronic", "encephalomalacia": "chronic"}
 _END = re.compile(r"(?<=[。！？!?])\s*|\n\s*|(?<![\d.A-Za-z])(?:[(（]\d{1,2}[)）]|\d{1,2}[.．、)）](?!\d)|[①-⑨])\s*")
 
 
-_OF_A_PART = re.compile(r"其?(?:内|中心|中央|边缘|周边|内部)")
+_HEADING = re.compile(r"[^,;:，。；：、]{1,16}[:：]")
+_OF_A_PART = re.compile(r"其?(?:部分|内|中心|中央|边缘|周边|内部)")
 
 
 @dataclass
@@ -79,6 +80,14 @@ class _Item:
     places: list[Place]
     certainty: str = "present"
     mentions: list[Mention] = field(default_factory=list)
+
+
+def heading_sequence(sentence: str) -> str | None:
+    """Sequence named by the heading that opens a sentence (头颅MRA：), "" for another heading, None without one."""
+    heading = _HEADING.match(sentence)
+    if heading is None:
+        return None
+    return "MRA" if any(m.value == "MRA" for m in find_marks(readable(heading.group())[0])) else ""
 
 
 def split_chinese_sentences(text: str) -> list[Sentence]:
@@ -161,6 +170,8 @@ class _SentenceReader:
         self._attach(clause, items)
         for item in items:
             self._finish(item)
+        if items and (verbs := clause.of("extension")):
+            self._extends([p for p in places if p.first >= verbs[0].stop and p not in items[-1].places], clause)
         self.latest = [mention for item in items for mention in item.mentions] or self.latest
         self.waiting_places, self.waiting_sequences, self.waiting_hedge = [], [], ""
 
@@ -222,7 +233,7 @@ class _SentenceReader:
         verbs = clause.of("extension")
         is_denied = any(m.value == "absent" for m in clause.of("certainty"))
         is_invaded = any("侵" in str(m.value) for m in verbs)
-        if not verbs or (is_denied and not is_invaded) or not (lesions or is_invaded):
+        if not places or not verbs or (is_denied and not is_invaded) or not (lesions or is_invaded):
             return bool(verbs)
         term = "mass" if is_invaded or load_terms().findings[lesions[-1].term].family == "tumor" else lesions[-1].term
         certainty = "absent" if is_denied else "present"
@@ -431,7 +442,7 @@ class _SentenceReader:
         default = load_terms().findings[item.term].default_site
         if item.term in ("abnormal vessels", "vessel tortuosity"):
             return any(m.sites for m in self.lesions)
-        return default == "brain" or (item.certainty != "present" and self._is_near(default))
+        return default == "brain" or ((item.certainty != "present" or default == "vessels") and self._is_near(default))
 
     def _is_near(self, site: str) -> bool:
         """Whether the lesion spoken of stands at, in or around a site."""
@@ -483,7 +494,7 @@ class _SentenceReader:
             self._single_out(clause, items)
         lesions = [i for i in items if i.term != "normal"]
         sequences = self.waiting_sequences + clause.of("sequences")
-        if not sequences and _OF_A_PART.match(self.text, clause.start):
+        if not sequences and clause.of(*_SIGNALS) and _OF_A_PART.match(self.text, clause.start):
             sequences = self.latest_sequences
         self.latest_sequences = sequences or self.latest_sequences
         add_signals(clause.marks, sequences, lambda mark: self._owner(mark, lesions, clause).mentions, self.text)

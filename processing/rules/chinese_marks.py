@@ -21,8 +21,8 @@ _DEGREE = "稍|略|较|偏|极|明显|显著|轻度"
 _PART = "(?:中心|边缘|周边|周围|内部|中央)"
 # What the lists of the lexicon do not hold, in order of precedence; the name says the kind of mark.
 _PATTERNS = {
-    # "mainly on the left", "the right more than the left": which part is worse is no finding of its own
-    "unread": r"以[^,。;]{1,14}?(?:为著|为重|为主|为甚|为多|为显|明显|显著|较著|多见)"
+    # the name of the examination is no site; "mainly on the left", "the right more than the left": which part is worse is no finding of its own
+    "unread": r"(?:头颅|颅脑|颅内|头部|脑部|头|脑)(?=MR|磁共振|平扫|血管成像)|以[^,。;]{1,14}?(?:为著|为重|为主|为甚|为多|为显|明显|显著|较著|多见)"
     r"|[左右]侧?(?:较|比|大于|重于|多于|著于|>)(?:[左右]侧?)(?:明显|显著|为著|著|重|多)?",
     "size": rf"(?:{_NUMBER}{_UNIT}?[×X*~至-]约?)*{_NUMBER}{_UNIT}(?![/²])",
     "relaxation": rf"(?:(?:(?:{_DEGREE})?(?:长|短|等|混杂)[、/及或至]?)+T[12](?:WI)?)(?:[、/及]?T2(?:WI)?)?",

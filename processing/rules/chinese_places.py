@@ -1,12 +1,14 @@
 """Where a Chinese clause says things are: sites with their sides, in the order of the text."""
 
+import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ..vocabulary import load_terms
 from .english_attachment import Mark
 
-_JOINTS = ("的", "内", "区", "处", "旁", "侧")
+# Words of position between two sites that are one: 颞叶前部颅骨内板下.
+_JOINTS = re.compile("(?:[前后上下中内外底]部|[内外]侧|表面|的|内|区|处|旁|缘)?")
 _BETWEEN = ("acuity", "severity", "count", "morphology")
 _BOUNDS = frozenset(("findings", "predicates", "clear"))
 # What stands outside the parenchyma of a lobe that says where along the surface it is.
@@ -68,7 +70,7 @@ def _without_repetition(places: list[Place], attributes: list[Mark], text: str) 
             continue
         gap = text[before[0].stop : after[0].first]
         told = sum(m.stop - m.first for m in attributes if before[0].stop <= m.first < after[0].first)
-        if len(gap) - told > (gap[:1] in _JOINTS):
+        if len(gap) - told > _JOINTS.match(gap).end():  # type: ignore[union-attr]  # it matches the empty text
             continue
         kept = _meant(before[-1].site, after[-1].site)
         if kept == "after":

@@ -22,7 +22,7 @@ from ..findings import (
 from ..reports import Sentence, split_sentences
 from ..vocabulary import load_terms
 from .chinese import read_sentence as read_chinese_sentence
-from .chinese import split_chinese_sentences
+from .chinese import heading_sequence, split_chinese_sentences
 from .english import ACCOMPANYING, AS_SIGNAL, read_sentence
 from .english_attachment import Mention
 
@@ -33,6 +33,8 @@ _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
 # Languages that have rules: how a sentence of each is read.
 READERS: Mapping[str, Callable[[str], list[Mention]]] = {"en": read_sentence, "zh": read_chinese_sentence}
 _SPLITTERS: Mapping[str, Callable[[str], list[Sentence]]] = {"en": split_sentences, "zh": split_chinese_sentences}
+# What sequence the heading in front of a sentence names: it covers the sentences up to the next heading.
+_HEADINGS: Mapping[str, Callable[[str], str | None]] = {"zh": heading_sequence}
 
 # Sites that a diagnosis has for want of a better one: it stands rather where the lesion it explains stands.
 _VAGUE_SITES = ("brain", "white matter", "cerebellum", "basal ganglia")
@@ -67,6 +69,7 @@ class _Reading:
     last: list[_Entry] = field(default_factory=list)
     lesion: list[_Entry] = field(default_factory=list)  # the last that can enhance or restrict
     section: int = 0
+    heading: str = ""  # the sequence that it names
 
 
 def structure_report(findings: str, impression: str, language: str = "en") -> StructuredReport:
@@ -85,7 +88,10 @@ def structure_report(findings: str, impression: str, language: str = "en") -> St
     reading = _Reading(READERS[language])
     sections = [_SPLITTERS[language](section) for section in (findings, impression)]
     for reading.section, section in enumerate(sections):
+        reading.heading = ""
         for sentence in section:
+            heading = _HEADINGS[language](sentence.text) if language in _HEADINGS else None
+            reading.heading = reading.heading if heading is None else heading
             _read(sentence.text, reading)
     entries = [_to_finding(entry) for entry in reading.entries[:MAX_FINDINGS]]
     sentences = [" ".join(s.text.split())[:MAX_SENTENCE_CHARACTERS] for s in sections[1]]
@@ -97,6 +103,8 @@ def _read(sentence: str, reading: _Reading) -> None:
     spoken_of: list[_Entry] = []
     lesion: list[_Entry] = []
     for mention in reading.read_sentence(sentence):
+        if reading.heading and reading.heading not in {sequence for sequence, _ in mention.signals}:
+            mention.signals.add((reading.heading, "none"))
         quote = sentence[slice(*mention.quote)].strip()[:MAX_QUOTE_CHARACTERS]
         is_of_lesion = mention.is_definite or mention.term in ACCOMPANYING
         earlier = spoken_of or reading.last
@@ -193,6 +201,8 @@ def _is_another_denial(new: _Entry, old: _Entry) -> bool:
 
 def _is_vaguer(vague: _Entry, exact: _Entry) -> bool:
     """Whether `vague` repeats `exact` with less of site or side. A broader denial says more, not less."""
+    if vague.mention.term == "atrophy" and vague.is_placed and vague.site != exact.site:
+        return False  # that of the whole brain is more than that of a part
     if vague.mention.certainty == "absent" or load_terms().findings[vague.mention.term].kind == "status":
         return False
     if vague.side not in ("none", exact.side):
