@@ -34,7 +34,9 @@ def add_signals(marks: list[Mark], sequences: list[Mark], owners: Owners, text: 
             if is_told:
                 group, is_told = [], False
             group.append(word)
-        elif word.kind == "signal" and len(group) == len(word.value) > 1 and "分别" in text[group[-1].stop : word.first]:
+        elif (
+            word.kind == "signal" and len(group) == len(word.value) > 1 and "分别" in text[group[-1].stop : word.first]
+        ):
             is_told = True
             for sequence, value in zip(group, word.value, strict=True):
                 _add(owners(word), {(str(sequence.value), str(value))})
@@ -65,7 +67,9 @@ def _add(mentions: list[Mention], pairs: set[tuple[str, str]]) -> None:
         told = mention.signals | pairs
         explicit = {word for sequence, word in told if sequence != "any"}
         named = {sequence for sequence, word in told if word != "none"}
-        mention.signals = {(s, w) for s, w in told if (s != "any" or w not in explicit) and (w != "none" or s not in named)}
+        mention.signals = {
+            (s, w) for s, w in told if (s != "any" or w not in explicit) and (w != "none" or s not in named)
+        }
 
 
 def add_attribute(mention: Mention, term: str, mark: Mark, text: str, start: int) -> None:
@@ -99,7 +103,7 @@ def _trends() -> re.Pattern[str]:
 
 
 def trend_of(clause: str) -> str | None:
-    """How a finding has changed by the words of a clause that compares, None where they do not say or only its signal."""
+    """How a finding has changed by a clause that compares, None where it does not say or speaks of the signal."""
     if _NOT_SEEN_BEFORE.search(clause):
         return "new"
     for found in _trends().finditer(clause):

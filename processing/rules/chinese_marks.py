@@ -1,7 +1,8 @@
-"""Finding lexicon phrases in a Chinese sentence: a trie over characters as one regular expression, and what no list holds.
+"""Finding lexicon phrases in a Chinese sentence: a trie over characters as one regular expression, and patterns.
 
-Chinese has no blanks, so phrases are found anywhere, the longest at each place. Blanks of the text are left out, full-width
-forms read as half-width ones, Latin letters as capitals; offsets of marks count the characters that are left.
+Chinese has no blanks, so phrases are found anywhere, the longest at each place. Blanks of the text are left out,
+full-width forms read as half-width ones, Latin letters as capitals; offsets of marks count the characters that are
+left.
 """
 
 import re
@@ -12,27 +13,32 @@ from typing import Any, NamedTuple
 from ..vocabulary import load_lexicon, load_terms
 from .english_attachment import Mark
 
-_READ_AS = {chr(c): chr(c - 0xFEE0) for c in range(0xFF01, 0xFF5F)} | dict(zip("粘✕—–", "黏×--", strict=True))
-_READ_AS |= {c: _READ_AS.get(c, c).upper() for c in [*_READ_AS, *map(chr, range(ord("a"), ord("z") + 1))]}
-_READ_AS = str.maketrans(_READ_AS)
+_FORMS = {chr(c): chr(c - 0xFEE0) for c in range(0xFF01, 0xFF5F)} | dict(zip("粘✕—–", "黏×--", strict=True))
+_FORMS |= {c: _FORMS.get(c, c).upper() for c in [*_FORMS, *map(chr, range(ord("a"), ord("z") + 1))]}
+_READ_AS = str.maketrans(_FORMS)
 _UNIT = "(?:CM|MM|厘米|毫米)"
 _NUMBER = r"\d+(?:\.\d+)?"
 _DEGREE = "稍|略|较|偏|极|明显|显著|轻度"
 _PART = "(?:中心|边缘|周边|周围|内部|中央)"
 # What the lists of the lexicon do not hold, in order of precedence; the name says the kind of mark.
 _PATTERNS = {
-    # the name of the examination is no site; "mainly on the left", "the right more than the left": which part is worse is no finding of its own
-    "unread": r"(?:头颅|颅脑|颅内|头部|脑部|头|脑)(?=MR|磁共振|平扫|血管成像)|以[^,。;]{1,14}?(?:为著|为重|为主|为甚|为多|为显|明显|显著|较著|多见)"
+    # the name of an examination is no site; which part is worse ("mainly the left", "more than the left") no finding
+    "unread": r"(?:头颅|颅脑|颅内|头部|脑部|头|脑)(?=MR|磁共振|平扫|血管成像)"
+    r"|以[^,。;]{1,14}?(?:为著|为重|为主|为甚|为多|为显|明显|显著|较著|多见)"
     r"|[左右]侧?(?:较|比|大于|重于|多于|著于|>)(?:[左右]侧?)(?:明显|显著|为著|著|重|多)?",
     "size": rf"(?:{_NUMBER}{_UNIT}?[×X*~至-]约?)*{_NUMBER}{_UNIT}(?![/²])",
     "relaxation": rf"(?:(?:(?:{_DEGREE})?(?:长|短|等|混杂)[、/及或至]?)+T[12](?:WI)?)(?:[、/及]?T2(?:WI)?)?",
-    "clear": r"(?:未见|无)(?:明显|明确|确切|显著|特殊|其他)*异常(?:改变|表现|征象|发现|所见|变化)?(?=[,。;?!、()及和与]|$)",
-    "signal": rf"{_PART}?(?:(?:{_DEGREE}|混杂|异常|欠?不?均匀?|[高低等])[、/及至到或-]?)*(?:[高低等]|混杂|不均匀?)(?:混杂|不均匀)?信号(?:影|灶|区|带|改变|病灶)?",
-    "bare": rf"{_PART}?(?<!不)[高低等](?=[、,/~至及]?(?:稍|略|较)?(?:[高低等]|混杂)信号|[、,]?(?:T[12]|FLAIR|DWI|ADC|SWI)|[、,]{_PART})",
+    "clear": r"(?:未见|无)(?:明显|明确|确切|显著|特殊|其他)*异常"
+    r"(?:改变|表现|征象|发现|所见|变化)?(?=[,。;?!、()及和与]|$)",
+    "signal": rf"{_PART}?(?:(?:{_DEGREE}|混杂|异常|欠?不?均匀?|[高低等])[、/及至到或-]?)*"
+    r"(?:[高低等]|混杂|不均匀?)(?:混杂|不均匀)?信号(?:影|灶|区|带|改变|病灶)?",
+    "bare": rf"{_PART}?(?<!不)[高低等](?=[、,/~至及]?(?:稍|略|较)?(?:[高低等]|混杂)信号"
+    rf"|[、,]?(?:T[12]|FLAIR|DWI|ADC|SWI)|[、,]{_PART})",
     "level": rf"(?:(?:信号)?(?:{_DEGREE})?(?:增高|升高|减低|降低|下降))|信号(?:{_DEGREE})?(?:增强|减弱|丢失)",
     "lobes": r"[额顶颞枕岛](?:[叶部]?[、/及与和-]?[额顶颞枕岛])+(?:叶|部|区|交界区|交界处|交界|皮层|皮质)*(?![骨窦角])"
     r"|[额顶颞枕](?=[、及与和](?:左|右|双|两))",
-    "count": r"[一二两三四五六七八九\d]{1,2}(?:个|枚|处|颗|粒|只)|(?<=[见有呈])一(?=[^一致些般侧定级])|单发|单个|孤立性?",
+    "count": r"[一二两三四五六七八九\d]{1,2}(?:个|枚|处|颗|粒|只)"
+    r"|(?<=[见有呈])一(?=[^一致些般侧定级])|单发|单个|孤立性?",
     "certainty": r"\((?:-|阴性)\)",
     "stop": r"[,;:。?!()]",
 }
@@ -40,7 +46,21 @@ _LOBES = {"额": "frontal lobe", "顶": "parietal lobe", "颞": "temporal lobe",
 _DIGITS = {"一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
 _OF_LETTER = {"高": "hyper", "低": "hypo", "等": "iso"}
 _OF_RELAXATION = {"T1": {"长": "hypo", "短": "hyper", "等": "iso"}, "T2": {"长": "hyper", "短": "hypo", "等": "iso"}}
-_TABLES = ("consistent", "boundary", "exists", "anaphora", "operated", "back_reference", "singled_out", "history", "advice", "comparison", "extension", "locates", "unread")
+_TABLES = (
+    "consistent",
+    "boundary",
+    "exists",
+    "anaphora",
+    "operated",
+    "back_reference",
+    "singled_out",
+    "history",
+    "advice",
+    "comparison",
+    "extension",
+    "locates",
+    "unread",
+)
 
 
 class Predicate(NamedTuple):
@@ -89,7 +109,9 @@ def _scanner() -> tuple[dict[str, list[tuple[str, Any]]], re.Pattern[str]]:
         meanings = phrases.setdefault(readable(phrase)[0], [])
         if (kind, value) not in meanings:
             meanings.append((kind, value))
-    for meanings in phrases.values():  # a word of the reader's own tables means nothing else, a predicate no other finding
+    for (
+        meanings
+    ) in phrases.values():  # a word of the reader's own tables means nothing else, a predicate no other finding
         if any(kind == "unread" for kind, _ in meanings):
             meanings.clear()
         if any(kind == "predicates" for kind, _ in meanings):
@@ -101,7 +123,9 @@ def _scanner() -> tuple[dict[str, list[tuple[str, Any]]], re.Pattern[str]]:
 def _phrases() -> Iterator[tuple[str, str, Any]]:
     lexicon, extra = load_lexicon("zh"), load_lexicon("zh").extra
     predicates = {word for row in (*extra["predicates"], *extra["denied_predicates"]) for word in row["words"]}
-    sites = {w: (term,) for term, words in lexicon.words["sites"].items() for w in {lexicon.names["sites"][term], *words}}
+    sites = {
+        w: (term,) for term, words in lexicon.words["sites"].items() for w in {lexicon.names["sites"][term], *words}
+    }
     for word, terms in (*sites.items(), *((w, tuple(s)) for w, s in extra["compound_sites"].items())):
         yield word, "sites", terms
         for sided in extra["sided_sites"]:

@@ -21,8 +21,8 @@ from ..findings import (
 )
 from ..reports import Sentence, split_sentences
 from ..vocabulary import load_terms
-from .chinese import read_sentence as read_chinese_sentence
 from .chinese import heading_sequence, split_chinese_sentences
+from .chinese import read_sentence as read_chinese_sentence
 from .english import ACCOMPANYING, AS_SIGNAL, read_sentence
 from .english_attachment import Mention
 
@@ -39,7 +39,13 @@ _HEADINGS: Mapping[str, Callable[[str], str | None]] = {"zh": heading_sequence}
 # Sites that a diagnosis has for want of a better one: it stands rather where the lesion it explains stands.
 _VAGUE_SITES = ("brain", "white matter", "cerebellum", "basal ganglia")
 # What goes with a lesion is not what "it" points at in the next sentence.
-_COMPANIONS = ACCOMPANYING | {"midline shift", "herniation", "hydrocephalus", "ventricular dilation", "meningeal enhancement"}
+_COMPANIONS = ACCOMPANYING | {
+    "midline shift",
+    "herniation",
+    "hydrocephalus",
+    "ventricular dilation",
+    "meningeal enhancement",
+}
 # What has no signal of its own: an enhancement told after it is that of the lesion before.
 _DISPLACEMENTS = frozenset(("mass effect", "midline shift", "herniation", "ventricular dilation", "sulcal widening"))
 
