@@ -1,100 +1,111 @@
-"""What belongs to what in a Chinese clause: signals with their sequences, sizes, counts, ages and forms."""
+"""What belongs to what in a Chinese clause: signals with their sequences, sizes, shapes, grades, changes."""
 
 import re
-from typing import Any
+from collections.abc import Callable
+from functools import cache
 
-from .mentions import AGED, AGES, AS_SIGNAL, Mark, Mention
+from ..vocabulary import load_lexicon
+from .mentions import AS_SIGNAL, Mark, Mention
 
-ATTRIBUTES = ("severity", "acuity", "change", "count", "morphology", "size")
-_DEGREE_OF_SIGNAL = re.compile(
-    r"(?:异常)?(?:均匀|不均匀|环形|结节状|线状|斑片状)*(?:强化|[高低等]信号|长T|短T|增高|减低|受限)"
-)
-
-
-def signals_of(marks: list[Mark], own: list[Mention], lead: list[str]) -> set[tuple[str, str]]:
-    """(sequence, signal) pairs of a clause."""
-    pairs = {m.value for m in marks if m.kind == "pair"}
-    sequences = [m for m in marks if m.kind == "sequences"]
-    words = [m for m in marks if m.kind == "signals"]
-    previous = -1
-    used: set[int] = set()
-    group: list[str] = []
-    for word in words:
-        if word.value in ("enhancing", "restricted"):
-            pairs.add(("T1c" if word.value == "enhancing" else "DWI", word.value))
-            used |= {id(s) for s in sequences if s.value in ("T1c", "DWI")}
-            continue
-        between = [s for s in sequences if previous < s.first < word.first]
-        if between:
-            group = [str(s.value) for s in between]
-            used |= {id(s) for s in between}
-        elif not group:
-            behind = [s for s in sequences if s.first >= word.stop]
-            group = [str(s.value) for s in behind[:1]] or list(lead)
-            used |= {id(s) for s in behind[:1]}
-        named = [s for s in group if s != "T1c" or len(group) == 1]
-        pairs |= {(sequence, str(word.value)) for sequence in named or ["any"]}
-        previous = word.first
-    if own:
-        stated = [str(s.value) for s in sequences if id(s) not in used] or ([] if words or pairs else lead)
-        has_signal = {sequence for sequence, _ in pairs}
-        pairs |= {(s, "none") for s in stated if s not in has_signal and s != "T1c"}
-        if any(m.term in AS_SIGNAL for m in own):
-            pairs = {pair for pair in pairs if pair[1] != "none"}
-    explicit = {word for sequence, word in pairs if sequence != "any"}
-    return {(s, w) for s, w in pairs if s != "any" or w not in explicit}
+Owners = Callable[[Mark], list[Mention]]
+_DISTANCE = re.compile(r"(?:距|层厚|间隔|层距|深度)[^,]{0,8}$")
+_OF_SIGNAL = re.compile(r"(?:信号|强化)(?:程度|强度)?(?:较前)?(?:明显|稍|略|有所)?$")
+_NOT_SEEN_BEFORE = re.compile(r"(?:前片|旧片|原片|老片|前次|上次)[^,]*(?:未见|未显示|无)")
 
 
-def attach_attributes(marks: list[Mark], own: list[Mention], text: str) -> None:
-    """Severity, age, change, count, size and form to the finding they stand before, else to the last one."""
-    negations = [m for m in marks if m.kind == "negation"]
+def add_signals(marks: list[Mark], sequences: list[Mark], owners: Owners, text: str) -> None:
+    """Pair signal words with the sequences before them and hand the pairs to their findings.
+
+    Args:
+        marks: of the clause.
+        sequences: named in the clause, or just before it.
+        owners: the mentions that a mark belongs to.
+        text: the sentence.
+    """
     for mark in marks:
-        if mark.kind not in ATTRIBUTES:
-            continue
-        ahead = [m for m in own if m.first >= mark.first or m.stop > mark.first >= m.first]
-        owners = [ahead[0]] if ahead else own[-1:]
-        if ahead and mark.kind in ("count", "acuity"):  # 多发缺血灶及软化灶: said of the whole list
-            owners = [m for m in ahead if m.certainty == ahead[0].certainty]
-        owners = [m for owner in owners for m in own if m.term == owner.term and m.first == owner.first]
-        for owner in owners:
-            if owner.certainty == "absent" and mark.kind in ("count", "severity", "size", "change"):
-                continue
-            _set_attribute(owner, mark, text, negations)
+        if mark.kind == "relaxation":
+            _add(owners(mark), set(mark.value))
+    words = sorted([*sequences, *(m for m in marks if m.kind in ("signal", "bare", "level"))], key=lambda m: m.first)
+    group: list[Mark] = []
+    is_told = True
+    for word in words:
+        if word.kind == "sequences":
+            if is_told:
+                group, is_told = [], False
+            group.append(word)
+        elif (
+            word.kind == "signal" and len(group) == len(word.value) > 1 and "分别" in text[group[-1].stop : word.first]
+        ):
+            is_told = True
+            for sequence, value in zip(group, word.value, strict=True):
+                _add(owners(word), {(str(sequence.value), str(value))})
+        elif word.kind != "level" or group or "信号" in text[word.first : word.stop]:
+            is_told = True
+            _add_word(word, group, owners, text)
+    if not is_told:
+        for mark in group:
+            if mark.value not in ("T1c", "MRA"):  # contrast alone says nothing, an angiogram is for the whole sentence
+                _add(owners(mark), {(str(mark.value), "none")})
 
 
-def _set_attribute(owner: Mention, mark: Mark, text: str, negations: list[Mark]) -> None:
+def _add_word(word: Mark, group: list[Mark], owners: Owners, text: str) -> None:
+    mentions = owners(word)
+    if word.value == ("enhancing",):
+        _add(mentions, {("T1c", "enhancing")})
+        return
+    names = [str(m.value) for m in group if m.value != "T1c"] or ["any"]
+    _add(mentions, {(name, str(value)) for name in names for value in word.value})
+    if "不均" in text[word.first : word.stop] and word.value != ("mixed",):
+        for mention in mentions:
+            mention.morphology.add("heterogeneous")
+
+
+def _add(mentions: list[Mention], pairs: set[tuple[str, str]]) -> None:
+    """Add signals; what says less (no sequence, no signal) gives way to what says more."""
+    for mention in mentions:
+        told = mention.signals | pairs
+        explicit = {word for sequence, word in told if sequence != "any"}
+        named = {sequence for sequence, word in told if word != "none"}
+        mention.signals = {
+            (s, w) for s, w in told if (s != "any" or w not in explicit) and (w != "none" or s not in named)
+        }
+
+
+def add_attribute(mention: Mention, term: str, mark: Mark, text: str, start: int) -> None:
+    """Add shape, grade, age, count, size or change to a mention; what is told first stands.
+
+    Args:
+        mention: the finding.
+        term: what the mark is said of, the finding or its enhancement.
+        mark: of one of these kinds.
+        text: the sentence.
+        start: where the clause of the mark starts.
+    """
     if mark.kind == "morphology":
-        owner.morphology.add(str(mark.value))
+        mention.morphology.add(str(mark.value))
     elif mark.kind == "size":
-        owner.size_mm = mark.value if owner.size_mm is None else owner.size_mm
-    elif mark.kind == "severity":
-        is_degree = _DEGREE_OF_SIGNAL.match(text, mark.stop) is not None
-        is_denied = any(n.first <= mark.first < n.stop + 1 for n in negations)
-        if not is_degree and not is_denied and owner.severity == "none" and owner.term not in ("normal", ""):
-            owner.severity = str(mark.value)
-    elif getattr(owner, mark.kind) == "none":
-        setattr(owner, mark.kind, mark.value)
+        if mention.size_mm is None and not _DISTANCE.search(text[start : mark.first]):
+            mention.size_mm = mark.value
+    elif mark.kind == "severity" and term in (*AS_SIGNAL, "signal abnormality", "meningeal enhancement"):
+        grade = {"mild": "mild", "severe": "marked"}.get(str(mark.value))  # of enhancement, not of the lesion
+        if term.endswith("enhancement") and grade is not None:
+            mention.morphology.add(grade)
+    elif getattr(mention, mark.kind) == "none":
+        setattr(mention, mark.kind, mark.value)
 
 
-def refine(mention: Mention) -> None:
-    """Age words make the infarct term, and terms that say an age have it; a mass is one unless more are told."""
-    mention.term = AGED.get(mention.term, {}).get(mention.acuity, mention.term)
-    if mention.term in AGES and mention.acuity == "none":
-        mention.acuity = AGES[mention.term]
-    if mention.term in AS_SIGNAL and not mention.signals:
-        mention.signals.add(AS_SIGNAL[mention.term])
-    if mention.certainty == "absent":
-        mention.count = "none"
+@cache
+def _trends() -> re.Pattern[str]:
+    table = load_lexicon("zh").extra["trends"]
+    named = [f"(?P<{name}>{'|'.join(sorted(words, key=len, reverse=True))})" for name, words in table.items()]
+    return re.compile("|".join(named))
 
 
-def absorb(diagnosis: Mention, described: Mention) -> None:
-    """Give a diagnosis what the description before it told."""
-    diagnosis.sites = diagnosis.sites or described.sites
-    diagnosis.side = diagnosis.side if diagnosis.side != "none" else described.side
-    diagnosis.signals |= described.signals
-    diagnosis.morphology |= described.morphology
-    diagnosis.quote = (described.quote[0], diagnosis.quote[1])
-    for name in ("count", "severity", "acuity", "change", "size_mm"):
-        if getattr(diagnosis, name) in ("none", None):
-            value: Any = getattr(described, name)
-            setattr(diagnosis, name, value)
+def trend_of(clause: str) -> str | None:
+    """How a finding has changed by a clause that compares, None where it does not say or speaks of the signal."""
+    if _NOT_SEEN_BEFORE.search(clause):
+        return "new"
+    for found in _trends().finditer(clause):
+        if not _OF_SIGNAL.search(clause[: found.start()]):
+            return str(found.lastgroup)
+    return None

@@ -21,7 +21,9 @@ from ..findings import (
 )
 from ..reports import split_sentences
 from ..vocabulary import load_terms
-from . import chinese, english
+from .chinese import heading_sequence
+from .chinese import read_sentence as read_chinese_sentence
+from .english import read_sentence
 from .mentions import ACCOMPANYING, AS_SIGNAL, Mention
 
 VERSION = "0.4"  # raise with every change that alters the findings of some report
@@ -29,17 +31,22 @@ VERSION = "0.4"  # raise with every change that alters the findings of some repo
 _SEQUENCES = ("T1w", "T1c", "T2w", "FLAIR", "DWI", "ADC", "SWI", "MRA", "PD", "any")
 _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
 # Languages that have rules: how a sentence of each is read.
-READERS: Mapping[str, Callable[[str], list[Mention]]] = {
-    "en": english.read_sentence,
-    "zh": chinese.read_sentence,
-}
+READERS: Mapping[str, Callable[[str], list[Mention]]] = {"en": read_sentence, "zh": read_chinese_sentence}
+# What sequence the heading in front of a sentence names: it covers the sentences up to the next heading.
+_HEADINGS: Mapping[str, Callable[[str], str | None]] = {"zh": heading_sequence}
 
 # Sites that a diagnosis has for want of a better one: it stands rather where the lesion it explains stands.
 _VAGUE_SITES = ("brain", "white matter", "cerebellum", "basal ganglia")
 # What goes with a lesion is not what "it" points at in the next sentence.
-_COMPANIONS = ACCOMPANYING | {"midline shift", "herniation", "hydrocephalus", "ventricular dilation"}
-# Of these, what has no signal of its own is never spoken of as "it" where there is a lesion.
-_FORMS = frozenset(("mass effect", "midline shift", "herniation", "ventricular dilation", "sulcal widening"))
+_COMPANIONS = ACCOMPANYING | {
+    "midline shift",
+    "herniation",
+    "hydrocephalus",
+    "ventricular dilation",
+    "meningeal enhancement",
+}
+# What has no signal of its own: an enhancement told after it is that of the lesion before.
+_DISPLACEMENTS = frozenset(("mass effect", "midline shift", "herniation", "ventricular dilation", "sulcal widening"))
 
 
 @dataclass
@@ -65,7 +72,9 @@ class _Reading:
     read_sentence: Callable[[str], list[Mention]]
     entries: list[_Entry] = field(default_factory=list)
     last: list[_Entry] = field(default_factory=list)
+    lesion: list[_Entry] = field(default_factory=list)  # the last that can enhance or restrict
     section: int = 0
+    heading: str = ""  # the sequence that it names
 
 
 def structure_report(findings: str, impression: str, language: str = "en") -> StructuredReport:
@@ -84,7 +93,10 @@ def structure_report(findings: str, impression: str, language: str = "en") -> St
     reading = _Reading(READERS[language])
     sections = [split_sentences(section, language) for section in (findings, impression)]
     for reading.section, section in enumerate(sections):
+        reading.heading = ""
         for sentence in section:
+            heading = _HEADINGS[language](sentence.text) if language in _HEADINGS else None
+            reading.heading = reading.heading if heading is None else heading
             _read(sentence.text, reading)
     entries = [_to_finding(entry) for entry in reading.entries[:MAX_FINDINGS]]
     sentences = [" ".join(s.text.split())[:MAX_SENTENCE_CHARACTERS] for s in sections[1]]
@@ -94,9 +106,14 @@ def structure_report(findings: str, impression: str, language: str = "en") -> St
 def _read(sentence: str, reading: _Reading) -> None:
     """Add one sentence to the reading."""
     spoken_of: list[_Entry] = []
+    lesion: list[_Entry] = []
     for mention in reading.read_sentence(sentence):
+        if reading.heading and reading.heading not in {sequence for sequence, _ in mention.signals}:
+            mention.signals.add((reading.heading, "none"))
         quote = sentence[slice(*mention.quote)].strip()[:MAX_QUOTE_CHARACTERS]
+        is_of_lesion = mention.is_definite or mention.term in ACCOMPANYING
         earlier = spoken_of or reading.last
+        earlier = (lesion or reading.lesion or earlier) if is_of_lesion else earlier
         if mention.is_definite and mention.term == "signal abnormality" and earlier:
             mention.term = earlier[-1].mention.term if earlier[-1].mention.term == "mass" else mention.term
         if _adds_to(mention, earlier, bool(spoken_of)):
@@ -104,14 +121,19 @@ def _read(sentence: str, reading: _Reading) -> None:
                 _add_details(entry.mention, mention)
             continue
         placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, bool(spoken_of))]
-        entries = [_merge(entry, reading.entries) for entry in placed]
+        kept = [_merge(entry, reading.entries) for entry in placed]
+        # a later word goes with the place that was said, though a mention that says less is not listed again
+        entries = [
+            k if (k.site, k.side) == (p.site, p.side) else replace(k, site=p.site, side=p.side)
+            for k, p in zip(kept, placed, strict=True)
+        ]
         is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
         # a companion with a place of its own is a lesion in its own right
-        is_companion = mention.term in _FORMS or (mention.term in _COMPANIONS and not mention.sites)
-        if is_lesion and (not is_companion or not earlier):
+        if is_lesion and (mention.term not in _COMPANIONS or mention.sites or not earlier):
             spoken_of = entries
-    if spoken_of:
-        reading.last = spoken_of
+            lesion = lesion if mention.term in _DISPLACEMENTS else entries
+    reading.last = spoken_of or reading.last
+    reading.lesion = lesion or reading.lesion
 
 
 def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) -> bool:
@@ -120,7 +142,7 @@ def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) ->
         return True
     if not earlier or mention.certainty == "absent" or mention.sites:
         return False
-    if mention.term in AS_SIGNAL:
+    if mention.term in AS_SIGNAL and not mention.is_apart:
         mention.signals = mention.signals or {AS_SIGNAL[mention.term]}
         return True
     return mention.is_definite and mention.term in ("signal abnormality", "mass") and not is_same_sentence
@@ -160,6 +182,8 @@ def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
     for old in entries:
         if old.mention.term != new.mention.term or old.mention.certainty != new.mention.certainty:
             continue
+        if _is_another_denial(new, old):
+            continue
         if old.key == new.key or _is_vaguer(new, old):
             _add_details(old.mention, new.mention)
             return old
@@ -173,8 +197,17 @@ def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
     return new
 
 
+def _is_another_denial(new: _Entry, old: _Entry) -> bool:
+    """Whether two things of one key are denied in a section: "no abnormal signal, no high signal on DWI"."""
+    if new.mention.certainty != "absent" or new.mention.term != "signal abnormality" or new.section != old.section:
+        return False
+    return bool(new.mention.signals) != bool(old.mention.signals)
+
+
 def _is_vaguer(vague: _Entry, exact: _Entry) -> bool:
     """Whether `vague` repeats `exact` with less of site or side. A broader denial says more, not less."""
+    if vague.mention.term == "atrophy" and vague.is_placed and vague.site != exact.site:
+        return False  # that of the whole brain is more than that of a part
     if vague.mention.certainty == "absent" or load_terms().findings[vague.mention.term].kind == "status":
         return False
     if vague.side not in ("none", exact.side):
