@@ -12,8 +12,9 @@ class StructuringEvaluateConfig:
 
     structurer: str = field(
         metadata={
-            "help": "What is judged: rules; or a file of findings made before, a findings table (.parquet) or JSON "
-            "lines with the columns id and report (.jsonl)."
+            "help": "What is judged: rules, a folder or Hub id of a language model, or the URL of a server, as `selip "
+            "structure` takes them; or a file of findings made before, a findings table (.parquet) or JSON lines with "
+            "the columns id and report (.jsonl)."
         }
     )
     dataset: Path = field(

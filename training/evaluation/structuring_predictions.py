@@ -12,7 +12,9 @@ from tqdm import tqdm
 
 from selip.processing.annotation.gold import read_rows, row_id, structured_report
 from selip.processing.findings import StructuredReport
-from selip.processing.structurer import ReportText, RuleStructurer, Structurer
+from selip.processing.structurer import ReportText
+
+from ..structuring.choice import structurer_named
 
 PREDICTION_FILES = (".parquet", ".jsonl")
 _REPORTS_AT_ONCE = 512
@@ -42,7 +44,7 @@ def predict(structurer: str, texts: Mapping[str, ReportText]) -> Predictions:
     """What a structurer says of reports.
 
     Args:
-        structurer: Its name, or a file of findings that it made before.
+        structurer: What `structurer_named` takes, or a file of findings that it made before.
         texts: Reports by id.
 
     Raises:
@@ -63,17 +65,6 @@ def predict(structurer: str, texts: Mapping[str, ReportText]) -> Predictions:
         reader(asked)
         passes += 1
     return Predictions(reports, reader.name, reader.version, (time.perf_counter() - start) / passes)
-
-
-def structurer_named(name: str) -> Structurer:
-    """The structurer of a name.
-
-    Raises:
-        ValueError: There is none.
-    """
-    if name != "rules":
-        raise ValueError(f"expected the structurer rules, or a file of findings (.parquet, .jsonl), got {name!r}")
-    return RuleStructurer()
 
 
 def _read_predictions(path: Path, ids: Sequence[str]) -> Predictions:

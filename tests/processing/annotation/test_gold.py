@@ -88,7 +88,7 @@ def test_patient_is_the_report_where_it_is_not_known(tmp_path: Path) -> None:
     [
         ([entry("c")], {}, "report c: expected a report of .*sample"),
         ([entry(), entry()], {}, "report a: expected each report once"),
-        ([entry(findings=[{**CYST, "site": "ponz"}])], {}, r"report a: finding 1 site: .*'pons'"),
+        ([entry(findings=[{**CYST, "site": "ponz"}])], {}, r"report a: finding 1 site: .*did you mean pons"),
         ([entry(findings=[CYST, {**CYST, "size_mm": -1}])], {}, "report a: finding 2 size_mm"),
         ([entry(findings=[{**CYST, "quote": SECRET + "s"}])], {}, r"report a, finding 1 \(cyst\): expected a quote"),
         ([entry(findings=[])], {}, "report a: expected normal to be True"),
@@ -125,11 +125,14 @@ def test_files_of_two_readers_are_not_mixed(tmp_path: Path) -> None:
         imported(tmp_path, first)
 
 
+GUIDE_ROW = {"id": "g", "language": "en", "normal": True, "findings": []}
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
         ({"id": "g", "language": "en", "findings": "A"}, r"report g\): expected a structured report"),
-        ({"id": "g", "language": "en", "findings": [], "text": "A", "impression": ["B"]}, "ends in a line feed"),
+        ({**GUIDE_ROW, "text": "A", "impression": ["B"]}, "ends in a line feed"),
         ({"id": "g", "language": "en", "findings": "A", "report": "{"}, "'report' is not JSON"),
         ({"id": "g", "language": "en", "findings": "", "report": {"normal": True}}, "expected the text of the report"),
     ],

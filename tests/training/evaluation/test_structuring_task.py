@@ -179,7 +179,7 @@ def test_true_findings_of_a_studies_table_are_gold(tmp_path: Path, monkeypatch: 
 def test_bad_requests_say_what_to_do(tmp_path: Path) -> None:
     """Unknown structurer, missing files, a result in the way: nothing is written."""
     gold = write_gold(tmp_path)
-    with pytest.raises(ValueError, match="expected the structurer rules"):
+    with pytest.raises(ValueError, match="expected rules, a folder"):
         run("rulez", gold)
     with pytest.raises(FileNotFoundError, match="none at"):
         run("rules", tmp_path / "no.jsonl")
