@@ -17,9 +17,10 @@ from .templates import render
 
 # Kinds of rows, the most serious first; a stretch of text shows the most serious of its findings.
 KINDS = ("first_only", "second_only", "taken", "differs", "same")
-_SHOWN = ("finding", "site", "laterality", "certainty", "signals", "morphology", "count", "size_mm")
-_SHOWN += ("severity", "acuity", "change")
-
+_SHOWN = (
+    *("finding", "site", "laterality", "certainty"),
+    *("signals", "morphology", "count", "size_mm", "severity", "acuity", "change"),
+)
 _UNSTATED = {
     "laterality": "no side",
     "signals": "no signal",
@@ -107,7 +108,7 @@ def report_context(report: ComparedReport) -> dict[str, Any]:
             index = row[side]
             place = places[index] if index is not None else None
             if place is not None:
-                spans.append(Span(*place, number=row["number"], kind=row["kind"]))
+                spans.append(Span(place[0], place[1], row["number"], row["kind"]))
     cut = len(report.findings_text)
     counts = {kind: sum(row["kind"] == kind for row in rows) for kind in KINDS}
     return {

@@ -71,15 +71,19 @@ def finding_table(record: Mapping[str, Any]) -> TextTable:
 def field_table(record: Mapping[str, Any]) -> TextTable:
     """Agreement of the fields of matched findings in percent, of all and where gold or prediction states the field."""
     metrics = record["metrics"]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for field, title in FIELD_TITLES.items():
-        row = (title, percent_with_ends(f"{field}/agreement", record), _count(metrics[f"{field}/n"]))
         stated = f"{field}/agreement_where_stated"
-        if stated in metrics:
-            row += (percent_with_ends(stated, record), _count(metrics[f"{field}/n_where_stated"]))
-        else:
-            row += ("", "")
-        rows.append(row)
+        has_stated = stated in metrics
+        rows.append(
+            (
+                title,
+                percent_with_ends(f"{field}/agreement", record),
+                _count(metrics[f"{field}/n"]),
+                percent_with_ends(stated, record) if has_stated else "",
+                _count(metrics[f"{field}/n_where_stated"]) if has_stated else "",
+            )
+        )
     return TextTable("Fields of matched findings", ("", "all", "n", "where stated", "n"), tuple(rows))
 
 

@@ -133,10 +133,10 @@ def section_texts(row: Mapping[str, Any], place: str) -> ReportText:
         if not isinstance(text, str) or not isinstance(impression, list):
             raise ValueError(f"{place}: expected 'text' and a list 'impression' beside a list of findings")
         return ReportText(*_split_text(text, impression, place), language)
-    sections = [row.get(name) or "" for name in ("findings", "impression")]
-    if not all(isinstance(section, str) for section in sections) or not "".join(sections).strip():
+    findings, impression = row.get("findings") or "", row.get("impression") or ""
+    if not isinstance(findings, str) or not isinstance(impression, str) or not (findings + impression).strip():
         raise ValueError(f"{place}: expected the text of the report under 'findings' and 'impression'")
-    return ReportText(*sections, language)
+    return ReportText(findings, impression, language)
 
 
 def row_id(row: Mapping[str, Any], place: str) -> str:

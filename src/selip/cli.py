@@ -252,7 +252,7 @@ def find_command(words: Sequence[str]) -> Command:
 
 def _has_option(words: Sequence[str], option: tuple[str, ...]) -> bool:
     """Whether a command line has an option with its value, in either form; no option is always there."""
-    return not option or "=".join(option) in words or option in pairwise(words)
+    return not option or "=".join(option) in words or any(pair == option for pair in pairwise(words))
 
 
 def run(command: Command, arguments: Sequence[str]) -> Any:

@@ -80,7 +80,7 @@ def compare(
     metrics = {name: value for name, value in metrics.items() if not name.endswith(_LEFT_OUT)}
     intervals = {name: ends for name, ends in intervals.items() if not name.endswith(_LEFT_OUT)}
     draws = PatientBootstrap(patients, num_samples=bootstrap_samples, seed=seed) if bootstrap_samples else None
-    values = {"normal": [[(1.0, *(str(side.report.normal) for side in (one.first, one.second)))] for one in reports]}
+    values = {"normal": [[(1.0, str(one.first.report.normal), str(one.second.report.normal))] for one in reports]}
     values |= {name: [_values(one, name) for one in reports] for name in KAPPA_FIELDS}
     for name, of_reports in values.items():
         confusion = _confusion(of_reports)  # (R, K, K)

@@ -131,8 +131,8 @@ def _attribute(finding: Finding, name: str) -> str:
 
 def _taken_for(gold: Finding, predicted: Finding, gold_index: int, predicted_index: int) -> Fault:
     names = _differing(gold, predicted)
-    values = [", ".join(_attribute(finding, name) for name in names) for finding in (gold, predicted)]
-    return Fault(names[0] if len(names) == 1 else "several", *values, gold_index, predicted_index)
+    one, other = (", ".join(_attribute(finding, name) for name in names) for finding in (gold, predicted))
+    return Fault(names[0] if len(names) == 1 else "several", one, other, gold_index, predicted_index)
 
 
 def _field_faults(gold: Finding, predicted: Finding, pair: Pair) -> list[Fault]:

@@ -142,7 +142,7 @@ def match_findings(gold: Sequence[Finding], predicted: Sequence[Finding]) -> lis
         parent = load_terms().sites[finding.site].parent
         if number not in partner and parent is not None:
             free = [other for other in by_place.get((*_key(finding), parent), ()) if other not in taken]
-            options[number] = sorted(free, key=lambda other, one=finding: (-_closeness(one, predicted[other]), other))
+            options[number] = [n for _, n in sorted((-_closeness(finding, predicted[other]), other) for other in free)]
     partner |= _pair_with_parents(options)
     return [Pair(number, other) for number, other in sorted(partner.items())]
 
