@@ -41,6 +41,7 @@ EXTRAS = {
     "simulate": ["nilearn>=0.14"],
     "dicom": ["pydicom>=3.0"],
     "structure": ["outlines>=1.3", "llguidance>=1.9"],
+    "qlora": ["bitsandbytes>=0.46"],  # CUDA
     "plots": ["matplotlib>=3.10"],
     "search": ["faiss-cpu>=1.15"],
     "space": ["gradio>=6.31"],
@@ -51,6 +52,7 @@ EXTRAS["dev"] = [
     *EXTRAS["simulate"],
     *EXTRAS["plots"],
     "build>=1.2",
+    "llguidance>=1.9",
     "mypy>=2.0",
     "pandas-stubs",
     "pytest>=9",
