@@ -41,6 +41,7 @@ EXTRAS = {
     "simulate": ["nilearn>=0.14"],
     "dicom": ["pydicom>=3.0"],
     "structure": ["outlines>=1.3", "llguidance>=1.9"],
+    "qlora": ["bitsandbytes>=0.46"],  # CUDA
     "plots": ["matplotlib>=3.10"],
     "search": ["faiss-cpu>=1.15"],
     "space": ["gradio>=6.31"],
@@ -53,6 +54,7 @@ EXTRAS["dev"] = [
     "build>=1.2",
     "hypothesis>=6.150",
     "jsonschema>=4.25",  # the independent reference for the JSON Schema of findings
+    "llguidance>=1.9",
     "mypy>=2.0",
     "pandas-stubs",
     "pytest>=9",

@@ -111,7 +111,7 @@ def load_checkpoint(folder: Path, model: SelipModel, optimizer: torch.optim.Opti
 
 def optimizer_tensors(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """The optimiser's state by parameter name, e.g. `logit_scale/exp_avg`."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
         f"{names[parameter]}/{key}": value.detach().contiguous().clone()
         for parameter, values in optimizer.state.items()

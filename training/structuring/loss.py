@@ -3,7 +3,9 @@
 import inspect
 
 import torch
+from peft import PeftModel
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 
 from .examples import IGNORED
 
@@ -32,7 +34,7 @@ def answer_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch
 
 def _can_keep(model: torch.nn.Module) -> bool:
     """Whether the causal model inside the wrappers takes `logits_to_keep`."""
-    while hasattr(model, "module"):
+    if isinstance(model, DistributedDataParallel):
         model = model.module
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
     return "logits_to_keep" in inspect.signature(inner.forward).parameters

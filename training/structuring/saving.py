@@ -62,7 +62,7 @@ def save_structurer(
     shutil.rmtree(partial, ignore_errors=True)
     if isinstance(model, PeftModel):
         model.peft_config["default"].base_model_name_or_path = base_model
-        model.save_pretrained(partial, save_embedding_layers=False)
+        model.save_pretrained(str(partial), save_embedding_layers=False)
     else:
         model.save_pretrained(partial)
     prompt.tokenizer.save_pretrained(partial)
