@@ -123,9 +123,9 @@ def _read(sentence: str, reading: _Reading) -> None:
             continue
         placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, bool(spoken_of))]
         kept = [_merge(entry, reading.entries) for entry in placed]
-        # a later word goes with the place that was said, though a mention that says less is not listed again
+        # "multiple lesions in the brain" is no new entry, but what is said of them is said of the whole brain
         entries = [
-            k if (k.site, k.side) == (p.site, p.side) else replace(k, site=p.site, side=p.side)
+            replace(k, site=p.site, side=p.side) if p.is_placed and p.site == "brain" else k
             for k, p in zip(kept, placed, strict=True)
         ]
         is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
