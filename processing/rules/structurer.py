@@ -181,7 +181,11 @@ def _with_known_side(entry: _Entry, reading: _Reading) -> _Entry:
 def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
     """Add an entry or merge it with that of the same lesion, the more specific place winning; returns the kept."""
     for old in entries:
-        if old.mention.term != new.mention.term or old.mention.certainty != new.mention.certainty:
+        if old.mention.term != new.mention.term:
+            continue
+        if _is_hedged_repetition(new, old):
+            return old
+        if old.mention.certainty != new.mention.certainty:
             continue
         if _is_another_denial(new, old):
             continue
@@ -196,6 +200,12 @@ def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
     new.mention = _copy(new.mention)
     entries.append(new)
     return new
+
+
+def _is_hedged_repetition(new: _Entry, old: _Entry) -> bool:
+    """Whether a section doubts, at no place of its own, what it has stated: a subtype of the same term."""
+    is_hedged = new.mention.certainty in ("probable", "possible") and not new.is_placed
+    return is_hedged and old.mention.certainty == "present" and new.section == old.section
 
 
 def _is_another_denial(new: _Entry, old: _Entry) -> bool:

@@ -19,7 +19,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     studies = [
         {"study_id": "a", "language": "en", "report": {"findings": "Acute infarct in the pons.", "impression": ""}},
         {"study_id": "b", "language": "en", "report": {"findings": "", "impression": " "}},
-        {"study_id": "c", "language": "zh", "report": {"findings": "脑桥急性梗死。", "impression": ""}},
+        {"study_id": "c", "language": "fr", "report": {"findings": "Infarctus du pont.", "impression": ""}},
     ]
     monkeypatch.setattr("selip.processing.structuring.iter_studies", lambda path: iter(studies))
     return tmp_path / "out" / "findings.parquet"

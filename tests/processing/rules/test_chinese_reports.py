@@ -320,7 +320,7 @@ def test_every_word_of_the_lexicon_is_read_as_its_term() -> None:
 
 
 def test_sentences_leave_out_list_numbers() -> None:
-    """Invariant: each sentence is the report's text at its offsets, without the numbers of a list; decimals are kept."""
+    """Invariant: a sentence is the report's text at its offsets without the number of a list; decimals are kept."""
     text = "1.左侧额叶囊肿，约1.2cm。2、脑沟增宽\n（3）乳突炎。"
     sentences = split_chinese_sentences(text)
     assert [s.text for s in sentences] == ["左侧额叶囊肿，约1.2cm。", "脑沟增宽", "乳突炎。"]
