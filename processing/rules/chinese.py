@@ -36,13 +36,17 @@ def read_sentence(text: str) -> list[Mention]:
     of the sentence before. Offsets of quotes are those of `text`.
     """
     plain, places = readable(text)
-    context = Context(plain)
+    context, mentions = Context(plain), []
     for clause in split_clauses(find_marks(plain), len(plain)):
+        if clause.opener == ";":
+            mentions += context.mentions
+            context = Context(plain, has_angiogram=context.has_angiogram, is_compared=context.is_compared)
         _read(context, with_enhancing_nouns(clause))
-    for mention in context.mentions:
+    mentions += context.mentions
+    for mention in mentions:
         first, stop = mention.quote
         mention.quote = (places[first], places[stop - 1] + 1) if stop > first else (0, 0)
-    return context.mentions
+    return mentions
 
 
 def _read(context: Context, clause: Clause) -> None:

@@ -38,7 +38,7 @@ _PATTERNS = {
     "lobes": r"[额顶颞枕岛](?:[叶部]?[、/及与和-]?[额顶颞枕岛])+(?:叶|部|区|交界区|交界处|交界|皮层|皮质)*(?![骨窦角])"
     r"|[额顶颞枕](?=[、及与和](?:左|右|双|两))",
     "count": r"[一二两三四五六七八九\d]{1,2}(?:个|枚|处|颗|粒|只)"
-    r"|(?<=[见有呈])一(?=[^一致些般侧定级])|单发|单个|孤立性?",
+    r"|(?<=[见有呈])一(?=[^一致些般侧定级])|单发|单个|孤立(?!性纤维)性?",
     "certainty": r"\((?:-|阴性)\)",
     "stop": r"[,;:。?!()]",
 }
@@ -122,7 +122,7 @@ def _scanner() -> tuple[dict[str, list[tuple[str, Any]]], re.Pattern[str]]:
 
 def _phrases() -> Iterator[tuple[str, str, Any]]:
     lexicon, extra = load_lexicon("zh"), load_lexicon("zh").extra
-    predicates = {word for row in (*extra["predicates"], *extra["denied_predicates"]) for word in row["words"]}
+    predicates = {word: Predicate(row["terms"], False) for row in extra["predicates"] for word in row["words"]}
     sites = {
         w: (term,) for term, words in lexicon.words["sites"].items() for w in {lexicon.names["sites"][term], *words}
     }
@@ -138,7 +138,8 @@ def _phrases() -> Iterator[tuple[str, str, Any]]:
             for word in {name, *words} if name != term or group == "sequences" else words:
                 # "site + predicate" is read in two, so that a list of sites shares the predicate
                 # "nothing abnormal" is read by a pattern that looks at what follows ("no abnormal signal")
-                is_split = any(word[:i] in sites and word[i:] in predicates for i in range(1, len(word)))
+                parts = [(sites.get(word[:i]), predicates.get(word[i:])) for i in range(1, len(word))]
+                is_split = any(at and predicate and predicate.term_at(at[0]) == term for at, predicate in parts)
                 if group == "morphology" and (len(word) == 1 or "强化" in word):
                     continue  # 大 and 小 stand in too many words, and enhancement is a finding
                 if not (group == "findings" and (is_split or (term == "normal" and "异常" in word))):
@@ -175,8 +176,12 @@ def _trie_pattern(phrases: dict[str, list[tuple[str, Any]]]) -> str:
 
 
 def _millimetres(text: str) -> float:
-    scale = 10.0 if "CM" in text or "厘米" in text else 1.0
-    return scale * max(float(number) for number in re.findall(_NUMBER, text))
+    """The largest of the numbers; a number without a unit has that of the next one."""
+    scale, sizes = 1.0, []
+    for number, unit in reversed(re.findall(rf"({_NUMBER})({_UNIT}?)", text)):
+        scale = {"CM": 10.0, "厘米": 10.0, "": scale}.get(unit, 1.0)
+        sizes.append(scale * float(number))
+    return max(sizes)
 
 
 def _relaxation(text: str) -> tuple[tuple[str, str], ...]:

@@ -122,9 +122,9 @@ def _read(sentence: str, reading: _Reading) -> None:
             continue
         placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, bool(spoken_of))]
         kept = [_merge(entry, reading.entries) for entry in placed]
-        # a later word goes with the place that was said, though a mention that says less is not listed again
+        # "multiple lesions in the brain" is no new entry, but what is said of them is said of the whole brain
         entries = [
-            k if (k.site, k.side) == (p.site, p.side) else replace(k, site=p.site, side=p.side)
+            replace(k, site=p.site, side=p.side) if p.is_placed and p.site == "brain" else k
             for k, p in zip(kept, placed, strict=True)
         ]
         is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
@@ -180,7 +180,11 @@ def _with_known_side(entry: _Entry, reading: _Reading) -> _Entry:
 def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
     """Add an entry or merge it with that of the same lesion, the more specific place winning; returns the kept."""
     for old in entries:
-        if old.mention.term != new.mention.term or old.mention.certainty != new.mention.certainty:
+        if old.mention.term != new.mention.term:
+            continue
+        if _is_hedged_repetition(new, old):
+            return old
+        if old.mention.certainty != new.mention.certainty:
             continue
         if _is_another_denial(new, old):
             continue
@@ -195,6 +199,12 @@ def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
     new.mention = _copy(new.mention)
     entries.append(new)
     return new
+
+
+def _is_hedged_repetition(new: _Entry, old: _Entry) -> bool:
+    """Whether a section doubts, at no place of its own, what it has stated: a subtype of the same term."""
+    is_hedged = new.mention.certainty in ("probable", "possible") and not new.is_placed
+    return is_hedged and old.mention.certainty == "present" and new.section == old.section
 
 
 def _is_another_denial(new: _Entry, old: _Entry) -> bool:
