@@ -44,6 +44,7 @@ class DemoRecord:
 
     Attributes:
         result: Result file of `selip evaluate`.
+        structuring: Result file of `selip evaluate --task structuring`.
         ranking: JSON of the fresh process: `volume`, `sequence`, `own_text`, `texts`, `cosines`.
         curves: `metrics.jsonl` of the run.
         preview: Contact sheet of the simulated studies; skipped where it is not there.
@@ -54,6 +55,7 @@ class DemoRecord:
     """
 
     result: Path
+    structuring: Path
     ranking: Path
     curves: Path
     preview: Path
@@ -90,6 +92,7 @@ def page_context(record: DemoRecord) -> dict[str, Any]:
         "subtitle": ", ".join(record.settings),
         "headline": headline(table, total),
         "results": [table],
+        "structuring": structuring_context(read_result(record.structuring)),
         "ranking": ranking_context(ranking),
         "pictures": [{"title": title, "data_uri": data_uri(file)} for title, file in files if file.is_file()],
         "charts": charts(read_curves(record.curves)),
@@ -111,6 +114,14 @@ def headline(table: ResultTable, seconds: float) -> list[dict[str, str]]:
         {"value": f"{row.recall_1} %", "label": "recall@1 within the sequence"},
         {"value": duration(seconds), "label": "for everything on this page"},
     ]
+
+
+def structuring_context(result: Mapping[str, Any]) -> dict[str, str]:
+    """How the findings that were read agree with what is there: F1, precision and recall in percent."""
+    scores = {name: f"{100 * result['metrics'][f'present/{name}']:.1f}" for name in ("f1", "precision", "recall")}
+    low, high = (f"{100 * end:.1f}" for end in result["intervals"]["present/f1"])
+    name = f"{result['structurer']['name']} {result['structurer']['version']}"
+    return {**scores, "interval": f"{low} to {high}", "structurer": name}
 
 
 def ranking_context(ranking: Mapping[str, Any]) -> dict[str, Any]:

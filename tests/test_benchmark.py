@@ -24,7 +24,7 @@ def test_each_stage_is_a_command_that_is_understood() -> None:
     """Stages are commands that take the words shown, or the two references; their names are unique."""
     config = benchmark.BenchmarkConfig(seeds=(0, 1))
     stages = benchmark.benchmark_stages(config)
-    assert len({stage.name for stage in stages}) == len(stages) == 5 + 2 * ((len(ARMS) + 1) * 4 + 2)
+    assert len({stage.name for stage in stages}) == len(stages) == 6 + 2 * ((len(ARMS) + 1) * 4 + 2)
     for stage in stages:
         if stage.action is None:
             command = cli.find_command(stage.words)

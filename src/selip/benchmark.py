@@ -14,6 +14,7 @@ from selip.stages import Stage, StagedWork
 
 RECORD_NAME = "benchmark-stages.json"
 RESULT_NAME = "benchmark.json"
+STRUCTURING = "results/structuring.json"
 FINDINGS, TRUE_FINDINGS = "findings.parquet", "true_findings.parquet"
 _DATA = (
     "simulate studies",
@@ -80,6 +81,7 @@ def run_benchmark(config: BenchmarkConfig) -> BenchmarkSummary:
         config.out / RESULT_NAME,
         [arm.name for arm in _arms(config)],
         config.seeds,
+        structuring=config.out / STRUCTURING,
         settings={"studies": config.studies, "data_seed": config.data_seed, "steps": config.steps},
     )
     page = config.out / "benchmark.md"
@@ -110,12 +112,22 @@ def _data_stages(config: BenchmarkConfig) -> list[Stage]:
     out = config.out
     simulate = ["simulate", out / "bids", "--form", "realistic", "--minimal-pairs", "--preview"]
     simulate += ["--studies", config.studies, "--seed", config.data_seed]
+    judge = ["evaluate", out / FINDINGS, out / "studies", "--task", "structuring", "--out", out / STRUCTURING]
+    prepare = ["prepare", out / "studies", out / "volumes", "--size", "tiny"]
     return [
         _command("simulate studies", simulate, out / "bids"),
         _command("read them into a table", ["ingest", "bids", out / "bids", out / "studies"]),
         _command("structure the reports", ["structure", out / "studies", out / FINDINGS]),
-        _command("prepare the volumes", ["prepare", out / "studies", out / "volumes", "--size", "tiny"]),
-        Stage("write the true findings", output=out / TRUE_FINDINGS, action=partial(_write_true_findings, out)),
+        _command("judge the findings against the truth", judge, out / STRUCTURING, _DATA[:3]),
+        _command(
+            "prepare the volumes", ["prepare", out / "studies", out / "volumes", "--size", "tiny"], needs=_DATA[:2]
+        ),
+        Stage(
+            "write the true findings",
+            output=out / TRUE_FINDINGS,
+            action=partial(_write_true_findings, out),
+            needs=_DATA[:2],
+        ),
     ]
 
 

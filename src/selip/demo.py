@@ -15,6 +15,7 @@ from typing import Any
 from selip import __version__
 from selip.stages import Stage, StagedWork
 
+STRUCTURING = "evaluation/structuring.json"
 RECORD_NAME = "demo.json"
 PAGE_NAME = "index.html"
 
@@ -93,6 +94,11 @@ def demo_stages(config: DemoConfig) -> list[Stage]:
         ),
         ("read them into a table", ["ingest", "bids", bids, studies], studies / "studies.json"),
         ("structure the reports", ["structure", studies, findings], findings),
+        (
+            "judge the findings against the truth",
+            ["evaluate", findings, studies, "--task", "structuring", "--out", out / STRUCTURING],
+            out / STRUCTURING,
+        ),
         ("prepare the volumes", ["prepare", studies, volumes, "--size", "tiny"], volumes / "volumes.json"),
         ("pretrain", pretrain, None),
         ("evaluate retrieval", ["evaluate", run / "best", studies, "--volumes", volumes, "--out", result], result),
@@ -181,6 +187,7 @@ def _write_page(config: DemoConfig, stages: list[Stage], work: StagedWork) -> Pa
     ]
     page = DemoRecord(
         result=out / "evaluation" / "retrieval.json",
+        structuring=out / STRUCTURING,
         ranking=out / "ranking.json",
         curves=out / "run" / "metrics.jsonl",
         preview=out / "bids" / "preview.png",

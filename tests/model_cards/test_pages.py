@@ -164,10 +164,17 @@ def test_page_stands_alone_and_escapes_texts(tmp_path: Path, result_file: Path) 
     }
     (tmp_path / "ranking.json").write_text(json.dumps(ranking))
     (tmp_path / "metrics.jsonl").write_text('{"step": 10, "loss": 3.0}\n{"step": 20, "loss": 2.0}\n')
+    judged = {
+        "metrics": {"present/f1": 0.5, "present/precision": 0.4, "present/recall": 0.667},
+        "intervals": {"present/f1": [0.45, 0.55]},
+        "structurer": {"name": "rules", "version": "9"},
+    }
+    (tmp_path / "structuring.json").write_text(json.dumps(json.loads(result_file.read_text()) | judged))
     picture = b"\x89PNG picture"
     (tmp_path / "preview.png").write_bytes(picture)
     record = DemoRecord(
         result=result_file,
+        structuring=tmp_path / "structuring.json",
         ranking=tmp_path / "ranking.json",
         curves=tmp_path / "metrics.jsonl",
         preview=tmp_path / "preview.png",
@@ -187,6 +194,8 @@ def test_page_stands_alone_and_escapes_texts(tmp_path: Path, result_file: Path) 
     assert "selip simulate a &amp; b" in text
     assert "1 min 10 s" in text
     assert "Its own text came\nfirst." in text
+    assert "rules 9" in text
+    assert "45.0 to 55.0), precision 40.0 %, recall 66.7 %" in text
     assert "50.0 %" in text
 
 

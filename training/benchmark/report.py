@@ -24,7 +24,13 @@ SMALLEST_MARGIN = 0.05
 
 
 def compare_runs(
-    results: Path, out: Path, arms: Sequence[str], seeds: Sequence[int], *, settings: Mapping[str, Any]
+    results: Path,
+    out: Path,
+    arms: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    structuring: Path,
+    settings: Mapping[str, Any],
 ) -> Path:
     """Compare all arms and references and write one JSON file.
 
@@ -33,6 +39,7 @@ def compare_runs(
         out: The file to write.
         arms: Names of the arms.
         seeds: Seeds that each was run with.
+        structuring: Result file of how the findings that texts are made of agree with the truth.
         settings: What the data were made with.
 
     Returns:
@@ -59,6 +66,7 @@ def compare_runs(
             "benchmark_version": BENCHMARK_VERSION,
             "recipe": RECIPE,
             "settings": {**settings, "seeds": list(seeds)},
+            "structuring": _structuring(structuring),
             "n": counts,
             "baseline": BASELINE,
             "arms": {name: questions[name] for name in names},
@@ -73,6 +81,13 @@ def compare_runs(
         },
     )
     return out
+
+
+def _structuring(path: Path) -> dict[str, Any]:
+    """The structurer, and how what it says is present agrees with what is there."""
+    judged = json.loads(path.read_text(encoding="utf-8"))
+    scores = {name: judged["metrics"][f"present/{name}"] for name in ("f1", "precision", "recall")}
+    return {**judged["structurer"], **scores, "interval": judged["intervals"]["present/f1"]}
 
 
 def read_runs(results: Path, name: str, seeds: Sequence[int]) -> ArmRuns:

@@ -126,8 +126,17 @@ def test_result_files_become_one_comparison_and_a_table(tmp_path):
                 counts = {"studies": 40, "patients": 40, "pairs": 160}
                 path.write_text(json.dumps({"metrics": arm.points[task][seed], "n": counts}))
                 pq.write_table(pa.table(dict(arm.cases[task][seed])), path.with_suffix(".cases.parquet"))
+    judged = {
+        "metrics": {"present/f1": 0.5, "present/precision": 0.4, "present/recall": 0.667},
+        "intervals": {"present/f1": [0.45, 0.55]},
+        "structurer": {"name": "rules", "version": "9"},
+    }
+    structuring = tmp_path / "structuring.json"
+    structuring.write_text(json.dumps(judged))
     settings = {"studies": 100, "data_seed": 7, "steps": None}
-    result = compare_runs(tmp_path, tmp_path / "out.json", ["clip", "selip"], range(SEEDS), settings=settings)
+    result = compare_runs(
+        tmp_path, tmp_path / "out.json", ["clip", "selip"], range(SEEDS), structuring=structuring, settings=settings
+    )
     record = json.loads(result.read_text())
     recall = METRICS[0].name
     assert {name: round(each[recall]["value"], 6) for name, each in record["values"].items()} == skills
@@ -135,6 +144,7 @@ def test_result_files_become_one_comparison_and_a_table(tmp_path):
     assert f"{METRICS[0].title}: clip within 5 points of the ceiling" in record["too_close"]
     assert not any("floor" in line for line in record["too_close"])
     table = write_benchmark_table(result, tmp_path / "out.md")
+    assert "rules 9 read out of the reports" in (tmp_path / "out.md").read_text()
     cell = next(line for line in table.splitlines() if line.startswith("| `selip` |")).split("|")[2]
     assert cell.split()[0] == "70.0"
     assert (tmp_path / "out.png").stat().st_size > 10_000
