@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from selip.processing.annotation.gold import GoldReport, read_gold
+from selip.processing.annotation.row_files import ROW_FILES
 from selip.processing.findings import StructuredReport
 from selip.processing.sources.studies import iter_studies, studies_fingerprint
 from selip.processing.structurer import ReportText
@@ -118,7 +119,7 @@ def read_gold_reports(dataset: Path, split: str) -> list[GoldReport]:
         FileNotFoundError: The file or table is not there.
         ValueError: It cannot be read, or no study has true findings.
     """
-    if dataset.suffix == ".jsonl":
+    if dataset.suffix in ROW_FILES:
         return read_gold(dataset)
     golds = [
         GoldReport(
