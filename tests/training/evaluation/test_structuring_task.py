@@ -178,7 +178,7 @@ def test_true_findings_of_a_studies_table_are_gold(tmp_path: Path, monkeypatch: 
 
 
 def test_truth_does_not_judge_denials(tmp_path: Path) -> None:
-    """Against true findings, predicted denials, normal statements and resolved findings are neither right nor wrong."""
+    """Against true findings, denials, normal statements and resolved findings are neither right nor wrong."""
     mass = finding("mass", "pons")
     others = (
         finding("edema", "pons", certainty="absent"),
