@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from selip import __version__
 from selip.processing import findings as schema
 from selip.processing.annotation.config import READER_CODE, AnnotateExportConfig
-from selip.processing.annotation.gold import read_rows, row_id, section_texts, structured_report
+from selip.processing.annotation.gold import row_id, section_texts, structured_report
+from selip.processing.annotation.row_files import read_rows
 from selip.processing.annotation.saved_findings import FORMAT, FORMAT_VERSION
 from selip.processing.findings import StructuredReport
 from selip.processing.structurer import ReportText, RuleStructurer
@@ -95,7 +95,6 @@ def page_content(reports: Sequence[Mapping[str, Any]], *, batch: str, sample: st
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "selip": __version__,
         "batch": batch,
         "sample": sample,
         "blind": is_blind,

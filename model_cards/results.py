@@ -59,6 +59,8 @@ def result_table(record: dict[str, Any]) -> ResultTable:
     forward = [group for group in groups if group.endswith("/image_to_text")]
     backward = [group for group in groups if group in ("within_sequence/text_to_image", "overall/text_to_image")]
     count = record["n"]
+    if "series" not in count:
+        raise ValueError(f"expected the result of a checkpoint, got one of the task {record['task']}")
     kind = "simulated studies" if record.get("simulated") else "studies"
     split = record.get("data", {}).get("split", "")
     return ResultTable(

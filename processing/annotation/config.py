@@ -13,8 +13,8 @@ class AnnotateSampleConfig:
 
     dataset: Path = field(
         metadata={
-            "help": "Where the reports are: a studies table, or a .jsonl file with the columns id, language, "
-            "and findings and impression, or text."
+            "help": "Where the reports are: a studies table, or a file (.jsonl, .parquet, .csv) with the columns "
+            "id, language, and findings and impression, or text."
         }
     )
     out: Path = field(metadata={"help": "File for the sample (.jsonl); it holds the texts."})
@@ -40,7 +40,7 @@ class AnnotateExportConfig:
         metadata={"help": "Sample (.jsonl), as `selip annotate sample` writes it, or adjudication list."}
     )
     out: Path = field(metadata={"help": "Folder for the pages, batch-01.html and so on; they hold the texts."})
-    batch_size: int = field(default=25, metadata={"help": "Reports on a page; about an hour or two of reading."})
+    batch_size: int = field(default=25, metadata={"help": "Reports on a page."})
     blind: bool = field(
         default=False,
         metadata={"help": "Start from empty lists, so that readers are not led by what the rules found."},

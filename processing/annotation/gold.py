@@ -12,8 +12,7 @@ The form of the annotation guide has one text, whose last part is the impression
 
 import json
 import math
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from pydantic import ValidationError
 
 from ..findings import StructuredReport
 from ..structurer import ReportText
+from .row_files import read_rows
 
 _GUIDE_ONLY = ("source_span",)  # computed from the quote; no part of the schema
 
@@ -49,41 +49,6 @@ class GoldReport:
 def whole_text(text: ReportText) -> str:
     """Both sections of a report with a line feed between them."""
     return f"{text.findings}\n{text.impression}"
-
-
-def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """JSON objects of a file, one a line, each with its place ("file, line n") for error messages.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A line is not a JSON object.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"expected a file of JSON lines, found none at {path}")
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            place = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{place} is not JSON: {error.msg}, column {error.colno}") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{place}: expected a JSON object, got a {type(row).__name__}")
-            yield place, row
-
-
-def write_rows(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """Write JSON lines, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_gold(path: Path) -> list[GoldReport]:
@@ -197,12 +162,13 @@ def described(error: ValidationError) -> str:
     """What is wrong with a structured report, in one line: entry by number from 1, field, reason."""
     faults = []
     for fault in error.errors(include_input=False, include_url=False):
-        where = list(fault["loc"])
+        where, reason = list(fault["loc"]), str(fault["msg"]).removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":  # the key may be anything, words of a report too
+            where, reason = where[:-1], "a key that the schema does not have"
         name = ""
         if len(where) > 1 and where[0] == "findings" and isinstance(where[1], int):
             name, where = f"finding {where[1] + 1}", where[2:]
         path = ".".join(str(part) for part in where)
-        reason = str(fault["msg"]).removeprefix("Value error, ")
         faults.append(f"{' '.join(part for part in (name, path) if part)}: {reason}".removeprefix(": "))
     shown = "; ".join(faults[:3])
     return shown + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
@@ -211,8 +177,8 @@ def described(error: ValidationError) -> str:
 def _gold_report(row: Mapping[str, Any], place: str) -> GoldReport:
     name = row_id(row, place)
     place = f"{place} (report {name})"
-    report = structured_report(row, place)
-    return GoldReport(name, section_texts(row, place), report, patient_of(row, name), weight_of(row, place))
+    text, report = section_texts(row, place), structured_report(row, place)
+    return GoldReport(name, text, report, patient_of(row, name), weight_of(row, place))
 
 
 def _split_text(text: str, impression: list[Any], place: str) -> tuple[str, str]:

@@ -27,7 +27,8 @@ from ..reports import read_sections
 from ..sources.studies import iter_studies
 from ..structurer import ReportText, RuleStructurer
 from .config import AnnotateSampleConfig
-from .gold import patient_of, read_rows, row_id, section_texts, write_rows
+from .gold import patient_of, row_id, section_texts
+from .row_files import ROW_FILES, read_rows, write_rows
 
 RARE_SHARE = 1 / 3
 _HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -148,7 +149,7 @@ def draw_equally(
 
 
 def _rows(dataset: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if dataset.suffix == ".jsonl":
+    if dataset.suffix in ROW_FILES:
         yield from read_rows(dataset)
         return
     for study in iter_studies(dataset):

@@ -12,7 +12,8 @@ from ..findings import StructuredReport, is_normal
 from ..rules.structurer import READERS, structure_report
 from ..structurer import ReportText
 from .config import AnnotateImportConfig, check_reader_code
-from .gold import GoldReport, described, gold_row, patient_of, read_rows, row_id, section_texts, weight_of, write_rows
+from .gold import GoldReport, described, gold_row, patient_of, row_id, section_texts, weight_of
+from .row_files import read_rows, write_rows
 
 FORMAT = "selip-annotation"
 FORMAT_VERSION = 1

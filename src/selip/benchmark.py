@@ -119,9 +119,7 @@ def _data_stages(config: BenchmarkConfig) -> list[Stage]:
         _command("read them into a table", ["ingest", "bids", out / "bids", out / "studies"]),
         _command("structure the reports", ["structure", out / "studies", out / FINDINGS]),
         _command("judge the findings against the truth", judge, out / STRUCTURING, _DATA[:3]),
-        _command(
-            "prepare the volumes", ["prepare", out / "studies", out / "volumes", "--size", "tiny"], needs=_DATA[:2]
-        ),
+        _command("prepare the volumes", prepare, needs=_DATA[:2]),
         Stage(
             "write the true findings",
             output=out / TRUE_FINDINGS,

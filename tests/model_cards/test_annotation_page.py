@@ -11,7 +11,8 @@ import pytest
 
 from selip.model_cards.annotation_page import export_pages
 from selip.processing.annotation.config import AnnotateExportConfig, AnnotateImportConfig
-from selip.processing.annotation.gold import read_gold, write_rows
+from selip.processing.annotation.gold import read_gold
+from selip.processing.annotation.row_files import write_rows
 from selip.processing.annotation.saved_findings import import_findings
 from selip.processing.vocabulary import load_terms
 
@@ -86,9 +87,19 @@ window.addEventListener("load", async () => {
     while (document.querySelector(".finding")) press("KeyX", { altKey: true });
     press("Enter", { key: "Enter", ctrlKey: true });
     document.getElementById("save").click();
+    window.confirm = () => true;
+    document.getElementById("anew").click();
+    const anew = document.getElementById("reader").value + document.querySelectorAll(".finding").length;
+    document.getElementById("file").dispatchEvent(new Event("change")); // nothing chosen: nothing happens
+    const choice = new DataTransfer();
+    choice.items.add(new File([await window.savedBlob.text()], "saved.json"));
+    document.getElementById("file").files = choice.files;
+    document.getElementById("file").dispatchEvent(new Event("change"));
+    for (let k = 0; k < 40 && !reader.value; k += 1) await new Promise((next) => setTimeout(next, 100));
+    const loaded = document.getElementById("reader").value + document.querySelectorAll(".finding").length;
     const kept = Object.keys(localStorage).some((key) => localStorage.getItem(key).includes("R7"));
-    answer.textContent = "ANSWER" + JSON.stringify({ refused, unfinished, prefilled, kept, hacked: window.hacked || 0,
-      saved: JSON.parse(await window.savedBlob.text()) }) + "END";
+    answer.textContent = "ANSWER" + JSON.stringify({ anew, loaded, refused, unfinished, prefilled, kept,
+      hacked: window.hacked || 0, saved: JSON.parse(await window.savedBlob.text()) }) + "END";
   } catch (error) { answer.textContent = "ANSWER" + JSON.stringify({ error: String(error.stack) }) + "END"; }
 });
 """
@@ -155,7 +166,7 @@ def test_what_a_reader_does_comes_back_as_gold(sample: Path, tmp_path: Path) -> 
     driven = tmp_path / "driven.html"
     driven.write_text(page.replace("</body>", f"<script>{READER}</script></body>"), encoding="utf-8")
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--virtual-time-budget=5000", "--dump-dom", driven.as_uri()]
+    command += ["--virtual-time-budget=10000", "--dump-dom", driven.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     found = re.search(r"<pre id=\"answer\">ANSWER(.*?)END</pre>", done.stdout, flags=re.DOTALL)
     assert found is not None, done.stdout[-2000:]
@@ -164,7 +175,9 @@ def test_what_a_reader_does_comes_back_as_gold(sample: Path, tmp_path: Path) -> 
     assert answer["refused"]  # no reader code yet
     assert "no finding is present" in answer["unfinished"]
     assert answer["prefilled"] == load_terms().findings["cyst"].default_site
-    assert answer["kept"]
+    assert answer["kept"], answer
+    start = content_of(page)["reports"][0]["start"]["findings"]
+    assert (answer["anew"], answer["loaded"]) == (str(len(start)), "R72")  # as at first; then the two of the file
     assert answer["hacked"] == 0
 
     saved = tmp_path / "batch-01-R7.json"

@@ -106,6 +106,12 @@ def test_what_is_no_result_is_refused(text: str, tmp_path: Path) -> None:
         read_result(path)
 
 
+def test_results_of_structurers_are_no_results_of_checkpoints() -> None:
+    """A card of a checkpoint refuses the result of something else by the name of its task."""
+    with pytest.raises(ValueError, match="task structuring"):
+        result_table({**RESULT, "task": "structuring", "n": {"patients": 1, "studies": 1}})
+
+
 def test_card_has_valid_metadata_and_the_exact_preprocessing(checkpoint: Path, result_file: Path) -> None:
     """The Hub reads the front matter; a reader finds grid, window, numbers, and that it is no medical device."""
     card = write_card(CardConfig(checkpoint, "600 simulated studies", (result_file,), name="org/model"))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from selip.processing.annotation.gold import read_rows, row_id, structured_report
+from selip.processing.annotation.gold import row_id, structured_report
+from selip.processing.annotation.row_files import read_rows
 from selip.processing.findings import StructuredReport
 from selip.processing.structurer import ReportText
 
@@ -71,7 +71,7 @@ def _read_predictions(path: Path, ids: Sequence[str]) -> Predictions:
     """Findings made before, by id. Each row is valid or not by itself: a broken one costs that report alone."""
     reports: dict[str, StructuredReport | str] = {}
     makers: Counter[tuple[str, str]] = Counter()
-    for place, row in _rows(path):
+    for place, row in read_rows(path):
         name = row_id(row, place)
         if name in reports:
             raise ValueError(f"{place}: expected each report once, got {name} again")
@@ -82,12 +82,6 @@ def _read_predictions(path: Path, ids: Sequence[str]) -> Predictions:
         raise ValueError(f"expected findings of the reports that are judged in {path}, but it has none of their ids")
     names, versions = (sorted({maker[place] for maker in makers} - {""}) for place in (0, 1))
     return Predictions(found, ", ".join(names), ", ".join(versions), None, len(reports.keys() - set(ids)))
-
-
-def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    if path.suffix == ".jsonl":
-        return list(read_rows(path))
-    return [(f"{path}, row {number}", row) for number, row in enumerate(pq.read_table(path).to_pylist(), start=1)]
 
 
 def _valid_report(row: Mapping[str, Any], place: str) -> StructuredReport | str:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from selip.processing.annotation.gold import GoldReport, read_gold
-from selip.processing.findings import StructuredReport
+from selip.processing.annotation.row_files import ROW_FILES
+from selip.processing.findings import StructuredReport, is_abnormal
 from selip.processing.sources.studies import iter_studies, studies_fingerprint
 from selip.processing.structurer import ReportText
 
@@ -65,7 +66,9 @@ def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecor
         raise FileExistsError(f"{out} exists; choose another --out, or say --overwrite")
     golds = read_gold_reports(config.dataset, config.split)
     predictions = predict(config.structurer, {gold.id: gold.text for gold in golds})
-    judged = [judge(gold, found) for gold, found in zip(golds, predictions.reports, strict=True)]
+    is_table = config.dataset.is_dir()
+    found = [abnormal_only(one) for one in predictions.reports] if is_table else predictions.reports
+    judged = [judge(gold, one) for gold, one in zip(golds, found, strict=True)]
     metrics, intervals = _scores(judged, config)
     if predictions.seconds and metrics["valid/share"]:
         metrics["speed/reports_per_second"] = len(golds) / predictions.seconds
@@ -78,7 +81,6 @@ def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecor
         "findings": int(metrics["finding/n_gold"]),
         **{f"studies_{language}": count for language, count in sorted(languages.items())},
     }
-    is_table = config.dataset.is_dir()
     record = ResultRecord(
         {
             "format_version": FORMAT_VERSION,
@@ -95,6 +97,7 @@ def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecor
                 "bootstrap_samples": config.bootstrap_samples,
                 "seed": config.seed,
                 "split": config.split if is_table else None,
+                "judged_findings": "abnormal" if is_table else "all",
                 "unused_predictions": predictions.unused,
             },
             "command": command_line(config),
@@ -118,7 +121,7 @@ def read_gold_reports(dataset: Path, split: str) -> list[GoldReport]:
         FileNotFoundError: The file or table is not there.
         ValueError: It cannot be read, or no study has true findings.
     """
-    if dataset.suffix == ".jsonl":
+    if dataset.suffix in ROW_FILES:
         return read_gold(dataset)
     golds = [
         GoldReport(
@@ -136,6 +139,13 @@ def read_gold_reports(dataset: Path, split: str) -> list[GoldReport]:
             "none"
         )
     return golds
+
+
+def abnormal_only(found: StructuredReport | str) -> StructuredReport | str:
+    """What true findings of a study can judge: they tell what it shows, not what a report denies or calls normal."""
+    if isinstance(found, str):
+        return found
+    return found.model_copy(update={"findings": [finding for finding in found.findings if is_abnormal(finding)]})
 
 
 def judge(gold: GoldReport, found: StructuredReport | str) -> JudgedReport:

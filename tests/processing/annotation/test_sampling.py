@@ -1,14 +1,17 @@
 """A sample holds all kinds of reports in equal numbers, depends on the seed alone, and says what it stands for."""
 
+import csv
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from selip.processing.annotation.config import AnnotateSampleConfig
-from selip.processing.annotation.gold import read_rows, write_rows
+from selip.processing.annotation.row_files import read_rows, write_rows
 from selip.processing.annotation.sampling import read_texts, sample_reports
 
 TEXTS = {
@@ -92,6 +95,25 @@ def test_one_text_is_cut_at_its_headings(tmp_path: Path) -> None:
     assert (found["2"].findings, found["2"].language) == ("脑实质未见异常。", "zh")
     assert found["3"] == ("A", "", "en")
     assert "4" not in found
+
+
+def test_tables_are_read_as_lines_are(tmp_path: Path) -> None:
+    """CSV, with the mark that spreadsheets write, and Parquet hold the same reports as JSON lines."""
+    rows = [
+        {"id": "1", "language": "en", "findings": 'A "mass",\nleft.', "impression": ""},
+        {"id": "2", "language": "zh"},
+    ]
+    rows[1] |= {"findings": "脑桥囊肿。", "impression": "囊肿。"}
+    write_rows(rows, tmp_path / "texts.jsonl")
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "texts.parquet")
+    with (tmp_path / "texts.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    expected = list(read_texts(tmp_path / "texts.jsonl"))
+    assert [report.text.findings for report in expected] == [row["findings"] for row in rows]
+    assert list(read_texts(tmp_path / "texts.csv")) == expected
+    assert list(read_texts(tmp_path / "texts.parquet")) == expected
 
 
 @pytest.mark.parametrize(

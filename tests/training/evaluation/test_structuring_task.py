@@ -11,7 +11,8 @@ import pytest
 
 from selip import cli
 from selip.arguments import parse_config
-from selip.processing.annotation.gold import GoldReport, gold_row, write_rows
+from selip.processing.annotation.gold import GoldReport, gold_row
+from selip.processing.annotation.row_files import write_rows
 from selip.processing.findings import Finding, StructuredReport, is_normal
 from selip.processing.findings_table import write_findings
 from selip.processing.structurer import ReportText
@@ -174,6 +175,22 @@ def test_true_findings_of_a_studies_table_are_gold(tmp_path: Path, monkeypatch: 
     assert structuring_task.read_gold_reports(tmp_path, "test") == golds()[1:]
     with pytest.raises(ValueError, match="split train"):
         structuring_task.read_gold_reports(tmp_path, "train")
+
+
+def test_truth_does_not_judge_denials(tmp_path: Path) -> None:
+    """Against true findings, denials, normal statements and resolved findings are neither right nor wrong."""
+    mass = finding("mass", "pons")
+    others = (
+        finding("edema", "pons", certainty="absent"),
+        finding("normal", "brain"),
+        finding("cyst", "pons", change="resolved"),
+    )
+    kept = structuring_task.abnormal_only(report(mass, *others))
+    assert not isinstance(kept, str)
+    assert (kept.findings, kept.normal) == ([mass], False)
+    assert structuring_task.abnormal_only("empty report") == "empty report"
+    record, _ = run("rules", write_gold(tmp_path))
+    assert record["settings"]["judged_findings"] == "all"
 
 
 def test_bad_requests_say_what_to_do(tmp_path: Path) -> None:
