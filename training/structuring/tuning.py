@@ -362,7 +362,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"usage: {main.__doc__}\nthe options are those of `selip tune-structurer --help`")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = load_config(TuneConfig, find_config(arguments[0]), overrides_from_arguments(arguments[1:]))
-    logger.info("%s", tune_structurer(config))
+    outcome = tune_structurer(config)
+    if PartialState().is_main_process:
+        logger.info("%s", outcome)
 
 
 if __name__ == "__main__":

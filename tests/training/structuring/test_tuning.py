@@ -1,16 +1,21 @@
 """Tuning: resume, early stopping, what is trained, what is written."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from selip.training.configuration import as_dict
 from selip.training.structuring import tuning
 from selip.training.structuring.config import PseudoReportsConfig, TuneConfig, TunedModel, TuningData
 from selip.training.structuring.models import check_quantization, load_model, published_id
@@ -71,6 +76,24 @@ def test_adapters_go_on_bit_for_bit(
             tune_structurer(config)
     tune_structurer(config)
     assert_same_progress(adapter_run, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(scratch_run: Path, tmp_path: Path) -> None:
+    """Launched by accelerate with two CPU processes: the same losses and weights as in one, up to float error."""
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(as_dict(small_config(tmp_path / "run"))))
+    launch = "-m accelerate.commands.launch --multi_gpu --num_machines 1 --num_processes 2 --main_process_port 0"
+    words = [*launch.split(), "--mixed_precision", "no", "--dynamo_backend", "no"]
+    words += ["-m", "selip.training.structuring.tuning", str(file)]
+    subprocess.run(
+        [sys.executable, *words], check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    for one, two in zip(logged(scratch_run), logged(tmp_path / "run"), strict=True):
+        assert one == pytest.approx(two, rel=1e-4)
+    first, second = (load_file(run / "last" / "trained.safetensors") for run in (scratch_run, tmp_path / "run"))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_another_configuration_does_not_go_on(scratch_run: Path) -> None:
