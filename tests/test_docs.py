@@ -85,15 +85,16 @@ def test_launch_commands_in_the_documents_are_understood(path: Path) -> None:
 
     from selip.training.config import PretrainConfig
     from selip.training.configuration import overrides_from_arguments
+    from selip.training.structuring.config import TuneConfig
 
-    known = {option.key for option in options_of(PretrainConfig)}
+    runs = {"selip.training.pretrain": PretrainConfig, "selip.training.structuring.tuning": TuneConfig}
     for line in commands(path):
         _, launched, rest = line.partition("accelerate launch ")
         if launched:
             rest = re.sub(r"\$\(\(.*?\)\)|\$\w+", "1", rest.rstrip("'"))  # what the shell puts in
             parsed = launch_command_parser().parse_args(shlex.split(rest))
             assert parsed.module, line
-            assert parsed.training_script == "selip.training.pretrain", line
+            known = {option.key for option in options_of(runs[parsed.training_script])}
             assert overrides_from_arguments(parsed.training_script_args[1:]).keys() <= known, line
 
 

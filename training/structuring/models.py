@@ -54,17 +54,12 @@ def weight_dtype(config: TunedModel, precision: str) -> torch.dtype:
 def load_model(config: TunedModel, precision: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel | PeftModel:
     """The model to tune, from its base or from scratch, its trained weights requiring gradients.
 
-    Adapters and weights from scratch are drawn from torch's generator.
-
-    Raises:
-        ValueError: qlora without CUDA.
-        ModuleNotFoundError: qlora without bitsandbytes.
+    Adapters and weights from scratch are drawn from torch's generator. See `check_quantization` for qlora.
     """
     if config.base is None:
         return prepare_for_tuning(build_random_model(scratch_architecture(config, tokenizer)), config)
     quantization = None
     if config.tuning == "qlora":
-        check_quantization()
         quantization = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",

@@ -20,28 +20,25 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedType, gather_object, set_seed
+from accelerate.utils import DistributedType, set_seed
 from peft import PeftModel
 from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from selip.processing.findings import StructuredReport
-
 from ..checkpoint import TrainingState
 from ..configuration import find_config, load_config, overrides_from_arguments
-from ..evaluation.structuring_score import finding_f1
 from ..optimization import learning_rate_factor
 from ..run_folder import drop_lines_after, prepare_output, run_environment
 from .config import TuneConfig
 from .dry_run import DryRun, dry_run
 from .examples import BatchOrder, Example, collate
-from .generation import generate_reports
 from .local import build_constraint
 from .loss import answer_loss
-from .models import load_model, merge_adapter, published_id
+from .models import check_quantization, load_model, merge_adapter, published_id
 from .saving import load_progress, save_progress, save_structurer
 from .tuning_data import TuningSet, build_prompt, read_tuning_data
+from .validation import validation_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +71,9 @@ class TuningRun:
 
     def __init__(self, config: TuneConfig):
         self.config = config
-        self.base_model = published_id(config.model)  # refused before anything is loaded
+        self.base_model = published_id(config.model)  # refused before anything is loaded or written
+        if config.model.tuning == "qlora":
+            check_quantization()
         processes = PartialState(cpu=not torch.cuda.is_available())
         if processes.is_main_process:
             prepare_output(config)
@@ -168,7 +167,14 @@ class TuningRun:
 
     def validate(self) -> dict[str, float]:
         """F1 on the held-out reports; writes `last`, and `best` where it is."""
-        metrics = self._measure()
+        metrics = validation_metrics(
+            self.accelerator,
+            self.bare_model,
+            self.prompt,
+            self.data.validation,
+            self.config.optimization,
+            self.constraint,
+        )
         is_best = self.state.best_metric is None or metrics["f1"] > self.state.best_metric
         self.state = replace(self.state, metrics=metrics)
         if is_best:
@@ -187,38 +193,6 @@ class TuningRun:
             save_progress(output / "last", model, self.optimizer.optimizer, self.state)
         self.accelerator.wait_for_everyone()
         return metrics
-
-    def _measure(self) -> dict[str, float]:
-        accelerator, config = self.accelerator, self.config.optimization
-        watched = self.data.validation
-        mine = list(range(len(watched)))[accelerator.process_index :: accelerator.num_processes]
-        self.model.eval()
-        with accelerator.autocast():
-            found = [
-                (mine[number], result)
-                for number, result in generate_reports(
-                    self.bare_model,
-                    self.prompt,
-                    [watched[n].text for n in mine],
-                    batch_size=config.generation_batch,
-                    max_new_tokens=config.max_new_tokens,
-                    constraint=self.constraint,
-                )
-            ]
-        results: dict[int, StructuredReport | str] = dict(gather_object(found))
-        predictions = [results[number] for number in range(len(watched))]
-        scores = finding_f1(
-            [report.target for report in watched],
-            [None if isinstance(prediction, str) else prediction for prediction in predictions],
-        )
-        valid = sum(not isinstance(prediction, str) for prediction in predictions)
-        return {
-            "f1": scores.f1,
-            "precision": scores.precision,
-            "recall": scores.recall,
-            "valid": valid / len(watched),
-            "reports": len(watched),
-        }
 
     @property
     def is_out_of_patience(self) -> bool:
@@ -362,7 +336,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"usage: {main.__doc__}\nthe options are those of `selip tune-structurer --help`")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = load_config(TuneConfig, find_config(arguments[0]), overrides_from_arguments(arguments[1:]))
-    logger.info("%s", tune_structurer(config))
+    outcome = tune_structurer(config)
+    if PartialState().is_main_process:
+        logger.info("%s", outcome)
 
 
 if __name__ == "__main__":

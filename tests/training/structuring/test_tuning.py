@@ -1,19 +1,24 @@
 """Tuning: resume, early stopping, what is trained, what is written."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from selip.training.configuration import as_dict
 from selip.training.structuring import tuning
 from selip.training.structuring.config import PseudoReportsConfig, TuneConfig, TunedModel, TuningData
-from selip.training.structuring.models import check_quantization, load_model, published_id
+from selip.training.structuring.models import published_id
 from selip.training.structuring.report_files import read_report_files, write_pseudo_reports
 from selip.training.structuring.tuning import TuningRun, tune_structurer
 from selip.training.structuring.tuning_data import read_tuning_data
@@ -73,6 +78,24 @@ def test_adapters_go_on_bit_for_bit(
     assert_same_progress(adapter_run, tmp_path / "run")
 
 
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(scratch_run: Path, tmp_path: Path) -> None:
+    """Launched by accelerate with two CPU processes: the same losses and weights as in one, up to float error."""
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(as_dict(small_config(tmp_path / "run"))))
+    launch = "-m accelerate.commands.launch --multi_gpu --num_machines 1 --num_processes 2 --main_process_port 0"
+    words = [*launch.split(), "--mixed_precision", "no", "--dynamo_backend", "no"]
+    words += ["-m", "selip.training.structuring.tuning", str(file)]
+    subprocess.run(
+        [sys.executable, *words], check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    for one, two in zip(logged(scratch_run), logged(tmp_path / "run"), strict=True):
+        assert one == pytest.approx(two, rel=1e-4)
+    first, second = (load_file(run / "last" / "trained.safetensors") for run in (scratch_run, tmp_path / "run"))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_another_configuration_does_not_go_on(scratch_run: Path) -> None:
     """A run folder is not continued with other settings; the micro-batch may change, it decides no result."""
     with pytest.raises(FileExistsError, match="another configuration"):
@@ -84,9 +107,9 @@ def test_training_stops_when_f1_has_stopped_rising(tmp_path: Path, monkeypatch: 
     """F1 by validation 0.2, 0.5, 0.4, 0.5: two that are no better, so it ends at step 4 and step 2 is the best."""
     scores = iter([0.2, 0.5, 0.4, 0.5, 0.9])
     monkeypatch.setattr(
-        TuningRun,
-        "_measure",
-        lambda run: {"f1": next(scores), "precision": 0.5, "recall": 0.5, "valid": 1.0, "reports": 2},
+        tuning,
+        "validation_metrics",
+        lambda *_: {"f1": next(scores), "precision": 0.5, "recall": 0.5, "valid": 1.0, "reports": 2},
     )
     kept: dict[int, dict[str, torch.Tensor]] = {}
     original = TuningRun.validate
@@ -155,15 +178,18 @@ def test_merged_model_says_what_base_and_adapter_say(adapter_run: Path, scratch_
     assert AutoTokenizer.from_pretrained(adapter_run / "merged").chat_template
 
 
-def test_qlora_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without CUDA, and without bitsandbytes, one line that says so."""
+def test_qlora_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without CUDA, and without bitsandbytes, one line that says so, before anything is fetched or written."""
+    model = TunedModel(base="example/base", tuning="qlora")
+    config = replace(small_config(tmp_path / "run"), model=model)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="expected a CUDA device"):
-        load_model(TunedModel(base="example/base", tuning="qlora"), "fp32", None)  # type: ignore[arg-type]
+        tune_structurer(config)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="bitsandbytes"):
-        check_quantization()
+        tune_structurer(config)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
