@@ -1,7 +1,7 @@
 """The control of `similarity: embedding`: a text encoder of the shape of a checkpoint's that has learnt nothing.
 
-    python benchmarks/random_text_encoder.py runs/tiny/best encoders/random
-    selip similar data/findings.parquet random.html --encoder encoders/random
+python benchmarks/random_text_encoder.py runs/tiny/best encoders/random
+selip similar data/findings.parquet random.html --encoder encoders/random
 """
 
 import argparse
