@@ -91,8 +91,8 @@ def split_sentences(text: str, language: str = "en") -> list[Sentence]:
     English: a line break ends a sentence where the next line starts with a capital, a digit or a list mark. Decimals
     ("1.2 cm"), abbreviations ("approx. 5 mm") and list numbers ("1. ") do not end one.
     Chinese: 。！？ and a line break end a sentence (not a line that ends in a comma), and so does the next number of a
-    list ("1、...2、..."), also within a line. Decimals and numbered things (T2、, 颈4、) do not, nor does ；: a lead-in
-    before it (颅脑MRA：) may hold behind it.
+    list ("1、...2、..."), also within a line. Decimals and numbered things (T2、, 颈4、) do not, nor does ；: what
+    leads in before it (颅脑MRA：) may hold behind it.
 
     Args:
         text: one section of a report.
