@@ -22,7 +22,7 @@ _LIST_MARK = re.compile(r"^\s*(?:\(?\d{1,2}[.)]|[-*\u2022\u2013])\s+")
 # (T2、, 颈4、, 约2、).
 _CHINESE_NUMERALS = "一二三四五六七八九十"
 _CHINESE_CUT = re.compile(
-    r"(?P<end>[。！？!?；;]+[”’\"）)】]*|(?<=[\u4e00-\u9fffA-Za-z)）%])[.．](?=\s|$|[\u4e00-\u9fff]))\s*"
+    r"(?P<end>[。！？!?]+[”’\"）)】]*|(?<=[\u4e00-\u9fffA-Za-z)）%])[.．](?=\s|$|[\u4e00-\u9fff]))\s*"
     r"|[ \t\u3000]*(?P<line>\n)\s*"
     r"|(?<![A-Za-z\d.、第约近颈胸腰骶级期])(?<![A-Za-z] )"
     r"(?P<mark>(?P<number>\d{1,2})[、.．)）](?![\d.])|[（(](?P<inner>\d{1,2})[)）]|(?P<circled>[①-⑳])"
@@ -90,8 +90,9 @@ def split_sentences(text: str, language: str = "en") -> list[Sentence]:
 
     English: a line break ends a sentence where the next line starts with a capital, a digit or a list mark. Decimals
     ("1.2 cm"), abbreviations ("approx. 5 mm") and list numbers ("1. ") do not end one.
-    Chinese: 。！？； and a line break end a sentence (not a line that ends in a comma), and so does the next number
-    of a list ("1、...2、..."), also within a line. Decimals and numbered things (T2、, 颈4、) do not.
+    Chinese: 。！？ and a line break end a sentence (not a line that ends in a comma), and so does the next number of a
+    list ("1、...2、..."), also within a line. Decimals and numbered things (T2、, 颈4、) do not, nor does ；: what
+    leads in before it (颅脑MRA：) may hold behind it.
 
     Args:
         text: one section of a report.

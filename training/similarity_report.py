@@ -84,6 +84,7 @@ def similarity_report(findings: Mapping[str, StructuredReport], config: SimilarC
         "distributions": {name: _distribution(matrices[name]) for name in matrices},
         "targets": {name: _targets(texts, batch_similarity[name], config.seed) for name in matrices},
         "mirrored": _mirrored(shown, measured.pairs, config.seed),
+        "in_common": {name: _in_common(shown, matrix) for name, matrix in matrices.items()},
         "examples": _examples(shown, matrices, measured, config, generator),
     }
 
@@ -162,6 +163,24 @@ def _targets(texts: Sequence[TextItem], similarity: TextSimilarity, seed: int) -
         mean = {name: float(np.mean([line[name] for line in logged])) for name in logged[0]}
         rows.append({"batch": size, **mean, "most_links": max(line["most_links"] for line in logged)})
     return rows
+
+
+def _in_common(texts: Sequence[TextItem], matrix: Matrix) -> float:
+    """Share of findings (term, site and side) that a text and the most similar other one have in common, mean.
+
+    Over the texts of abnormal studies: findings of both by findings of either. Assignment compares the same findings,
+    so this says more of the other similarities.
+    """
+    told = [frozenset((s.term, s.site, s.laterality) for s in item.statements if not s.is_denied) for item in texts]
+    others = matrix.copy()
+    np.fill_diagonal(others, -1.0)
+    nearest = others.argmax(axis=1)
+    shares = [
+        len(told[place] & told[near]) / len(told[place] | told[near])
+        for place, near in enumerate(nearest.tolist())
+        if not texts[place].normal
+    ]
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def _mirrored(texts: Sequence[TextItem], pairs: Mapping[str, PairSimilarity], seed: int) -> dict[str, Any]:

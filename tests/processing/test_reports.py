@@ -143,7 +143,7 @@ def test_english_sentence_ends(text: str, expected: list[str]) -> None:
     [
         (
             "左侧额叶见约1.2cm×0.8cm异常信号。脑室不大；中线居中。",
-            ["左侧额叶见约1.2cm×0.8cm异常信号。", "脑室不大；", "中线居中。"],
+            ["左侧额叶见约1.2cm×0.8cm异常信号。", "脑室不大；中线居中。"],
         ),
         ("1、左侧基底节区梗死；\n2、脑萎缩", ["左侧基底节区梗死；", "脑萎缩"]),
         ("1.左侧基底节区梗死2.脑萎缩3.鼻窦炎", ["左侧基底节区梗死", "脑萎缩", "鼻窦炎"]),
@@ -160,7 +160,7 @@ def test_english_sentence_ends(text: str, expected: list[str]) -> None:
     ],
 )
 def test_chinese_sentence_ends(text: str, expected: list[str]) -> None:
-    """Invariant: 。；！？ and the next item of a list end a sentence; sizes, sequences and counts do not."""
+    """Invariant: 。！？ and the next item of a list end a sentence; sizes, sequences and counts do not."""
     assert [s.text for s in split_sentences(text, "zh")] == expected
 
 

@@ -70,6 +70,16 @@ def test_numbers_are_those_of_the_similarity(reports, tmp_path, similarity):
     }.items():
         mean = np.mean([pairs(text, swap_laterality(text)).item() for text in sided])
         assert report["mirrored"]["mean"][name] == pytest.approx(mean, abs=1e-6)
+    for name, matrix in matrices.items():
+        shares = []
+        for row, text in enumerate(texts):
+            if not text.normal:
+                other = texts[max((j for j in range(len(texts)) if j != row), key=lambda j: matrix[row, j])]
+                told, also = (
+                    {(s.term, s.site, s.laterality) for s in t.statements if not s.is_denied} for t in (text, other)
+                )
+                shares.append(len(told & also) / len(told | also))
+        assert report["in_common"][name] == pytest.approx(np.mean(shares))
     place = {text.text: number for number, text in enumerate(texts)}
     assert len(report["examples"]) == 6
     assert texts[place[report["examples"][-1]["text"]]].normal

@@ -70,7 +70,8 @@ class TextEncoder:
         ).to(self.device)
         ids, mask = encoded["input_ids"], encoded["attention_mask"]
         if isinstance(self.model, SelipModel):
-            pooled = self.model.get_text_features(ids, mask).pooler_output
+            features: Any = self.model.get_text_features(ids, mask)
+            pooled = features.pooler_output
         else:
             hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state  # (n, L, W)
             weights = mask[..., None].to(hidden.dtype)
@@ -116,9 +117,9 @@ class EmbeddingSimilarity:
         """Cosines, (len(texts), len(others)); exactly 1 of a text with itself, symmetric without others."""
         one = self._places(texts)
         other = one if others is None else self._places(others)
-        found = self.vectors[one] @ self.vectors[other].T  # (n, W) @ (W, m) -> (n, m)
+        found: Matrix = self.vectors[one] @ self.vectors[other].T  # (n, W) @ (W, m) -> (n, m)
         found[one[:, None] == other[None, :]] = 1.0
-        return (found + found.T) / 2 if others is None else found
+        return (found + found.T) * np.float32(0.5) if others is None else found
 
     def _places(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
         unknown = sum(text not in self.rows for text in texts)
