@@ -159,12 +159,16 @@ def _take_over(context: Context, mention: Mention, item: Item) -> None:
         mention.morphology |= described[-1].morphology
 
 
+def name_age(mention: Mention) -> None:
+    """Let the age word make the term (脑梗死, 慢性期), or the term the age, once the sentence has said all of it."""
+    mention.term = _AGED.get(mention.term, {}).get(mention.acuity, mention.term)
+    if mention.term in _AGE_OF and mention.acuity == "none":
+        mention.acuity = _AGE_OF[mention.term]
+
+
 def finish(context: Context, item: Item) -> None:
     """Terms that age and signal make, and what later clauses may add to."""
     for mention in item.mentions:
-        mention.term = _AGED.get(mention.term, {}).get(mention.acuity, mention.term)
-        if mention.term in _AGE_OF and mention.acuity == "none":
-            mention.acuity = _AGE_OF[mention.term]
         if mention.term == "meningeal enhancement" and "强化" in context.text[item.mark.first : item.mark.stop]:
             mention.signals.add(("T1c", "enhancing"))
         if mention.term in AS_SIGNAL:
