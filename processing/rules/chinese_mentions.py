@@ -35,7 +35,7 @@ def make_mention(context: Context, item: Item, before: list[Item], clause: Claus
     if len(mention.sites) > 1:
         mention.sites = [s for s in mention.sites if s[0] != "brain"] or mention.sites[:1]
     start = max([clause.start, *(i.mark.stop for i in before)])
-    first = min(m.first for m in (*clause.marks, item.mark) if m.kind in _QUOTED and m.first >= start)
+    first = next((m.first for m in clause.marks if m.first >= start and m.kind in _QUOTED), item.mark.first)
     mention.quote = (first, max(item.mark.stop, *(p.stop for p in places if p.stop <= clause.stop), 0))
     mention.is_back_reference = clause.has("back_reference", "operated") or _stays(context, item)
     mention.is_apart = clause.has("operated")
