@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ..vocabulary import load_terms
 from .chinese_attachment import trend_of
 from .chinese_clauses import SIGNAL, Clause, Item, distinct_findings
 from .chinese_context import KEEPS_ITS_SITE, WITHOUT_SIGNAL, Context
@@ -18,12 +19,12 @@ def find_items(context: Context, clause: Clause, places: list[Place]) -> list[It
     taken = context.waiting_places
     start = clause.start
     for mark in marks:
-        if _tells_change(context, mark, items, places, clause):
+        if _tells_change(context, mark, items, places, clause) or _is_of_a_lesion(context, mark, clause):
             continue
         ahead = [p for p in places if start <= p.first < mark.first]
         here = taken + ahead
         if mark.first in own and (not here or own[mark.first] != "brain"):
-            here = [Place(own[mark.first], "none", mark.first, mark.stop)]
+            here = [Place(own[mark.first], _side_before(mark, own[mark.first], clause), mark.first, mark.stop)]
         elif not here and items and items[-1].places and mark.first not in own:
             here = items[-1].places
         taken = []
@@ -42,6 +43,18 @@ def find_items(context: Context, clause: Clause, places: list[Place]) -> list[It
     if places:
         context.places = places
     return items
+
+
+def _side_before(mark: Mark, site: str, clause: Clause) -> str:
+    """The side that stands directly before a word that names its site itself."""
+    sides = [str(m.value) for m in clause.of("laterality") if m.stop == mark.first]
+    return sides[-1] if sides and load_terms().sites[site].paired else "none"
+
+
+def _is_of_a_lesion(context: Context, mark: Mark, clause: Clause) -> bool:
+    """Whether 坏死 is a trait of the lesion that the sentence describes."""
+    is_trait = mark.value == "necrosis" and any(m.first == mark.first for m in clause.of("morphology"))
+    return is_trait and bool(context.bearers)
 
 
 def _tells_change(context: Context, mark: Mark, items: list[Item], places: list[Place], clause: Clause) -> bool:

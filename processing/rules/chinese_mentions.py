@@ -37,7 +37,7 @@ def make_mention(context: Context, item: Item, before: list[Item], clause: Claus
     start = max([clause.start, *(i.mark.stop for i in before)])
     first = next((m.first for m in clause.marks if m.first >= start and m.kind in _QUOTED), item.mark.first)
     mention.quote = (first, max(item.mark.stop, *(p.stop for p in places if p.stop <= clause.stop), 0))
-    mention.is_back_reference = clause.has("back_reference", "operated") or _stays(context, item)
+    mention.is_back_reference = clause.has("back_reference", "operated") or _stays(context, item, clause)
     mention.is_apart = clause.has("operated")
     mention.is_definite = _is_anaphor(context, item, clause)
     _set_side(context, mention, item, clause)
@@ -95,12 +95,12 @@ def _is_anaphor(context: Context, item: Item, clause: Clause) -> bool:
     return not introduced
 
 
-def _stays(context: Context, item: Item) -> bool:
+def _stays(context: Context, item: Item, clause: Clause) -> bool:
     """Whether a finding without a place of its own is where the lesion before it in the sentence is."""
     if not context.lesions or item.places or item.term in KEEPS_ITS_SITE:
         return False
     if item.certainty == "absent":
-        return item.term in (*ACCOMPANYING, "mass", "signal abnormality")
+        return item.term in (*ACCOMPANYING, "mass", "signal abnormality") and not clause.has("change")
     default = load_terms().findings[item.term].default_site
     if item.term in ("abnormal vessels", "vessel tortuosity"):
         return any(m.sites for m in context.lesions)
