@@ -22,7 +22,7 @@ def find_items(context: Context, clause: Clause, places: list[Place]) -> list[It
         if _tells_change(context, mark, items, places, clause) or _is_of_a_lesion(context, mark, clause):
             continue
         ahead = [p for p in places if start <= p.first < mark.first]
-        here = taken + ahead
+        here = _without_enclosing(taken, ahead) + ahead
         if mark.first in own and (not here or own[mark.first] != "brain"):
             here = [Place(own[mark.first], _side_before(mark, own[mark.first], clause), mark.first, mark.stop)]
         elif not here and items and items[-1].places and mark.first not in own:
@@ -43,6 +43,12 @@ def find_items(context: Context, clause: Clause, places: list[Place]) -> list[It
     if places:
         context.places = places
     return items
+
+
+def _without_enclosing(taken: list[Place], ahead: list[Place]) -> list[Place]:
+    """Places kept from a heading (鼻窦：) that are not named more exactly after it."""
+    within = load_terms().is_within
+    return [t for t in taken if not any(within(a.site, t.site) and a.key != t.key for a in ahead)]
 
 
 def _side_before(mark: Mark, site: str, clause: Clause) -> str:

@@ -28,10 +28,25 @@ def keep_for_later(context: Context, clause: Clause, places: list[Place]) -> boo
             for mention in told:
                 mention.certainty = str(cues[-1].value)
         return True
+    if _names_sequences(context, clause):
+        return True
     if clause.of("sequences") and not context.is_compared:
         context.waiting_sequences += clause.of("sequences")
         return True
     return False
+
+
+def _names_sequences(context: Context, clause: Clause) -> bool:
+    """Whether a bracket names the sequences of the signal before it: 高信号(T2WI)."""
+    names = {str(m.value) for m in clause.of("sequences")}
+    told = [m for m in context.bearers if any(sequence == "any" for sequence, _ in m.signals)]
+    if clause.opener != "(" or not names or not told:
+        return False
+    for mention in told:
+        words = {word for sequence, word in mention.signals if sequence == "any"}
+        kept = {signal for signal in mention.signals if signal[0] != "any"}
+        mention.signals = kept | {(name, word) for name in names for word in words}
+    return True
 
 
 def take_sides(context: Context, clause: Clause, places: list[Place]) -> bool:

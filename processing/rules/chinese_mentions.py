@@ -135,8 +135,8 @@ def _set_side(context: Context, mention: Mention, item: Item, clause: Clause) ->
     elif not mention.sites and (sides := _sides_before(context, item, clause)):
         mention.side = str(sides[-1])
     elif not mention.sites and not mention.is_back_reference and _is_sided_like_the_lesion(context, item):
-        sides = {side for m in context.lesions for _, side in m.sites}
-        mention.side = sides.pop() if len(sides) == 1 else "none"
+        of_lesions = {side for m in context.lesions for _, side in m.sites}
+        mention.side = of_lesions.pop() if len(of_lesions) == 1 else "none"
 
 
 def _sides_before(context: Context, item: Item, clause: Clause) -> list[object]:
