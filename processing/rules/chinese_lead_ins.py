@@ -84,7 +84,7 @@ def extend(context: Context, places: list[Place], clause: Clause) -> bool:
     lesions = [m for m in context.bearers if m.term and m.certainty != "absent"]
     verbs = clause.of("extension")
     is_denied = any(m.value == "absent" for m in clause.of("certainty"))
-    is_invaded = any("侵" in str(m.value) for m in verbs)
+    is_invaded = any("侵" in str(m.value) or "包绕" in str(m.value) for m in verbs)
     if not places or not verbs or (is_denied and not is_invaded) or not (lesions or is_invaded):
         return bool(verbs)
     term = "mass" if is_invaded or load_terms().findings[lesions[-1].term].family == "tumor" else lesions[-1].term
