@@ -13,7 +13,7 @@ from .chinese_context import Context
 from .chinese_items import find_items
 from .chinese_lead_ins import extend, keep_for_later, locate, take_sides
 from .chinese_marks import find_marks, readable
-from .chinese_mentions import finish, make_mention
+from .chinese_mentions import finish, make_mention, name_age
 from .chinese_ownership import attach
 from .chinese_places import find_places
 from .mentions import Mention
@@ -44,6 +44,7 @@ def read_sentence(text: str) -> list[Mention]:
         _read(context, with_enhancing_nouns(clause))
     mentions += context.mentions
     for mention in mentions:
+        name_age(mention)
         first, stop = mention.quote
         mention.quote = (places[first], places[stop - 1] + 1) if stop > first else (0, 0)
     return mentions

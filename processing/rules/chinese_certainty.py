@@ -64,4 +64,4 @@ def _stands_behind(context: Context, cue: Mark, items: list[Item], clause: Claus
 
 
 def _is_list(text: str) -> bool:
-    return any(mark in text for mark in "、或及和/") and len(text) < 16
+    return any(mark in text for mark in "、或及和与伴/") and len(text) < 16

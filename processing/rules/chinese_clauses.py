@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from .chinese_marks import Predicate
 from .chinese_places import Place
@@ -65,22 +64,19 @@ class Item:
 
 def split_clauses(marks: list[Mark], length: int) -> Iterator[Clause]:
     """Parts between punctuation and words such as 但, without what tells history or advice."""
-    cuts = [m for m in marks if m.kind in ("stop", "boundary")]
-    edges = [Mark("stop", "", 0, 0), *cuts, Mark("stop", "", length, length)]
-    position = 0
-    for before, after in pairwise(edges):
-        inside = []
-        while position < len(marks) and marks[position].first < after.first:
-            if marks[position].first >= before.stop:
-                inside.append(marks[position])
-            position += 1
-        for mark in inside:
-            if mark.kind == "history":
-                inside = [m for m in inside if m.first >= mark.stop]
-            elif mark.kind == "advice":
-                inside = [m for m in inside if m.stop <= mark.first]
-        if inside:
-            yield Clause(inside, before.stop, after.first, str(before.value), str(after.value))
+    inside: list[Mark] = []
+    start, opener = 0, ""
+    for mark in (*marks, Mark("stop", "", length, length)):
+        if mark.kind == "stop" or mark.kind == "boundary":
+            if inside:
+                yield Clause(inside, start, mark.first, opener, str(mark.value))
+            inside, start, opener = [], mark.stop, str(mark.value)
+        elif mark.kind == "history":
+            inside = []
+        elif mark.first < start:  # another meaning of a word that ended the clause before
+            continue
+        elif not inside or inside[-1].kind != "advice":  # what follows advice is advice
+            inside.append(mark)
 
 
 def with_enhancing_nouns(clause: Clause) -> Clause:

@@ -1,7 +1,9 @@
 """The findings of a Chinese clause and the places that each is said of."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from ..vocabulary import load_terms
 from .chinese_attachment import trend_of
 from .chinese_clauses import SIGNAL, Clause, Item, distinct_findings
 from .chinese_context import KEEPS_ITS_SITE, WITHOUT_SIGNAL, Context
@@ -18,18 +20,20 @@ def find_items(context: Context, clause: Clause, places: list[Place]) -> list[It
     taken = context.waiting_places
     start = clause.start
     for mark in marks:
-        if _tells_change(context, mark, items, places, clause):
+        if _tells_change(context, mark, items, places, clause) or _is_of_a_lesion(context, mark, clause):
             continue
         ahead = [p for p in places if start <= p.first < mark.first]
-        here = taken + ahead
+        here = _without_enclosing(taken, ahead) + ahead
         if mark.first in own and (not here or own[mark.first] != "brain"):
-            here = [Place(own[mark.first], "none", mark.first, mark.stop)]
+            here = [Place(own[mark.first], _side_before(mark, own[mark.first], clause), mark.first, mark.stop)]
         elif not here and items and items[-1].places and mark.first not in own:
             here = items[-1].places
-        taken = []
-        for term, at in _resolve(context, mark, here, clause):
-            items.append(Item(mark, term, at))
-        start = mark.stop
+        elif not here and mark.first not in own:
+            here = _places_meant(context, mark, clause)
+        found = [Item(mark, term, at) for term, at in _resolve(context, mark, here, clause)]
+        items += found
+        if found:  # a word that means nothing at its site leaves the site to the next: 脑膜未见增厚及强化
+            taken, start = [], mark.stop
     behind = [p for p in places if p.first >= start]
     is_located = items and (items[-1].mark.kind == "predicates" or clause.has("locates", "extension"))
     if is_located and behind and not items[-1].places and items[-1].term not in KEEPS_ITS_SITE:
@@ -42,6 +46,34 @@ def find_items(context: Context, clause: Clause, places: list[Place]) -> list[It
     if places:
         context.places = places
     return items
+
+
+def _places_meant(context: Context, mark: Mark, clause: Clause) -> list[Place]:
+    """Places of a finding that names none: the white matter of its word, or the side of the structure named last."""
+    if not context.lesions and "白质" in context.text[mark.first : mark.stop]:
+        return [Place("white matter", "none", mark.first, mark.stop)]
+    sides = [m for m in clause.of("laterality") if m.stop <= mark.first]
+    if not sides or context.lesions or len(context.places) != 1 or mark.kind == "predicates":
+        return []
+    return [replace(context.places[0], side=str(sides[-1].value), first=sides[-1].first, stop=sides[-1].stop)]
+
+
+def _without_enclosing(taken: list[Place], ahead: list[Place]) -> list[Place]:
+    """Places kept from a heading (鼻窦：) that are not named more exactly after it."""
+    within = load_terms().is_within
+    return [t for t in taken if not any(within(a.site, t.site) and a.site != t.site for a in ahead)]
+
+
+def _side_before(mark: Mark, site: str, clause: Clause) -> str:
+    """The side that stands directly before a word that names its site itself."""
+    sides = [str(m.value) for m in clause.of("laterality") if m.stop == mark.first]
+    return sides[-1] if sides and load_terms().sites[site].paired else "none"
+
+
+def _is_of_a_lesion(context: Context, mark: Mark, clause: Clause) -> bool:
+    """Whether 坏死 is a trait of the lesion that the sentence describes."""
+    is_trait = mark.value == "necrosis" and any(m.first == mark.first for m in clause.of("morphology"))
+    return is_trait and bool(context.bearers)
 
 
 def _tells_change(context: Context, mark: Mark, items: list[Item], places: list[Place], clause: Clause) -> bool:
@@ -84,6 +116,8 @@ def _bare_signal(context: Context, clause: Clause, places: list[Place], items: l
     if not signals or clause.has("anaphora", "singled_out"):
         return None
     here = context.waiting_places + [p for p in places if p.first < signals[-1].first]
+    if not here and not items and not context.mentions:
+        here = context.places
     if items and items[-1].term != "normal":
         here = [p for p in here if p.first >= items[-1].mark.stop] or items[-1].places
     is_denied = any(m.value == "absent" and m.first < signals[-1].first for m in clause.of("certainty"))

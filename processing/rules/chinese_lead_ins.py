@@ -28,10 +28,25 @@ def keep_for_later(context: Context, clause: Clause, places: list[Place]) -> boo
             for mention in told:
                 mention.certainty = str(cues[-1].value)
         return True
+    if _names_sequences(context, clause):
+        return True
     if clause.of("sequences") and not context.is_compared:
         context.waiting_sequences += clause.of("sequences")
         return True
     return False
+
+
+def _names_sequences(context: Context, clause: Clause) -> bool:
+    """Whether a bracket names the sequences of the signal before it: 高信号(T2WI)."""
+    names = {str(m.value) for m in clause.of("sequences")}
+    told = [m for m in context.bearers if any(sequence == "any" for sequence, _ in m.signals)]
+    if clause.opener != "(" or not names or not told:
+        return False
+    for mention in told:
+        words = {word for sequence, word in mention.signals if sequence == "any"}
+        kept = {signal for signal in mention.signals if signal[0] != "any"}
+        mention.signals = kept | {(name, word) for name in names for word in words}
+    return True
 
 
 def take_sides(context: Context, clause: Clause, places: list[Place]) -> bool:
@@ -69,7 +84,7 @@ def extend(context: Context, places: list[Place], clause: Clause) -> bool:
     lesions = [m for m in context.bearers if m.term and m.certainty != "absent"]
     verbs = clause.of("extension")
     is_denied = any(m.value == "absent" for m in clause.of("certainty"))
-    is_invaded = any("侵" in str(m.value) for m in verbs)
+    is_invaded = any("侵" in str(m.value) or "包绕" in str(m.value) for m in verbs)
     if not places or not verbs or (is_denied and not is_invaded) or not (lesions or is_invaded):
         return bool(verbs)
     term = "mass" if is_invaded or load_terms().findings[lesions[-1].term].family == "tumor" else lesions[-1].term

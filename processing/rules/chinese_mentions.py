@@ -34,9 +34,9 @@ def make_mention(context: Context, item: Item, before: list[Item], clause: Claus
     if len(mention.sites) > 1:
         mention.sites = [s for s in mention.sites if s[0] != "brain"] or mention.sites[:1]
     start = max([clause.start, *(i.mark.stop for i in before)])
-    first = min(m.first for m in (*clause.marks, item.mark) if m.kind in _QUOTED and m.first >= start)
+    first = next((m.first for m in clause.marks if m.first >= start and m.kind in _QUOTED), item.mark.first)
     mention.quote = (first, max(item.mark.stop, *(p.stop for p in places if p.stop <= clause.stop), 0))
-    mention.is_back_reference = clause.has("back_reference", "operated") or _stays(context, item)
+    mention.is_back_reference = clause.has("back_reference", "operated") or _stays(context, item, clause)
     mention.is_apart = clause.has("operated")
     mention.is_definite = _is_anaphor(context, item, clause)
     _set_side(context, mention, item, clause)
@@ -94,12 +94,12 @@ def _is_anaphor(context: Context, item: Item, clause: Clause) -> bool:
     return not introduced
 
 
-def _stays(context: Context, item: Item) -> bool:
+def _stays(context: Context, item: Item, clause: Clause) -> bool:
     """Whether a finding without a place of its own is where the lesion before it in the sentence is."""
     if not context.lesions or item.places or item.term in KEEPS_ITS_SITE:
         return False
     if item.certainty == "absent":
-        return item.term in (*ACCOMPANYING, "mass", "signal abnormality")
+        return item.term in (*ACCOMPANYING, "mass", "signal abnormality") and not clause.has("change")
     default = load_terms().findings[item.term].default_site
     if item.term in ("abnormal vessels", "vessel tortuosity"):
         return any(m.sites for m in context.lesions)
@@ -134,8 +134,8 @@ def _set_side(context: Context, mention: Mention, item: Item, clause: Clause) ->
     elif not mention.sites and (sides := _sides_before(context, item, clause)):
         mention.side = str(sides[-1])
     elif not mention.sites and not mention.is_back_reference and _is_sided_like_the_lesion(context, item):
-        sides = {side for m in context.lesions for _, side in m.sites}
-        mention.side = sides.pop() if len(sides) == 1 else "none"
+        of_lesions = {side for m in context.lesions for _, side in m.sites}
+        mention.side = of_lesions.pop() if len(of_lesions) == 1 else "none"
 
 
 def _sides_before(context: Context, item: Item, clause: Clause) -> list[object]:
@@ -158,12 +158,16 @@ def _take_over(context: Context, mention: Mention, item: Item) -> None:
         mention.morphology |= described[-1].morphology
 
 
+def name_age(mention: Mention) -> None:
+    """Let the age word make the term (脑梗死, 慢性期), or the term the age, once the sentence has said all of it."""
+    mention.term = _AGED.get(mention.term, {}).get(mention.acuity, mention.term)
+    if mention.term in _AGE_OF and mention.acuity == "none":
+        mention.acuity = _AGE_OF[mention.term]
+
+
 def finish(context: Context, item: Item) -> None:
     """Terms that age and signal make, and what later clauses may add to."""
     for mention in item.mentions:
-        mention.term = _AGED.get(mention.term, {}).get(mention.acuity, mention.term)
-        if mention.term in _AGE_OF and mention.acuity == "none":
-            mention.acuity = _AGE_OF[mention.term]
         if mention.term == "meningeal enhancement" and "强化" in context.text[item.mark.first : item.mark.stop]:
             mention.signals.add(("T1c", "enhancing"))
         if mention.term in AS_SIGNAL:

@@ -25,7 +25,11 @@ def attach(context: Context, clause: Clause, items: list[Item]) -> None:
     add_signals(clause.marks, sequences, lambda mark: _owner(context, mark, lesions, clause).mentions, context.text)
     for mark in clause.of(ATTRIBUTE):
         owner = _owner(context, mark, lesions, clause)
-        for mention in owner.mentions if mark.kind != "count" or owner.term not in AS_SIGNAL else ():
+        if mark.kind == "count" and not lesions and mark.value in ("few", "multiple"):
+            continue  # of something that has no term
+        for mention in owner.mentions:
+            if mark.kind == "count" and owner.term in AS_SIGNAL and mention.term != owner.term:
+                continue
             add_attribute(mention, owner.term, mark, context.text, clause.start)
     if (
         context.is_compared

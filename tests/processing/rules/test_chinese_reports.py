@@ -134,6 +134,7 @@ def test_sites_and_sides(text: str, expected: set[tuple[str, str]]) -> None:
         ("左侧额叶信号影，弥散受限。", {("DWI", "restricted")}),
         ("左侧额叶信号影。增强扫描病灶明显强化。", {("T1c", "enhancing")}),
         ("左侧额叶高信号。", {("any", "hyper")}),
+        ("左侧额叶高信号（T2WI）。", {("T2w", "hyper")}),
         ("头颅MRA：左侧大脑中动脉狭窄。", {("MRA", "none")}),
     ],
 )
