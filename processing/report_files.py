@@ -52,15 +52,17 @@ class Outcome(NamedTuple):
 
 
 class Reports(Protocol):
-    """Texts of reports in order, and how their findings are written.
+    """Texts of reports in order, and how their findings are written."""
 
-    Attributes:
-        texts: The texts.
-        removed: What was replaced in them, by kind.
-    """
+    @property
+    def texts(self) -> Sequence[ReportText]:
+        """The texts."""
+        ...
 
-    texts: Sequence[ReportText]
-    removed: Counter[str]
+    @property
+    def removed(self) -> Counter[str]:
+        """What was replaced in them, by kind."""
+        ...
 
     def write(self, outcomes: Sequence[Outcome], out: Path) -> None:
         """Write one outcome per text, atomically."""
