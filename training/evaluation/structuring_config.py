@@ -31,7 +31,7 @@ class StructuringEvaluateConfig:
     half: Literal["both", "even", "odd"] = field(
         default="both",
         metadata={
-            "help": "Gold reports that are judged: both halves, or those of even or odd index, counted from 0; so that "
+            "help": "Gold reports that are judged: both halves, or those of even or odd index from 0, so that "
             "rules are developed on one half and judged on the other."
         },
     )
