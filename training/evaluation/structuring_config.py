@@ -29,11 +29,18 @@ class StructuringEvaluateConfig:
     split: Literal["train", "validation", "test"] = field(
         default="test", metadata={"help": "Studies of a studies table that are read; a file is read whole."}
     )
+    half: Literal["both", "even", "odd"] = field(
+        default="both",
+        metadata={
+            "help": "Gold reports that are judged: both halves, or those of even or odd index from 0, so that "
+            "rules are developed on one half and judged on the other."
+        },
+    )
     out: Path | None = field(
         default=None,
         metadata={
             "help": "Result file (.json); scores by report are put beside it. Without one: "
-            "evaluation/STRUCTURER-structuring-DATASET.json in the working folder."
+            "evaluation/STRUCTURER-structuring-DATASET[-HALF].json in the working folder."
         },
     )
     html: Path | None = field(
@@ -64,4 +71,5 @@ class StructuringEvaluateConfig:
         if self.out is not None:
             return self.out
         structurer = re.sub(r"[^\w.-]+", "-", Path(self.structurer).name).strip("-")
-        return Path("evaluation") / f"{structurer}-structuring-{self.dataset.resolve().stem}.json"
+        half = "" if self.half == "both" else f"-{self.half}"
+        return Path("evaluation") / f"{structurer}-structuring-{self.dataset.resolve().stem}{half}.json"

@@ -64,7 +64,7 @@ def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecor
     out = config.result_path
     if out.exists() and not config.overwrite:
         raise FileExistsError(f"{out} exists; choose another --out, or say --overwrite")
-    golds = read_gold_reports(config.dataset, config.split)
+    golds = _half(read_gold_reports(config.dataset, config.split), config.half)
     predictions = predict(config.structurer, {gold.id: gold.text for gold in golds})
     is_table = config.dataset.is_dir()
     found = [abnormal_only(one) for one in predictions.reports] if is_table else predictions.reports
@@ -97,6 +97,7 @@ def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecor
                 "bootstrap_samples": config.bootstrap_samples,
                 "seed": config.seed,
                 "split": config.split if is_table else None,
+                "half": config.half,
                 "judged_findings": "abnormal" if is_table else "all",
                 "unused_predictions": predictions.unused,
             },
@@ -139,6 +140,13 @@ def read_gold_reports(dataset: Path, split: str) -> list[GoldReport]:
             "none"
         )
     return golds
+
+
+def _half(golds: list[GoldReport], half: str) -> list[GoldReport]:
+    chosen = golds if half == "both" else golds[{"even": 0, "odd": 1}[half] :: 2]
+    if not chosen:
+        raise ValueError(f"expected gold reports in the {half} half, got none")
+    return chosen
 
 
 def abnormal_only(found: StructuredReport | str) -> StructuredReport | str:

@@ -13,6 +13,8 @@ import pytest
 from selip.processing.annotation.config import AnnotateSampleConfig
 from selip.processing.annotation.row_files import read_rows, write_rows
 from selip.processing.annotation.sampling import read_texts, sample_reports
+from selip.processing.findings import Finding, StructuredReport
+from selip.processing.findings_table import write_findings
 
 TEXTS = {
     "normal": "Normal MRI of the brain.",
@@ -95,6 +97,21 @@ def test_one_text_is_cut_at_its_headings(tmp_path: Path) -> None:
     assert (found["2"].findings, found["2"].language) == ("脑实质未见异常。", "zh")
     assert found["3"] == ("A", "", "en")
     assert "4" not in found
+
+
+def test_findings_table_decides_the_kinds(tmp_path: Path) -> None:
+    """With a findings table its findings count, not those of the rules; a report that is not in it is unread."""
+    mass = StructuredReport(normal=False, findings=[Finding(finding="mass", site="pons")])
+    found = {"normal-0": mass, "common-0": StructuredReport(normal=True)}
+    table = [
+        {"study_id": name, "report": report.model_dump_json(), "structurer": "s", "version": "1", "valid": True}
+        for name, report in found.items()
+    ]
+    write_findings(table, tmp_path / "findings.parquet")
+    rows = rows_of({"normal": 1, "common": 1, "rare": 1})
+    drawn = sample(rows, tmp_path, reports=3, findings=tmp_path / "findings.parquet")
+    kinds = {row["id"]: row["stratum"].split()[1] for row in drawn}
+    assert kinds == {"normal-0": "common", "common-0": "normal", "rare-0": "unread"}
 
 
 def test_tables_are_read_as_lines_are(tmp_path: Path) -> None:

@@ -224,9 +224,21 @@ def test_command_of_the_result_gives_the_same_settings(tmp_path: Path) -> None:
     assert cli.find_command(["evaluate", "run", "studies"]).run == "selip.training.evaluate:evaluate"
 
 
+def test_halves_are_the_reports_of_even_and_odd_index(tmp_path: Path) -> None:
+    """The halves share no report and are all of them together; a half without reports is refused."""
+    gold = write_gold(tmp_path)
+    ids = {half: [case["study_id"] for case in run("rules", gold, half=half)[1]] for half in ("even", "odd")}
+    assert ids == {"even": ["r0", "r2"], "odd": ["r1", "r3"]}
+    write_rows([gold_row(golds()[0])], gold)
+    with pytest.raises(ValueError, match="odd half"):
+        run("rules", gold, half="odd")
+
+
 def test_default_place_of_the_result() -> None:
     """In the working folder, named by structurer and data; addresses of servers make no folders."""
     config = StructuringEvaluateConfig("rules", Path("data/gold_en.jsonl"), "structuring")
     assert config.result_path == Path("evaluation/rules-structuring-gold_en.json")
+    config = StructuringEvaluateConfig("rules", Path("gold.jsonl"), "structuring", half="odd")
+    assert config.result_path.name == "rules-structuring-gold-odd.json"
     config = StructuringEvaluateConfig("http://host:80/v1", Path("gold.jsonl"), "structuring")
     assert config.result_path.parent == Path("evaluation")
