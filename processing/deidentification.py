@@ -34,7 +34,8 @@ def deidentify(text: str) -> tuple[str, Counter[str]]:
     while before != text:  # what stood beside a number may be recognised once that is gone
         before = text
         for rule in _RULES:
-            text = rule.pattern.sub(_replacement(rule.kind, counts), text)
+            if rule.needs.search(text):
+                text = rule.pattern.sub(_replacement(rule.kind, counts), text)
     return text, counts
 
 
@@ -51,12 +52,16 @@ def _replacement(kind: str, counts: Counter[str]) -> Callable[[re.Match[str]], s
 
 
 class _Rule(NamedTuple):
+    """`needs`: a part of whatever `pattern` matches that is quick to look for; most reports lack most of them."""
+
     kind: str
     pattern: re.Pattern[str]
+    needs: re.Pattern[str]
 
 
-def _rule(kind: str, pattern: str, *, ignore_case: bool = False) -> _Rule:
-    return _Rule(kind, re.compile(pattern, (re.IGNORECASE if ignore_case else 0) | re.MULTILINE))
+def _rule(kind: str, pattern: str, needs: str = "", *, ignore_case: bool = False) -> _Rule:
+    flags = (re.IGNORECASE if ignore_case else re.NOFLAG) | re.MULTILINE
+    return _Rule(kind, re.compile(pattern, flags), re.compile(needs))
 
 
 _COLON = r"[ \t]*[:：][ \t]*"
@@ -141,12 +146,13 @@ _PHONE_LABELS = r"(?:phone|telephone|tel|cell|mobile|fax|pager|call back|callbac
 _CHINESE_PHONE_LABELS = r"(?:联系电话|电话号码|电话|手机号码?|手机|联系方式|座机|传真|分机)"
 
 _RULES = (
-    _rule("EMAIL", r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"),
-    _rule("ID", rf"{_NOT_IN_NUMBER}\d+(?:\.\d+){{4,}}(?![\d.]*\d)"),  # unique identifiers of DICOM
+    _rule("EMAIL", r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", "@"),
+    _rule("ID", rf"{_NOT_IN_NUMBER}\d+(?:\.\d+){{4,}}(?![\d.]*\d)", r"\d\.\d+\.\d"),  # unique identifiers of DICOM
     # times and dates before numbers: 20230514 is both
     _rule(
         "DATE",
         rf"(?<![\d.])(?<!\d[/-])(?:{_NUMERIC_DATE})(?![\d]|[-/.]\d|[ ]?(?:mm|cm|x|×|\*)\b){_TIME_AFTER}",
+        r"\d[-/.]\d",
         ignore_case=True,
     ),
     _rule(
@@ -155,34 +161,50 @@ _RULES = (
         rf"|{_MONTH}[ ]?{_D}(?:st|nd|rd|th)?,?[ ]{_YEAR}|(?-i:(?=[A-Z])){_MONTH}[ ]{_D}(?:st|nd|rd|th)?"
         rf"|{_MONTH},?[ ](?:of )?{_YEAR})"
         rf"(?![\d]|[.,]\d|[ ]?(?:mm|cm)\b){_TIME_AFTER}",
+        r"\d",
         ignore_case=True,
     ),
-    _rule("DATE", rf"{_CHINESE_DATE}{_TIME_AFTER}{_CHINESE_TIME}", ignore_case=True),
-    _rule("DATE", rf"(?<!\d){_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\d)"),
+    _rule("DATE", rf"{_CHINESE_DATE}{_TIME_AFTER}{_CHINESE_TIME}", "月", ignore_case=True),
+    _rule("DATE", rf"(?<!\d){_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\d)", r"\d{8}"),
     _rule(
         "DATE",
         rf"\b(?:dated|(?:MRI?|CT|study|exam|examination|scan|comparison)(?: (?:of|from|dated|performed on|on))?)"
         rf"[ :]+(?P<it>{_M}/{_D})(?![\d/]|[ ]?(?:mm|cm)\b)",
+        r"\d/\d",
         ignore_case=True,
     ),
     _rule(
         "DATE",
         r"\bat (?P<it>(?:[01]?\d|2[0-3]):[0-5]\d(?:[ ]?(?:[ap]m|[ap]\.m\.)(?![a-z])|[ ]?(?:hrs?|hours)\b)?)",
+        r"\d:\d",
         ignore_case=True,
     ),
     _rule(
-        "DATE", r"(?<![\d:])(?:0?[1-9]|1[0-2]):[0-5]\d(?::[0-5]\d)?[ ]?(?:[ap]m|[ap]\.m\.)(?![a-z])", ignore_case=True
+        "DATE",
+        r"(?<![\d:])(?:0?[1-9]|1[0-2]):[0-5]\d(?::[0-5]\d)?[ ]?(?:[ap]m|[ap]\.m\.)(?![a-z])",
+        r"\d:\d",
+        ignore_case=True,
     ),
-    _rule("PHONE", rf"\b{_PHONE_LABELS}\b[.:#]?[ ]*(?P<it>\+?\(?\d[\d ()./-]{{2,}}\d)", ignore_case=True),
-    _rule("PHONE", rf"{_CHINESE_PHONE_LABELS}[ \t]*[:：]?[ \t]*(?P<it>\+?\d[\d -]{{2,}}\d)"),
-    _rule("PHONE", r"(?<![\d.-])(?:1[.-])?(?:\(\d{3}\)[ ]?\d{3}[ .-]|\d{3}-\d{3}-|\d{3}\.\d{3}\.)\d{4}(?![\d.-]*\d)"),
-    _rule("PHONE", r"(?<![\w+])\+\d[\d ()-]{7,}\d"),
-    _rule("PHONE", r"(?<!\d)(?:\+?86[ -]?)?1[3-9]\d[ -]?\d{4}[ -]?\d{4}(?!\d)|(?<!\d)0\d{2,3}-\d{7,8}(?!\d)"),
-    _rule("ID", r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])"),  # social security number
-    _rule("ID", r"(?<!\d)\d{17}[\dXx](?![\dA-Za-z])"),  # identity card of China
-    _rule("ID", rf"\b{_ID_LABELS}(?:{_COLON}|[ ]*#?[ ]*|[ ]is[ ])(?P<it>{_ID_VALUE})", ignore_case=True),
-    _rule("ID", rf"{_CHINESE_ID_LABELS}[ \t]*[:：]?[ \t]*(?P<it>{_ID_VALUE})", ignore_case=True),
-    _rule("ID", r"(?<![A-Za-z\d.])[A-Z]{0,5}[-_]?\d{7,}(?![\d]|\.\d)|(?<![A-Za-z\d])[A-Z]{2,5}-?\d{4}-\d{3,}(?!\d)"),
+    _rule("PHONE", rf"\b{_PHONE_LABELS}\b[.:#]?[ ]*(?P<it>\+?\(?\d[\d ()./-]{{2,}}\d)", r"\d", ignore_case=True),
+    _rule("PHONE", rf"{_CHINESE_PHONE_LABELS}[ \t]*[:：]?[ \t]*(?P<it>\+?\d[\d -]{{2,}}\d)", _HAN),
+    _rule(
+        "PHONE",
+        r"(?<![\d.-])(?:1[.-])?(?:\(\d{3}\)[ ]?\d{3}[ .-]|\d{3}-\d{3}-|\d{3}\.\d{3}\.)\d{4}(?![\d.-]*\d)",
+        r"\d{4}",
+    ),
+    _rule("PHONE", r"(?<![\w+])\+\d[\d ()-]{7,}\d", r"\+\d"),
+    _rule(
+        "PHONE", r"(?<!\d)(?:\+?86[ -]?)?1[3-9]\d[ -]?\d{4}[ -]?\d{4}(?!\d)|(?<!\d)0\d{2,3}-\d{7,8}(?!\d)", r"\d{4}"
+    ),
+    _rule("ID", r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])", r"\d-\d{2}-\d"),  # social security number
+    _rule("ID", r"(?<!\d)\d{17}[\dXx](?![\dA-Za-z])", r"\d{17}"),  # identity card of China
+    _rule("ID", rf"\b{_ID_LABELS}(?:{_COLON}|[ ]*#?[ ]*|[ ]is[ ])(?P<it>{_ID_VALUE})", r"\d", ignore_case=True),
+    _rule("ID", rf"{_CHINESE_ID_LABELS}[ \t]*[:：]?[ \t]*(?P<it>{_ID_VALUE})", _HAN, ignore_case=True),
+    _rule(
+        "ID",
+        r"(?<![A-Za-z\d.])[A-Z]{0,5}[-_]?\d{7,}(?![\d]|\.\d)|(?<![A-Za-z\d])[A-Z]{2,5}-?\d{4}-\d{3,}(?!\d)",
+        r"\d{4}",
+    ),
     _rule("NAME", rf"(?:^|(?<=[.;|\t])|[ ]{{2}})[ \t]*(?i:{_PERSON_LABELS}){_COLON}(?P<it>{_ENGLISH_NAME})(?![a-z])"),
     _rule("NAME", rf"{_NOT_IN_WORD}(?i:{_SIGNATURES})[ ]*[:：]?[ ]*(?!(?:Dr|Prof)\b)(?P<it>{_ENGLISH_NAME})(?![a-z])"),
     _rule(
@@ -197,9 +219,11 @@ _RULES = (
     ),
     _rule("NAME", rf"{_NOT_IN_WORD}(?i:{_TOLD})[ ](?!{_DEPARTMENTS})(?P<it>{_ENGLISH_NAME})(?![a-z])"),
     _rule("NAME", rf"{_NOT_IN_WORD}(?i:patient)[ ](?P<it>[A-Z][a-z]+[ ][A-Z][a-z]+)(?![a-z])"),
-    _rule("NAME", rf"{_CHINESE_LABELS}[ \t]*[:：][ \t]*(?P<it>{_CHINESE_NAME}){_NAME_END}"),
+    _rule("NAME", rf"{_CHINESE_LABELS}[ \t]*[:：][ \t]*(?P<it>{_CHINESE_NAME}){_NAME_END}", _HAN),
     _rule(
-        "NAME", rf"(?:患者|病人)[ ]?[:：]?[ ]?(?P<it>[{_SURNAMES}]{_HAN}{{1,2}})(?=[\s，,、]*(?:男|女|性别|先生|女士))"
+        "NAME",
+        rf"(?:患者|病人)[ ]?[:：]?[ ]?(?P<it>[{_SURNAMES}]{_HAN}{{1,2}})(?=[\s，,、]*(?:男|女|性别|先生|女士))",
+        _HAN,
     ),
-    _rule("NAME", rf"(?P<it>[{_SURNAMES}]{_HAN}{{0,2}}?){_PROFESSIONS}"),
+    _rule("NAME", rf"(?P<it>[{_SURNAMES}]{_HAN}{{0,2}}?){_PROFESSIONS}", _HAN),
 )

@@ -51,7 +51,7 @@ def outcome(folder) -> dict:
     """All that a run leaves but its times and its machine."""
     state = json.loads((folder / "last" / "training_state.json").read_text())
     tensors = {
-        f"{path.parent.name}/{path.name}/{name}": value
+        f"{path.relative_to(folder)}/{name}": value
         for path in sorted(folder.rglob("*.safetensors"))
         for name, value in load_file(path).items()
     }
@@ -116,6 +116,20 @@ def test_adapters_are_resumed_bit_for_bit(make_config, kill, text_tower):
     pretrain(cut)
     assert outcome(cut.output) == outcome(whole.output)
     assert any("lora_B" in name for name in outcome(cut.output)["tensors"])
+
+
+def test_similarity_of_embeddings_is_resumed_bit_for_bit(make_config, kill, text_tower):
+    """Embeddings and chance levels stay with the run: targets after the kill are those before, mirrored texts too."""
+    options = {"steps": 6, "validate_every": 2, "similarity": "mixed", "similarity_encoder": str(text_tower)}
+    options["similarity_weights"] = {"assignment": 0.25, "embedding": 0.75}
+    whole, cut = make_config("whole", **options), make_config("cut", **options)
+    pretrain(whole)
+    kill(cut, PretrainRun, "step", 3)
+    pretrain(cut)
+    assert outcome(cut.output) == outcome(whole.output)
+    for file in ("similarity.json", "embedding_similarity.json"):
+        assert (cut.output / file).read_bytes() == (whole.output / file).read_bytes()
+    assert max(line["effective_targets"] for line in log_of(whole.output) if "loss" in line) > 1.0
 
 
 def test_precision_chosen_by_measurement_is_kept(make_config, kill, monkeypatch):
