@@ -50,7 +50,7 @@ def find_items(context: Context, clause: Clause, places: list[Place]) -> list[It
 
 def _places_meant(context: Context, mark: Mark, clause: Clause) -> list[Place]:
     """Places of a finding that names none: the white matter of its word, or the side of the structure named last."""
-    if not context.lesions and "白质" in context.text[mark.first : mark.stop]:
+    if "白质" in context.text[mark.first : mark.stop]:
         return [Place("white matter", "none", mark.first, mark.stop)]
     sides = [m for m in clause.of("laterality") if m.stop <= mark.first]
     if not sides or context.lesions or len(context.places) != 1 or mark.kind == "predicates":

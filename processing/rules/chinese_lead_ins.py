@@ -92,7 +92,9 @@ def extend(context: Context, places: list[Place], clause: Clause) -> bool:
     reached = Mention(term, clause.marks[0].first, clause.marks[-1].stop, certainty)
     reached.sites = list(dict.fromkeys(p.key for p in places))
     reached.quote = (places[0].first, max(places[-1].stop, verbs[-1].stop))
-    context.mentions.append(reached)
+    # before a lesion that has a place of its own, so that what follows is said of the lesion
+    ahead = [i for i, m in enumerate(context.mentions) if m.sites and any(m is lesion for lesion in lesions)]
+    context.mentions.insert(ahead[-1] if ahead else len(context.mentions), reached)
     return True
 
 

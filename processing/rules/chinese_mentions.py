@@ -153,7 +153,8 @@ def _is_sided_like_the_lesion(context: Context, item: Item) -> bool:
 def _take_over(context: Context, mention: Mention, item: Item) -> None:
     """A hedged diagnosis counts and measures what the same sentence describes."""
     described = [m for m in context.lesions if load_terms().findings[m.term or "normal"].kind == "description"]
-    if item.certainty in ("probable", "possible") and described and not item.places:
+    named = [p for p in item.places if p.first != item.mark.first]  # other than by its own word (脑白质病变)
+    if item.certainty in ("probable", "possible") and described and not named:
         mention.count, mention.size_mm = described[-1].count, described[-1].size_mm
         mention.morphology |= described[-1].morphology
 

@@ -94,6 +94,8 @@ def _meant(before: str, after: str) -> str:
         return "after"
     if terms.is_within(before, after):
         return "before"
+    if terms.is_within(before, "meninges") and after in ("subdural space", "epidural space", "subarachnoid space"):
+        return "after"
     is_lobe = terms.sites[before].parent == "cerebral hemisphere" and before not in ("cortex", "basal ganglia")
     if is_lobe and (terms.is_within(after, "white matter") or after == "cortex"):
         return "before"
