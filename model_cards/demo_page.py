@@ -118,8 +118,8 @@ def headline(table: ResultTable, seconds: float) -> list[dict[str, str]]:
 
 def structuring_context(result: Mapping[str, Any]) -> dict[str, str]:
     """How the findings that were read agree with what is there: F1, precision and recall in percent."""
-    scores = {name: f"{100 * result['metrics'][f'present/{name}']:.1f}" for name in ("f1", "precision", "recall")}
-    low, high = (f"{100 * end:.1f}" for end in result["intervals"]["present/f1"])
+    scores = {name: f"{100 * result['metrics'][f'finding/{name}']:.1f}" for name in ("f1", "precision", "recall")}
+    low, high = (f"{100 * end:.1f}" for end in result["intervals"]["finding/f1"])
     name = f"{result['structurer']['name']} {result['structurer']['version']}"
     return {**scores, "interval": f"{low} to {high}", "structurer": name}
 

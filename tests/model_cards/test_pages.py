@@ -171,8 +171,8 @@ def test_page_stands_alone_and_escapes_texts(tmp_path: Path, result_file: Path) 
     (tmp_path / "ranking.json").write_text(json.dumps(ranking))
     (tmp_path / "metrics.jsonl").write_text('{"step": 10, "loss": 3.0}\n{"step": 20, "loss": 2.0}\n')
     judged = {
-        "metrics": {"present/f1": 0.5, "present/precision": 0.4, "present/recall": 0.667},
-        "intervals": {"present/f1": [0.45, 0.55]},
+        "metrics": {"finding/f1": 0.5, "finding/precision": 0.4, "finding/recall": 0.667},
+        "intervals": {"finding/f1": [0.45, 0.55]},
         "structurer": {"name": "rules", "version": "9"},
     }
     (tmp_path / "structuring.json").write_text(json.dumps(json.loads(result_file.read_text()) | judged))

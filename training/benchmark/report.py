@@ -86,8 +86,8 @@ def compare_runs(
 def _structuring(path: Path) -> dict[str, Any]:
     """The structurer, and how what it says is present agrees with what is there."""
     judged = json.loads(path.read_text(encoding="utf-8"))
-    scores = {name: judged["metrics"][f"present/{name}"] for name in ("f1", "precision", "recall")}
-    return {**judged["structurer"], **scores, "interval": judged["intervals"]["present/f1"]}
+    scores = {name: judged["metrics"][f"finding/{name}"] for name in ("f1", "precision", "recall")}
+    return {**judged["structurer"], **scores, "interval": judged["intervals"]["finding/f1"]}
 
 
 def read_runs(results: Path, name: str, seeds: Sequence[int]) -> ArmRuns:

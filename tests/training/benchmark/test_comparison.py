@@ -127,8 +127,8 @@ def test_result_files_become_one_comparison_and_a_table(tmp_path):
                 path.write_text(json.dumps({"metrics": arm.points[task][seed], "n": counts}))
                 pq.write_table(pa.table(dict(arm.cases[task][seed])), path.with_suffix(".cases.parquet"))
     judged = {
-        "metrics": {"present/f1": 0.5, "present/precision": 0.4, "present/recall": 0.667},
-        "intervals": {"present/f1": [0.45, 0.55]},
+        "metrics": {"finding/f1": 0.5, "finding/precision": 0.4, "finding/recall": 0.667},
+        "intervals": {"finding/f1": [0.45, 0.55]},
         "structurer": {"name": "rules", "version": "9"},
     }
     structuring = tmp_path / "structuring.json"
