@@ -45,6 +45,16 @@ _COMPANIONS = ACCOMPANYING | {
     "ventricular dilation",
     "meningeal enhancement",
 }
+# What is described before its cause is named, and what may be its cause.
+_DESCRIBED = frozenset(("mass", "signal abnormality", "abnormal enhancement", "restricted diffusion", "cyst"))
+# fmt: off
+_CAUSES = frozenset((
+    "glioma", "meningioma", "metastasis", "lymphoma", "pituitary adenoma", "craniopharyngioma", "schwannoma",
+    "hemangioblastoma", "hemangioma", "epidermoid cyst", "other tumor", "vascular malformation",
+    "cavernous malformation", "developmental venous anomaly", "abscess", "arachnoid cyst", "encephalitis", "infection",
+    "demyelinating plaque", "infarct", "acute infarct", "subacute infarct", "chronic infarct", "calcification",
+))
+# fmt: on
 # What has no signal of its own: an enhancement told after it is that of the lesion before.
 _DISPLACEMENTS = frozenset(("mass effect", "midline shift", "herniation", "ventricular dilation", "sulcal widening"))
 
@@ -73,6 +83,9 @@ class _Reading:
     entries: list[_Entry] = field(default_factory=list)
     last: list[_Entry] = field(default_factory=list)
     lesion: list[_Entry] = field(default_factory=list)  # the last that can enhance or restrict
+    described: list[_Entry] = field(
+        default_factory=list
+    )  # the last described without a cause, which a diagnosis explains
     section: int = 0
     heading: str = ""  # the sequence that it names
 
@@ -107,6 +120,7 @@ def _read(sentence: str, reading: _Reading) -> None:
     """Add one sentence to the reading."""
     spoken_of: list[_Entry] = []
     lesion: list[_Entry] = []
+    described: list[_Entry] = []
     for mention in reading.read_sentence(sentence):
         if reading.heading and reading.heading not in {sequence for sequence, _ in mention.signals}:
             mention.signals.add((reading.heading, "none"))
@@ -114,6 +128,8 @@ def _read(sentence: str, reading: _Reading) -> None:
         is_of_lesion = mention.is_definite or mention.term in ACCOMPANYING
         earlier = spoken_of or reading.last
         earlier = (lesion or reading.lesion or earlier) if is_of_lesion else earlier
+        if _explains(mention):
+            earlier = described or reading.described or earlier
         if mention.is_definite and mention.term == "signal abnormality" and earlier:
             mention.term = earlier[-1].mention.term if earlier[-1].mention.term == "mass" else mention.term
         if _adds_to(mention, earlier, bool(spoken_of)):
@@ -132,8 +148,16 @@ def _read(sentence: str, reading: _Reading) -> None:
         if is_lesion and (mention.term not in _COMPANIONS or mention.sites or not earlier):
             spoken_of = entries
             lesion = lesion if mention.term in _DISPLACEMENTS else entries
+            described = entries if mention.term in _DESCRIBED and mention.certainty == "present" else described
+    reading.described = described or reading.described
     reading.last = spoken_of or reading.last
     reading.lesion = lesion or reading.lesion
+
+
+def _explains(mention: Mention) -> bool:
+    """Whether a doubted diagnosis without a place names the cause of what has been described."""
+    is_hedged = mention.certainty in ("probable", "possible")
+    return is_hedged and not mention.sites and mention.side == "none" and mention.term in _CAUSES
 
 
 def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) -> bool:
@@ -159,6 +183,8 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
     if mention.term in ACCOMPANYING:
         follows = follows or is_same_sentence
         follows = follows or (mention.term in ("edema", "mass effect") and mention.certainty != "absent")
+    elif _explains(mention):
+        follows = True
     elif mention.certainty in ("probable", "possible") and term.kind == "diagnosis":
         follows = follows or (load_terms().is_within(term.default_site, "brain") and term.default_site in _VAGUE_SITES)
     if earlier and follows and mention.side == "none":
