@@ -137,7 +137,7 @@ def _read_segment(
     marks: list[Mark], tokens: list[Token], start: int, stop: int, mentions: list[Mention], text: str
 ) -> None:
     own = [Mention(m.value, m.first, m.stop) for m in marks if m.kind == "findings"]
-    own = _name_signals(_without_normal_words(own), marks, mentions)
+    own = _name_signals(_joined_to_nouns(_without_normal_words(own), tokens), marks, mentions)
     if not own and not mentions:
         own = [Mention("", start, start)]
     carriers = own or mentions[-1:]
@@ -155,6 +155,20 @@ def _read_segment(
     _refine_terms(own, marks, tokens)
     _merge_descriptions(own, mentions, marks, tokens)
     mentions.extend(own)
+
+
+def _joined_to_nouns(own: list[Mention], tokens: list[Token]) -> list[Mention]:
+    """ "Focus of restricted diffusion": the noun is the lesion, what it is a focus of its signal."""
+    joined: list[Mention] = []
+    for mention in own:
+        last = joined[-1] if joined else None
+        between = [t.word for t in tokens[last.stop : mention.first]] if last is not None else []
+        if last is not None and last.term == "signal abnormality" and mention.term in AS_SIGNAL and between == ["of"]:
+            last.stop = mention.stop
+            last.signals.add(AS_SIGNAL[mention.term])
+        else:
+            joined.append(mention)
+    return joined
 
 
 def _name_signals(own: list[Mention], marks: list[Mark], mentions: list[Mention]) -> list[Mention]:

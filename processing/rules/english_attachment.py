@@ -19,6 +19,8 @@ _LIST_WORDS = frozenset((
     "as", "well", "with", "aspect", "aspects",
 ))
 # fmt: on
+# What is seen of the structures that a lesion displaces: where that is, is not where the lesion is.
+_DISPLACED = frozenset(("mass effect", "midline shift", "herniation", "hydrocephalus"))
 _BY = r"(?:\s*(?:cm|mm)?\s*(?:x|\u00d7|by)\s*(\d+(?:\.\d+)?))?"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)" + _BY + _BY + r"[\s-]*(mm|cm|millimet|centimet)", re.IGNORECASE)
 _NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6}
@@ -57,9 +59,29 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
     for mention in carriers:
         if len(mention.sites) > 1 and mention.certainty != "absent":
             mention.sites = [s for s in mention.sites if s[0] != "brain"]
+        mention.sites = _around_the_brain(mention.sites)
     for mention, following in reversed(list(pairwise(carriers))):
-        if not mention.sites and _is_joined(mention, following, tokens):
+        is_of_other_place = following.term in _DISPLACED and mention.term not in _DISPLACED
+        if not mention.sites and not is_of_other_place and _is_joined(mention, following, tokens):
             mention.sites = list(following.sites)
+
+
+def _around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A lesion of the dura is at the dura, not in the lobe beside it, whose side it takes; a territory that a lobe
+    follows is that lobe."""
+    terms = load_terms()
+    around = [pair for pair in sites if terms.is_within(pair[0], "extra-axial space")]
+    lobes = [pair for pair in sites if terms.sites[pair[0]].parent == "cerebral hemisphere"]
+    whole = [pair for pair in sites if pair[0] == "cerebral hemisphere"]
+    if around and (lobes or len(around) > 1) and len(around) + len(lobes) == len(sites):
+        exact = [pair for pair in around if pair[0] != "extra-axial space"] or around
+        sides = {side for _, side in sites} - {"none"}
+        shared = sides.pop() if len(sides) == 1 else "none"
+        return [(site, shared if side == "none" else side) for site, side in exact]
+    if whole and lobes:
+        side = whole[0][1]
+        return [(s, side if own == "none" else own) for s, own in sites if s != "cerebral hemisphere"]
+    return sites
 
 
 def _without_compartments(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
@@ -233,7 +255,9 @@ def attach_attributes(
     for size in _SIZE.finditer(text, low, high) if has_number else ():
         position = next((i for i in range(start, stop) if tokens[i].start >= size.start()), start)
         end = next((i for i in range(position, stop) if tokens[i].end >= size.end()), stop - 1) + 1
-        owner = _owner(Mark("size", None, position, end), tokens, carriers)
+        following = next((c for c in carriers if c.first >= end), None)
+        is_led = end < len(tokens) and tokens[end].word == "of" and following is not None
+        owner = following if is_led else _owner(Mark("size", None, position, end), tokens, carriers)
         if owner is not None and owner.size_mm is None:
             scale = 10.0 if size.group(4).lower().startswith("c") else 1.0
             owner.size_mm = scale * max(float(v) for v in size.groups()[:3] if v)

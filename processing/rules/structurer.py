@@ -176,7 +176,8 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
     """One entry per site; without a site, that of the lesion that the mention goes with, or the default."""
     if mention.sites:
         sides = [side if side != "none" else mention.side for _, side in mention.sites]
-        return [_Entry(mention, s, side, True, quote) for (s, _), side in zip(mention.sites, sides, strict=True)]
+        placed = zip(mention.sites, sides, strict=True)
+        return [_Entry(_named_by_site(mention, site), site, side, True, quote) for (site, _), side in placed]
     terms = load_terms().findings
     term = terms[mention.term]
     follows = mention.is_back_reference or mention.is_definite
@@ -187,9 +188,20 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
         follows = True
     elif mention.certainty in ("probable", "possible") and term.kind == "diagnosis":
         follows = follows or (load_terms().is_within(term.default_site, "brain") and term.default_site in _VAGUE_SITES)
+    near = [e for e in earlier if term.default_site != "brain" and load_terms().is_within(e.site, term.default_site)]
+    if near and mention.side == "none" and mention.certainty != "absent" and term.kind == "diagnosis":
+        return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in near]
     if earlier and follows and mention.side == "none":
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in earlier]
     return [_Entry(mention, term.default_site, mention.side, False, quote)]
+
+
+def _named_by_site(mention: Mention, site: str) -> Mention:
+    """ "Ventricles and sulci are prominent": wide ventricles are dilated, wide sulci and cisterns widened."""
+    if mention.term not in ("ventricular dilation", "sulcal widening"):
+        return mention
+    term = "ventricular dilation" if load_terms().is_within(site, "ventricles") else "sulcal widening"
+    return replace(_copy(mention), term=term)
 
 
 def _with_known_side(entry: _Entry, reading: _Reading) -> _Entry:
