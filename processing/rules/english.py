@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..vocabulary import load_lexicon, load_terms
-from .english_attachment import attach_attributes, attach_signals, attach_sites
+from .english_attachment import LOCATIVE, attach_attributes, attach_signals, attach_sites
 from .matching import Match, PhraseMatcher, Token, tokenize
 from .mentions import AGED, AGES, AS_SIGNAL, Mark, Mention
 
@@ -17,6 +17,8 @@ _SEEN = frozenset((
     "appreciated", "observed", "found", "apparent",
 ))
 # fmt: on
+_WIDE = frozenset(("dilated", "enlarged", "prominent", "widened", "distended", "expanded"))
+_SPACES = ("ventricles", "sulci", "basal cisterns", "subarachnoid space")
 _DEFINITE = frozenset(("the", "this", "these", "that", "its"))
 _SCAN = frozenset(("mri", "mr", "scan"))
 _REPORTING = frozenset(
@@ -96,7 +98,7 @@ def _without_preamble(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
         return marks
     verb = next((i for i, t in enumerate(tokens) if i > scan and t.word in _REPORTING), None)
     end = verb if verb is not None else scan + 2
-    named = [m for m in marks if m.kind == "sites" or (m.kind == "sequences" and m.value == "T1c")]
+    named = [m for m in marks if m.kind in ("sites", "certainty") or (m.kind == "sequences" and m.value == "T1c")]
     return [m for m in marks if m not in named or m.first >= end]
 
 
@@ -137,6 +139,7 @@ def _read_segment(
     marks: list[Mark], tokens: list[Token], start: int, stop: int, mentions: list[Mention], text: str
 ) -> None:
     own = [Mention(m.value, m.first, m.stop) for m in marks if m.kind == "findings"]
+    own = _with_wide_spaces(own, marks, tokens[start:stop], start)
     own = _name_signals(_joined_to_nouns(_without_normal_words(own), tokens), marks, mentions)
     if not own and not mentions:
         own = [Mention("", start, start)]
@@ -157,15 +160,30 @@ def _read_segment(
     mentions.extend(own)
 
 
+def _with_wide_spaces(own: list[Mention], marks: list[Mark], tokens: list[Token], start: int) -> list[Mention]:
+    """ "The lateral ventricles are moderately dilated": wide is said of fluid spaces, at some distance."""
+    terms = load_terms()
+    spaces = [m for m in marks if m.kind == "sites" and any(terms.is_within(m.value[0], space) for space in _SPACES)]
+    if not spaces or any(m.term in ("ventricular dilation", "sulcal widening") for m in own):
+        return own
+    wide = next((start + i for i, t in enumerate(tokens) if t.word in _WIDE), None)
+    if wide is None or wide < spaces[0].first or any(m.first <= wide < m.stop for m in own):
+        return own
+    return sorted([*own, Mention("ventricular dilation", wide, wide + 1)], key=lambda m: m.first)
+
+
 def _joined_to_nouns(own: list[Mention], tokens: list[Token]) -> list[Mention]:
     """ "Focus of restricted diffusion": the noun is the lesion, what it is a focus of its signal."""
     joined: list[Mention] = []
     for mention in own:
         last = joined[-1] if joined else None
         between = [t.word for t in tokens[last.stop : mention.first]] if last is not None else []
-        if last is not None and last.term == "signal abnormality" and mention.term in AS_SIGNAL and between == ["of"]:
+        is_noun = last is not None and last.term == "signal abnormality" and between[:1] == ["of"]
+        if last is not None and is_noun and mention.term in AS_SIGNAL and between == ["of"]:
             last.stop = mention.stop
             last.signals.add(AS_SIGNAL[mention.term])
+        elif last is not None and is_noun and mention.term == "signal abnormality" and len(between) <= 4:
+            last.stop = mention.stop
         else:
             joined.append(mention)
     return joined
@@ -202,7 +220,9 @@ def _certainty(mention: Mention, marks: list[Mark], tokens: list[Token], own: li
         is_closing = tokens[cue.first].word == "absent" or any(
             t.word in _SEEN for t in tokens[cue.stop : cue.stop + 3]
         )
-        if cue.value != "absent" or is_closing:
+        following = tokens[cue.stop].word if cue.stop < len(tokens) else "."
+        is_last_word = not following.isalnum() or following in LOCATIVE or following in _SEEN
+        if is_closing or (cue.value != "absent" and is_last_word):  # not "enhancement, which may reflect hypotension"
             return str(cue.value)
     return "present"
 

@@ -37,6 +37,8 @@ _HEADINGS: Mapping[str, Callable[[str], str | None]] = {"zh": heading_sequence}
 
 # Sites that a diagnosis has for want of a better one: it stands rather where the lesion it explains stands.
 _VAGUE_SITES = ("brain", "white matter", "cerebellum", "basal ganglia")
+# Where a finding of such a part is told after another of it, it is on that one's side.
+_PARTS = ("hippocampus", "paranasal sinuses", "maxillary sinus", "mastoid", "pituitary", "cerebellopontine angle")
 # What goes with a lesion is not what "it" points at in the next sentence.
 _COMPANIONS = ACCOMPANYING | {
     "midline shift",
@@ -148,7 +150,9 @@ def _read(sentence: str, reading: _Reading) -> None:
         if is_lesion and (mention.term not in _COMPANIONS or mention.sites or not earlier):
             spoken_of = entries
             lesion = lesion if mention.term in _DISPLACEMENTS else entries
-            described = entries if mention.term in _DESCRIBED and mention.certainty == "present" else described
+            is_another = not (mention.is_definite and (described or reading.described))
+            is_described = mention.term in _DESCRIBED and mention.certainty == "present" and is_another
+            described = entries if is_described else described
     reading.described = described or reading.described
     reading.last = spoken_of or reading.last
     reading.lesion = lesion or reading.lesion
@@ -188,8 +192,9 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
         follows = True
     elif mention.certainty in ("probable", "possible") and term.kind == "diagnosis":
         follows = follows or (load_terms().is_within(term.default_site, "brain") and term.default_site in _VAGUE_SITES)
-    near = [e for e in earlier if term.default_site != "brain" and load_terms().is_within(e.site, term.default_site)]
-    if near and mention.side == "none" and mention.certainty != "absent" and term.kind == "diagnosis":
+    is_of_part = term.default_site in _PARTS and mention.certainty != "absent" and mention.side == "none"
+    near = [e for e in earlier if is_of_part and load_terms().is_within(e.site, term.default_site)]
+    if near:
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in near]
     if earlier and follows and mention.side == "none":
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in earlier]
