@@ -125,7 +125,9 @@ def _segments(marks: list[Mark], tokens: list[Token]) -> list[tuple[list[Mark], 
     parts: list[tuple[list[Mark], int, int]] = []
     for start, stop in pairwise(edges):
         inside = [m for m in marks if start <= m.first < stop and m.kind != "boundary"]
-        is_led = tokens[start].word == "there" if start < len(tokens) else False
+        is_led = start < len(tokens) and (
+            tokens[start].word == "there" or (tokens[start].word == ":" and _is_place(parts, tokens))
+        )
         if is_led and len(parts) == 1 and all(m.kind not in ("findings", "signals") for m in parts[0][0]):
             # "In the left thalamus there is ...", "On DWI there is ...": a lead-in belongs to what it leads up to.
             lead, start, _ = parts.pop()
@@ -133,6 +135,15 @@ def _segments(marks: list[Mark], tokens: list[Token]) -> list[tuple[list[Mark], 
         if inside:
             parts.append((inside, start, stop))
     return parts
+
+
+def _is_place(parts: list[tuple[list[Mark], int, int]], tokens: list[Token]) -> bool:
+    """Whether what stands before a colon says where ("Left thalamus: ..."), not what was done ("MRI brain: ...")."""
+    if len(parts) != 1:
+        return False
+    marks, start, stop = parts[0]
+    sites = [m for m in marks if m.kind == "sites" and m.value != ("brain",)]
+    return bool(sites) and not any(t.word in _SCAN for t in tokens[start:stop])
 
 
 def _read_segment(
