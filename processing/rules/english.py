@@ -207,7 +207,9 @@ def _name_signals(own: list[Mention], marks: list[Mark], mentions: list[Mention]
         return own
     hedge = next((m for m in marks if m.kind == "certainty" and m.first > signal.first), None)
     hedged = bool(own) and hedge is not None and hedge.value != "absent" and hedge.first < own[0].first
-    alone = not own and any(m.kind == "sites" for m in marks) and not mentions
+    denials = [m for m in marks if m.kind == "certainty" and m.value == "absent" and m.first > signal.first]
+    is_first = not own or (bool(denials) and denials[0].first < own[0].first)  # "bright ... without mass effect"
+    alone = is_first and any(m.kind == "sites" for m in marks) and not mentions
     if not (hedged or alone):
         return own
     return [Mention("signal abnormality", signal.first, signal.stop), *own]

@@ -21,6 +21,7 @@ _LIST_WORDS = frozenset((
 # fmt: on
 # What is seen of the structures that a lesion displaces: where that is, is not where the lesion is.
 _DISPLACED = frozenset(("mass effect", "midline shift", "herniation", "hydrocephalus"))
+_OUTSIDE = ("scalp", "skull", "face")
 _BY = r"(?:\s*(?:cm|mm)?\s*(?:x|\u00d7|by)\s*(\d+(?:\.\d+)?))?"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)" + _BY + _BY + r"[\s-]*(mm|cm|millimet|centimet)", re.IGNORECASE)
 _NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6}
@@ -78,6 +79,10 @@ def _around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
         sides = {side for _, side in sites} - {"none"}
         shared = sides.pop() if len(sides) == 1 else "none"
         return [(site, shared if side == "none" else side) for site, side in exact]
+    outside = [pair for pair in sites if pair[0] in _OUTSIDE]
+    if outside and lobes:  # "the left parietal scalp"
+        side = next((side for _, side in lobes if side != "none"), "none")
+        return [(site, side if own == "none" else own) for site, own in sites if (site, own) not in lobes]
     if whole and lobes:
         side = whole[0][1]
         return [(s, side if own == "none" else own) for s, own in sites if s != "cerebral hemisphere"]
@@ -171,7 +176,11 @@ def _owner(mark: Mark, tokens: list[Token], carriers: list[Mention]) -> Mention 
 
 def attach_signals(marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> None:
     """Pair signal words with sequences and hand the pairs to their finding."""
-    signals = [m for m in marks if m.kind == "signals"]
+    denials = [m for m in marks if m.kind == "certainty" and m.value == "absent"]
+    denied = {id(s) for s in marks if any(0 <= s.first - d.stop <= 2 for d in denials)}
+    own = any(c.certainty == "absent" for c in carriers)
+    # "does not enhance" gives no enhancement; "no high signal" is a finding of its own, which keeps its signal
+    signals = [m for m in marks if m.kind == "signals" and (own or id(m) not in denied)]
     sequences = [m for m in marks if m.kind == "sequences"]
     taken: set[int] = set()
     for group in _sequence_groups(sequences, signals, marks, tokens):
