@@ -205,7 +205,7 @@ class TuningRun:
         config, model = self.config, self.bare_model
         return {
             **run_environment(self.accelerator, self.precision),
-            "base_model": self.base_model,
+            "base_model": self.base_model if config.model.base is not None else "none, from scratch",
             "tuning": config.model.tuning,
             "lora_rank": config.model.lora_rank,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -300,7 +300,7 @@ def _save_merged(run: TuningRun, folder: Path) -> None:
         folder,
         merge_adapter(config.model, config.output / "best", run.precision),
         run.prompt,
-        run.state,
+        replace(run.state, environment={**(run.state.environment or {}), "tuning": "merged"}),
         base_model=run.base_model,
         max_new_tokens=config.optimization.max_new_tokens,
     )

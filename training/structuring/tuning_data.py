@@ -70,8 +70,9 @@ def build_prompt(config: TuneConfig, data: TuningReports) -> ReportPrompt:
     texts = [
         text for report in data.training for text in (report_message(report.text), compact(report.target.findings))
     ]
+    context = int(model.architecture.get("max_position_embeddings", config.data.max_tokens))
     tokenizer = train_chat_tokenizer(
-        [*texts, *_every_term()], vocabulary_size=model.vocabulary_size, max_tokens=config.data.max_tokens
+        [*texts, *_every_term()], vocabulary_size=model.vocabulary_size, max_tokens=context
     )
     return ReportPrompt(tokenizer, instruction)
 

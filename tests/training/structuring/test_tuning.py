@@ -143,6 +143,9 @@ def test_a_saved_adapter_names_the_hub_id_and_no_path(adapter_run: Path, scratch
     assert config["base_model_name_or_path"] == "example/base"
     card = (adapter_run / "best" / "README.md").read_text()
     assert "base_model: example/base" in card
+    assert "library_name: peft" in card
+    assert "library_name: transformers" in (adapter_run / "merged" / "README.md").read_text()
+    assert "base_model:" not in (scratch_run / "best" / "README.md").read_text()
     for folder in (adapter_run / "best", adapter_run / "merged", scratch_run / "best"):
         files = [path for path in folder.rglob("*") if path.is_file()]
         assert any(path.suffix == ".safetensors" for path in files)
