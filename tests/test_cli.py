@@ -247,3 +247,11 @@ def test_missing_file_lists_the_shipped_configurations() -> None:
     """A name that is neither a file nor shipped is an error that lists what is shipped."""
     with pytest.raises(FileNotFoundError, match="shipped configuration"):
         parse("x", "--config", "no-such-file.yaml")
+
+
+def test_help_of_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """`selip annotate --help` shows the four commands and no other."""
+    assert cli.main(["annotate", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"annotate {kind}" in shown for kind in ("sample", "export", "import", "agree"))
+    assert "selip pretrain" not in shown

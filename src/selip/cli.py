@@ -193,6 +193,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(overview())
         return 0
+    if words[1:] in (["-h"], ["--help"]) and any(command.words[:-1] == (words[0],) for command in COMMANDS):
+        print(overview(words[0]))
+        return 0
     if words[0] == "--version":
         print(f"selip {__version__}")
         return 0
@@ -212,20 +215,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def overview() -> str:
-    """The text of `selip --help`."""
-    width = max(len(command.name) for command in COMMANDS)
+def overview(group: str = "") -> str:
+    """The text of `selip --help`, or of `selip GROUP --help`: the commands that start with that word."""
+    shown = [command for command in COMMANDS if group in ("", command.words[0])]
+    width = max(len(command.name) for command in shown)
     lines = [
-        "usage: selip COMMAND ...",
+        f"usage: selip {group or 'COMMAND'} ...",
         "",
         "Language-image pretraining for head MRI: from studies on disk to a checkpoint of the Hub.",
         "Not a medical device.",
         "",
         "commands, in the order in which they are used:",
-        *(f"  {command.name:<{width}}  {command.summary}" for command in COMMANDS),
+        *(f"  {command.name:<{width}}  {command.summary}" for command in shown),
         "",
         "an example of each:",
-        *(f"  {command.example}" for command in COMMANDS),
+        *(f"  {command.example}" for command in shown),
         "",
         "`selip COMMAND --help` lists the options; each can also stand in a YAML file (--config FILE.yaml).",
         "options of selip: --version, --help, and --traceback with any command to see the whole error.",
