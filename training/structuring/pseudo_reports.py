@@ -197,11 +197,15 @@ def _quoted(finding: Finding, quote: str) -> Finding:
 
 
 def once(findings: list[Finding]) -> list[Finding]:
-    """Each (finding, site, side, certainty, change) once; what a later mention adds of signals goes to the first."""
-    merged: dict[tuple[str, str, str, str, bool], Finding] = {}
+    """Each (finding, site, side, certainty, change) once; what a later mention adds of signals goes to the first.
+
+    Denials of one key stay apart where they deny different signals, as the annotation guide has it.
+    """
+    merged: dict[tuple[object, ...], Finding] = {}
     for finding in findings:
+        denied = tuple(finding.signals) if finding.certainty == "absent" else ()
         is_resolved = finding.change == "resolved"
-        key = (finding.finding, finding.site, finding.laterality, finding.certainty, is_resolved)
+        key = (finding.finding, finding.site, finding.laterality, finding.certainty, is_resolved, denied)
         if key in merged:
             first = merged[key]
             added = [signal for signal in finding.signals if signal not in first.signals]
