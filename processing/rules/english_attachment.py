@@ -21,6 +21,12 @@ _LIST_WORDS = frozenset((
 # fmt: on
 # What is seen of the structures that a lesion displaces: where that is, is not where the lesion is.
 _DISPLACED = frozenset(("mass effect", "midline shift", "herniation", "hydrocephalus"))
+_BESIDE = frozenset(("adjacent", "abutting", "abuts", "adjoining", "perpendicular", "contiguous", "bordering"))
+# fmt: off
+_DIRECTIONS = frozenset((
+    "anterior", "posterior", "superior", "inferior", "lateral", "medial", "superficial", "deep", "next", "close",
+))
+# fmt: on
 _OUTSIDE = ("scalp", "skull", "face")
 _BY = r"(?:\s*(?:cm|mm)?\s*(?:x|\u00d7|by)\s*(\d+(?:\.\d+)?))?"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)" + _BY + _BY + r"[\s-]*(mm|cm|millimet|centimet)", re.IGNORECASE)
@@ -55,6 +61,8 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         if len(placed) > 1:  # "an intra-axial mass in the thalamus": the whole brain beside a part of it says nothing
             placed = [p for p in placed if p[0] != "brain"] or placed[:1]
         owner = _site_owner(group[0], group[-1], tokens, cues, carriers)
+        if owner.sites and _is_only_beside(group[0].first, tokens):
+            continue
         owner.sites += [p for p in placed if p not in owner.sites]
         owner.sites_follow = owner.first < group[0].first
     for mention in carriers:
@@ -65,6 +73,12 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         is_of_other_place = following.term in _DISPLACED and mention.term not in _DISPLACED
         if not mention.sites and not is_of_other_place and _is_joined(mention, following, tokens):
             mention.sites = list(following.sites)
+
+
+def _is_only_beside(first: int, tokens: list[Token]) -> bool:
+    """Whether a place is named as a neighbour ("adjacent to the temporal horn", "lateral to the insula")."""
+    words = [t.word for t in tokens[max(0, first - 5) : first] if t.word not in ("the", "left", "right")]
+    return bool(_BESIDE & set(words[-2:])) or (words[-1:] == ["to"] and bool(_DIRECTIONS & set(words[-2:-1])))
 
 
 def _around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
