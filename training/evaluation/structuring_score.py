@@ -142,7 +142,7 @@ def match_findings(gold: Sequence[Finding], predicted: Sequence[Finding]) -> lis
         parent = load_terms().sites[finding.site].parent
         if number not in partner and parent is not None:
             free = [other for other in by_place.get((*_key(finding), parent), ()) if other not in taken]
-            options[number] = sorted(free, key=lambda other, one=finding: (-_closeness(one, predicted[other]), other))
+            options[number] = [n for _, n in sorted((-_closeness(finding, predicted[other]), other) for other in free)]
     partner |= _pair_with_parents(options)
     return [Pair(number, other) for number, other in sorted(partner.items())]
 
@@ -177,7 +177,7 @@ def report_tallies(gold: StructuredReport, prediction: StructuredReport | None, 
     Returns:
         `matched/GROUP`, `gold/GROUP`, `predicted/GROUP` for each of `GROUPS`; over matched pairs `agree/FIELD`,
         and `stated/FIELD`, `agree_stated/FIELD` where gold or prediction states the field, for each of `FIELDS`;
-        `is_valid`, `is_normal_right` (0 or 1); `quotes_verbatim`.
+        `is_valid`, `is_normal_right` (0 or 1); `quotes_verbatim`; `reports`, which is 1.
     """
     found = [] if prediction is None else prediction.findings
     pairs = match_findings(gold.findings, found)
@@ -185,16 +185,19 @@ def report_tallies(gold: StructuredReport, prediction: StructuredReport | None, 
     tallies: dict[str, float] = {}
     for group in GROUPS:
         for name, findings in (("matched", [one for one, _ in paired]), ("gold", gold.findings), ("predicted", found)):
-            tallies[f"{name}/{group}"] = sum(_is_in(finding, group) for finding in findings)
+            tallies[f"{name}/{group}"] = float(sum(_is_in(finding, group) for finding in findings))
     for name, field in FIELDS.items():
         agree = [field.agree(one, other) for one, other in paired]
         stated = [field.is_stated(one) or field.is_stated(other) for one, other in paired]
-        tallies[f"agree/{name}"] = sum(agree)
-        tallies[f"stated/{name}"] = sum(stated)
-        tallies[f"agree_stated/{name}"] = sum(value for value, counts in zip(agree, stated, strict=True) if counts)
+        tallies[f"agree/{name}"] = float(sum(agree))
+        tallies[f"stated/{name}"] = float(sum(stated))
+        tallies[f"agree_stated/{name}"] = float(
+            sum(value for value, counts in zip(agree, stated, strict=True) if counts)
+        )
+    tallies["reports"] = 1.0
     tallies["is_valid"] = float(prediction is not None)
     tallies["is_normal_right"] = float(prediction is not None and prediction.normal == gold.normal)
-    tallies["quotes_verbatim"] = sum(bool(finding.quote) and finding.quote in text for finding in found)
+    tallies["quotes_verbatim"] = float(sum(bool(finding.quote) and finding.quote in text for finding in found))
     return tallies
 
 
