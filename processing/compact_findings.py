@@ -84,7 +84,8 @@ def read_compact(text: str, report: ReportText) -> StructuredReport | str:
         written = _Answer.model_validate(values).findings
     except ValidationError:
         return NOT_THE_SCHEMA
-    sections = [[s.text for s in split_sentences(section)] for section in (report.findings, report.impression)]
+    told = (report.findings, report.impression)
+    sections = [[s.text for s in split_sentences(section, report.language)] for section in told]
     sentences = [sentence for section in sections for sentence in section]
     findings: list[Finding] = []
     for finding in written:
