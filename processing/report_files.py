@@ -8,7 +8,7 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -24,6 +24,7 @@ from .sources.studies import iter_studies
 from .structurer import ReportText
 
 TEXT_FILES = (".jsonl", ".csv", ".parquet")
+_LONGEST_CELL = 1 << 24
 _SECTIONS = ("findings", "impression")
 _ADDED = ("report", "structurer", "version", "valid", "fallback")
 
@@ -182,7 +183,7 @@ class TextFileReports:
 def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         if path.suffix == ".csv":
-            yield from csv.DictReader(file)
+            yield from _read_csv(file, path.name)
             return
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -194,6 +195,21 @@ def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(row, dict):
                 raise ValueError(f"expected an object in row {number} of {path.name}, got {type(row).__name__}")
             yield row
+
+
+def _read_csv(file: Iterable[str], name: str) -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(_LONGEST_CELL)
+    rows = csv.DictReader(file)
+    number = 0
+    try:
+        for number, row in enumerate(rows, start=1):
+            if None in row:
+                raise ValueError(
+                    f"expected {len(row) - 1} cells in row {number} of {name}, got more; quote texts with commas"
+                )
+            yield row
+    except csv.Error as error:
+        raise ValueError(f"row {number + 1} of {name} is not CSV: {error}") from None
 
 
 def _write_rows(rows: Sequence[Mapping[str, Any]], path: Path, kind: str) -> None:

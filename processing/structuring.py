@@ -88,7 +88,7 @@ def structure_reports(config: StructureConfig, structurer: Structurer | None = N
     """
     structurer = structurer or RuleStructurer()
     out = Path(config.out)
-    if out.exists() and not config.overwrite:
+    if out.exists() and not config.overwrite and config.num_shards == 1:
         raise FileExistsError(f"{out} exists; choose another file or say overwrite")
     if config.num_proc > 1 and not isinstance(structurer, RuleStructurer):
         raise ValueError(
@@ -102,7 +102,10 @@ def structure_reports(config: StructureConfig, structurer: Structurer | None = N
     )
     asked = [text for text in reports.texts if not _is_empty(text)]
     texts = list(dict.fromkeys(asked))
-    folder = out.with_name(f".{out.name}.{_fingerprint(structurer, texts)}.chunks")
+    fingerprint = _fingerprint(structurer, texts)
+    if out.exists() and not config.overwrite:
+        return _made_by_another_shard(out, fingerprint)
+    folder = out.with_name(f".{out.name}.{fingerprint}.chunks")
     chunks = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
     own = [number for number in range(len(chunks)) if number % config.num_shards == config.shard_index]
     _fill(folder, {number: chunks[number] for number in own}, structurer, config.num_proc)
@@ -110,13 +113,16 @@ def structure_reports(config: StructureConfig, structurer: Structurer | None = N
     told = f"{structurer.name} {structurer.version}"
     if missing:
         return StructuringSummary(out, len(reports.texts), len(texts), 0, {}, {}, missing, told, {})
-    read = [outcome for number in range(len(chunks)) for outcome in _read_chunk(_chunk_path(folder, number))]
+    try:
+        read = [outcome for number in range(len(chunks)) for outcome in _read_chunk(_chunk_path(folder, number))]
+    except FileNotFoundError:  # another shard was last at the same moment and has cleared up
+        return _made_by_another_shard(out, fingerprint)
     by_text = dict(zip(texts, read, strict=True))
     empty = Outcome(None, structurer.name, structurer.version, EMPTY)
     outcomes = [empty if _is_empty(text) else by_text[text] for text in reports.texts]
     reports.write(outcomes, out)
     summary = _summarise(out, outcomes, read, told, reports.removed)
-    write_json(summary_path(out), {**asdict(summary), "out": out.name})
+    write_json(summary_path(out), {**asdict(summary), "out": out.name, "fingerprint": fingerprint})
     shutil.rmtree(folder, ignore_errors=True)
     return summary
 
@@ -124,6 +130,15 @@ def structure_reports(config: StructureConfig, structurer: Structurer | None = N
 def summary_path(out: Path) -> Path:
     """Where the summary of an output is: `findings.structuring.json` beside `findings.parquet`."""
     return out.with_name(f"{out.stem}.structuring.json")
+
+
+def _made_by_another_shard(out: Path, fingerprint: str) -> StructuringSummary:
+    """The summary of an output that another shard of the same work has written."""
+    path = summary_path(out)
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if record.pop("fingerprint", None) != fingerprint:
+        raise FileExistsError(f"{out} exists and is of other work; choose another file or say overwrite")
+    return StructuringSummary(**{**record, "out": out})
 
 
 def read_with_fallback(structurer: Structurer, texts: Sequence[ReportText]) -> list[Outcome]:
@@ -194,7 +209,8 @@ def _write_chunk(path: Path, outcomes: Sequence[Outcome]) -> None:
 
 
 def _read_chunk(path: Path) -> list[Outcome]:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # not splitlines: texts may hold other line separators
+    rows = [json.loads(line) for line in lines]
     return [
         Outcome(
             StructuredReport.model_validate_json(row["report"]) if row["valid"] else None,

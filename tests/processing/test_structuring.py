@@ -115,7 +115,7 @@ def read_rows(path: Path) -> list[dict[str, object]]:
     if path.suffix == ".csv":
         with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 @pytest.mark.parametrize("kind", [".jsonl", ".csv", ".parquet"])
@@ -175,6 +175,18 @@ def test_texts_are_deidentified_where_asked(table: Path, tmp_path: Path, kind: s
         structure_reports(config(table, deidentify=True))
 
 
+def test_odd_line_separators_and_cells(tmp_path: Path) -> None:
+    """Separators that only some call line ends survive in chunks; a CSV row with a cell too many is named at once."""
+    rows = [{"text": "Cyst in the pons\u2028and\u0085mass in\u2029the left insula."}]
+    source = write_rows(tmp_path / "odd.jsonl", rows)
+    structure_reports(StructureConfig(studies=source, out=tmp_path / "o.jsonl"))
+    assert [row["text"] for row in read_rows(tmp_path / "o.jsonl")] == [rows[0]["text"]]
+    (tmp_path / "wide.csv").write_text("text\nCyst in the pons.\nCyst, of Mrs Canary\n")
+    with pytest.raises(ValueError, match=r"row 2 of wide\.csv, got more") as raised:
+        structure_reports(StructureConfig(studies=tmp_path / "wide.csv", out=tmp_path / "o.csv"))
+    assert "Canary" not in str(raised.value)
+
+
 class Flaky:
     """The rules under another name, which give no findings where they should not and fail when they are told to."""
 
@@ -229,10 +241,10 @@ def test_shards_make_one_file(many: Path, tmp_path: Path) -> None:
     whole, shared = tmp_path / "whole.jsonl", tmp_path / "shared.jsonl"
     structure_reports(StructureConfig(studies=many, out=whole))
     missing = []
-    for index in (2, 0, 1):
+    for index in (2, 0, 1, 1):  # one comes late, to an output that is there
         options = StructureConfig(studies=many, out=shared, shard_index=index, num_shards=3)
         missing.append(structure_reports(options).missing)
-    assert missing == [4, 2, 0]
+    assert missing == [4, 2, 0, 0]
     assert shared.read_bytes() == whole.read_bytes()
 
 

@@ -36,7 +36,7 @@ def test_findings_come_back_in_order_and_few_are_asked_at_once(server, ask):
     places = [[(f.finding, f.site, f.size_mm) for f in result.findings] for result in results]
     assert places == [[(f.finding, f.site, f.size_mm) for f in findings] for findings in expected]
     assert 1 < server.most <= 3
-    assert structurer.version == "test-model"
+    assert structurer.version.startswith("test-model@")
     assert all(
         finding.quote in report.findings for r, report in zip(results, REPORTS, strict=True) for finding in r.findings
     )
@@ -69,6 +69,7 @@ BAD = {
     ),
     "no choices": (lambda request: request.send(200, b"{}"), "no message in the answer", 1),
     "no text": (lambda request: request.answer(None), "no message in the answer", 1),
+    "a string": (lambda request: request.send(200, b'"Acute infarct of Mrs Canary"'), "no message in the answer", 1),
     "HTML": (lambda request: request.send(200, b"<html>welcome</html>"), "answer is no JSON", 3),
     "refused": (lambda request: request.send(400, b"too long"), "HTTP status 400", 1),
     "always busy": (lambda request: request.send(503, b""), "HTTP status 503", 3),
@@ -92,6 +93,41 @@ def test_a_silent_server_times_out(server, ask, monkeypatch):
     monkeypatch.setattr(server_module, "RETRIES", 0)
     server.play = lambda request: slowly(request)
     assert ask(timeout_s=0.01, model="named")(REPORTS[:1]) == ["time-out"]
+
+
+def test_a_dripping_answer_times_out(server, ask, monkeypatch):
+    """The time is that of the whole answer, not of each piece."""
+    monkeypatch.setattr(server_module, "RETRIES", 0)
+
+    def drip(request):
+        request.handler.send_response(200)
+        request.handler.send_header("Content-Length", "40")
+        request.handler.end_headers()
+        for _ in range(40):
+            request.handler.wfile.write(b" ")
+            time.sleep(0.02)
+
+    server.play = drip
+    start = time.monotonic()
+    assert ask(timeout_s=0.1)(REPORTS[:1]) == ["time-out"]
+    assert time.monotonic() - start < 0.6
+
+
+def test_a_redirect_is_not_followed(server, ask, monkeypatch):
+    """Neither key nor report goes to a server that nobody named."""
+    monkeypatch.setenv("SELIP_SERVER_KEY", "canary-key")
+    server.play = lambda request: request.send(302, b"", {"Location": server.url + "/elsewhere"})
+    with pytest.raises(ValueError, match="status 302"):
+        ask()(REPORTS[:1])
+    assert len(server.asked) == 1
+
+
+def test_a_server_that_is_down_stops_the_run(server, ask, monkeypatch):
+    """Most of a chunk without an answer is an outage to go on from, not findings of the rules."""
+    monkeypatch.setattr(server_module, "RETRIES", 0)
+    server.play = lambda request: request.send(503, b"")
+    with pytest.raises(ConnectionError, match="12 of 12 reports without an answer"):
+        ask()(REPORTS)
 
 
 def test_one_bad_answer_leaves_the_others(server, ask):
