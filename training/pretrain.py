@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, broadcast_object_list, set_seed
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
@@ -81,6 +82,7 @@ class PretrainRun:
         processes.wait_for_everyone()
         device = processes.device
         self.precision, reason = agreed_precision(config, device)
+        AcceleratorState._reset_state()  # a run before it in this process may have had another precision
         self.accelerator = Accelerator(
             mixed_precision="no" if self.precision == "fp32" else "bf16",
             cpu=device.type == "cpu",

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, set_seed
 from peft import PeftModel
 from tqdm import tqdm
@@ -79,6 +80,7 @@ class TuningRun:
             prepare_output(config)
         processes.wait_for_everyone()
         self.precision = choose_precision(config.optimization.precision, processes.device)
+        AcceleratorState._reset_state()  # a run before it in this process may have had another precision
         self.accelerator = Accelerator(
             mixed_precision="no" if self.precision == "fp32" else "bf16", cpu=processes.device.type == "cpu"
         )
