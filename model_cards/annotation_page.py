@@ -10,9 +10,9 @@ from typing import Any, get_args
 from selip.processing import findings as schema
 from selip.processing.annotation.config import READER_CODE, AnnotateExportConfig
 from selip.processing.annotation.gold import row_id, section_texts, structured_report
-from selip.processing.annotation.row_files import read_rows
 from selip.processing.annotation.saved_findings import FORMAT, FORMAT_VERSION
 from selip.processing.findings import StructuredReport
+from selip.processing.row_files import read_rows
 from selip.processing.structurer import ReportText, RuleStructurer
 from selip.processing.vocabulary import LANGUAGES, load_lexicon, load_terms
 

@@ -77,7 +77,7 @@ def read_compact(text: str, report: ReportText) -> StructuredReport | str:
         The structured report, identical findings once; or `NOT_JSON`, `NOT_THE_SCHEMA`.
     """
     try:
-        values = json.loads(text, strict=False)
+        values = json.loads(text)
     except (ValueError, RecursionError):
         return NOT_JSON
     try:

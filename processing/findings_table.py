@@ -1,6 +1,5 @@
 """The findings table: one row a study, its structured report and where that came from."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .atomic_files import replacing
 from .findings import StructuredReport, read_report
 
 _SCHEMA = pa.schema(
@@ -28,13 +28,8 @@ def write_findings(rows: Iterable[dict[str, Any]], out_file: Path) -> None:
     Columns: study_id; report, JSON of a `StructuredReport`, "" where there is none; structurer and version, what read
     it; valid; fallback, why it was not what had been asked, or why there is no report.
     """
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    partial = out_file.with_name(f".{out_file.name}.{os.getpid()}.partial")
-    try:
+    with replacing(out_file) as partial:
         pq.write_table(pa.Table.from_pylist(list(rows), schema=_SCHEMA), partial)
-        os.replace(partial, out_file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_findings(path: str | Path) -> dict[str, StructuredReport]:

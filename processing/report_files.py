@@ -6,25 +6,23 @@ beside what it held: other columns, their order and the order of rows stay.
 
 import csv
 import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .atomic_files import replacing
 from .deidentification import deidentify
 from .findings import StructuredReport
 from .findings_table import write_findings
 from .reports import read_sections, report_language
+from .row_files import ROW_FILES, read_rows
 from .sources.studies import iter_studies
 from .structurer import ReportText
 
-TEXT_FILES = (".jsonl", ".csv", ".parquet")
-_LONGEST_CELL = 1 << 24
 _SECTIONS = ("findings", "impression")
 _ADDED = ("report", "structurer", "version", "valid", "fallback")
 
@@ -89,8 +87,8 @@ def open_reports(path: Path, *, text_column: str, language: str, is_deidentified
         return StudyReports(path)
     if not path.is_file():
         raise FileNotFoundError(f"expected a studies table or a file of texts, found nothing at {path}")
-    if path.suffix not in TEXT_FILES:
-        raise ValueError(f"expected a folder or a file that ends in {', '.join(TEXT_FILES)}, got {path.name}")
+    if path.suffix not in ROW_FILES:
+        raise ValueError(f"expected a folder or a file that ends in {', '.join(ROW_FILES)}, got {path.name}")
     return TextFileReports(path, text_column, language, is_deidentified)
 
 
@@ -120,7 +118,7 @@ class TextFileReports:
         self.path = path
         self.removed: Counter[str] = Counter()
         self._table = pq.read_table(path) if path.suffix == ".parquet" else None
-        self.rows = self._table.to_pylist() if self._table is not None else list(_read_rows(path))
+        self.rows = self._table.to_pylist() if self._table is not None else [row for _, row in read_rows(path)]
         columns = list(self.rows[0]) if self.rows else [text_column]
         self._sections = text_column not in columns and _SECTIONS[0] in columns
         if text_column not in columns and not self._sections:
@@ -166,7 +164,7 @@ class TextFileReports:
         if out.suffix != self.path.suffix:
             raise ValueError(f"expected an output that ends in {self.path.suffix} as the input does, got {out.name}")
         added = [outcome.columns() for outcome in outcomes]
-        with _atomic(out) as partial:
+        with replacing(out) as partial:
             if self._table is not None:
                 table = self._table
                 for name in self._columns if self.removed else ():
@@ -180,38 +178,6 @@ class TextFileReports:
             _write_rows(rows, partial, out.suffix)
 
 
-def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        if path.suffix == ".csv":
-            yield from _read_csv(file, path.name)
-            return
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError:
-                raise ValueError(f"row {number} of {path.name} is not JSON") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"expected an object in row {number} of {path.name}, got {type(row).__name__}")
-            yield row
-
-
-def _read_csv(file: Iterable[str], name: str) -> Iterator[dict[str, Any]]:
-    csv.field_size_limit(_LONGEST_CELL)
-    rows = csv.DictReader(file)
-    number = 0
-    try:
-        for number, row in enumerate(rows, start=1):
-            if None in row:
-                raise ValueError(
-                    f"expected {len(row) - 1} cells in row {number} of {name}, got more; quote texts with commas"
-                )
-            yield row
-    except csv.Error as error:
-        raise ValueError(f"row {number + 1} of {name} is not CSV: {error}") from None
-
-
 def _write_rows(rows: Sequence[Mapping[str, Any]], path: Path, kind: str) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         if kind == ".csv":
@@ -222,15 +188,3 @@ def _write_rows(rows: Sequence[Mapping[str, Any]], path: Path, kind: str) -> Non
         for row in rows:
             told = {**row, "report": json.loads(row["report"]) if row["report"] else None}
             file.write(json.dumps(told, ensure_ascii=False) + "\n")
-
-
-@contextmanager
-def _atomic(out: Path) -> Iterator[Path]:
-    """A file beside `out` that takes its place when all has been written."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)

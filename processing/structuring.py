@@ -7,7 +7,6 @@ and says so. Chunks lie in a hidden folder beside the output until all are there
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from .findings import StructuredReport
 from .report_files import Outcome, open_reports
+from .row_files import read_rows, write_rows
 from .sources.config import StructureConfig
 from .sources.studies import write_json
 from .structurer import ReportText, RuleStructurer, Structurer
@@ -202,15 +202,10 @@ def _chunk_path(folder: Path, number: int) -> Path:
 
 
 def _write_chunk(path: Path, outcomes: Sequence[Outcome]) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    lines = [json.dumps(outcome.columns(), ensure_ascii=False) + "\n" for outcome in outcomes]
-    partial.write_text("".join(lines), encoding="utf-8")
-    os.replace(partial, path)
+    write_rows((outcome.columns() for outcome in outcomes), path)
 
 
 def _read_chunk(path: Path) -> list[Outcome]:
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # not splitlines: texts may hold other line separators
-    rows = [json.loads(line) for line in lines]
     return [
         Outcome(
             StructuredReport.model_validate_json(row["report"]) if row["valid"] else None,
@@ -218,7 +213,7 @@ def _read_chunk(path: Path) -> list[Outcome]:
             row["version"],
             row["fallback"],
         )
-        for row in rows
+        for _, row in read_rows(path)
     ]
 
 

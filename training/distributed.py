@@ -1,4 +1,4 @@
-"""Gathering embeddings across processes with exact gradients, and how a program of several processes ends."""
+"""Gathering embeddings across processes with exact gradients; how a program of several begins and ends."""
 
 import logging
 import os
@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 
 class _AllGather(torch.autograd.Function):
@@ -42,6 +44,19 @@ def gather_rows(local: torch.Tensor) -> torch.Tensor:
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return local
     return _AllGather.apply(local)
+
+
+def new_accelerator(precision: str, device: torch.device, **options: Any) -> Accelerator:
+    """The Accelerator of a run, also after a run of another precision in this process, which Accelerate refuses.
+
+    Args:
+        precision: fp32 or bf16.
+        device: Of this process.
+        options: Further arguments of `Accelerator`.
+    """
+    AcceleratorState._reset_state()
+    mixed = "no" if precision == "fp32" else "bf16"
+    return Accelerator(mixed_precision=mixed, cpu=device.type == "cpu", **options)
 
 
 def leave_processes() -> None:

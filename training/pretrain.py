@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
+from accelerate import PartialState
 from accelerate.utils import DistributedType, broadcast_object_list, set_seed
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
@@ -34,7 +33,7 @@ from .config import PretrainConfig
 from .configuration import as_dict, find_config, load_config, overrides_from_arguments
 from .contrastive import ContrastiveGradient
 from .data import BatchSource, StudyTexts, read_studies
-from .distributed import leave_processes
+from .distributed import leave_processes, new_accelerator
 from .initialization import initialise_from_data
 from .network import build_model, build_processor
 from .objectives import load_objective, target_statistics
@@ -82,10 +81,9 @@ class PretrainRun:
         processes.wait_for_everyone()
         device = processes.device
         self.precision, reason = agreed_precision(config, device)
-        AcceleratorState._reset_state()  # a run before it in this process may have had another precision
-        self.accelerator = Accelerator(
-            mixed_precision="no" if self.precision == "fp32" else "bf16",
-            cpu=device.type == "cpu",
+        self.accelerator = new_accelerator(
+            self.precision,
+            device,
             log_with=None if config.tracking.tracker == "none" else config.tracking.tracker,
             project_dir=str(config.output),
         )

@@ -20,8 +20,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..findings import StructuredReport
+from ..row_files import read_rows
 from ..structurer import ReportText
-from .row_files import read_rows
 
 _GUIDE_ONLY = ("source_span",)  # computed from the quote; no part of the schema
 

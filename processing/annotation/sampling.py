@@ -24,11 +24,11 @@ from tqdm import tqdm
 from ..findings import StructuredReport, is_abnormal
 from ..findings_table import load_findings
 from ..reports import read_sections
+from ..row_files import ROW_FILES, read_rows, write_rows
 from ..sources.studies import iter_studies
 from ..structurer import ReportText, RuleStructurer
 from .config import AnnotateSampleConfig
 from .gold import patient_of, row_id, section_texts
-from .row_files import ROW_FILES, read_rows, write_rows
 
 RARE_SHARE = 1 / 3
 _HAN = re.compile(r"[\u4e00-\u9fff]")

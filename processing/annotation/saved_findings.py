@@ -9,11 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..findings import StructuredReport, is_normal
+from ..row_files import read_rows, write_rows
 from ..rules.structurer import READERS, structure_report
 from ..structurer import ReportText
 from .config import AnnotateImportConfig, check_reader_code
 from .gold import GoldReport, described, gold_row, patient_of, row_id, section_texts, weight_of
-from .row_files import read_rows, write_rows
 
 FORMAT = "selip-annotation"
 FORMAT_VERSION = 1

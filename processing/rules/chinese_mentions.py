@@ -4,22 +4,12 @@ from ..vocabulary import load_terms
 from .chinese_clauses import Clause, Item
 from .chinese_context import KEEPS_ITS_SITE, WITHOUT_SIGNAL, Context, draw_out_quotes
 from .chinese_places import Place
-from .mentions import ACCOMPANYING, AS_SIGNAL, Mention
+from .mentions import ACCOMPANYING, AGED, AGES, AS_SIGNAL, VAGUE_SITES, Mention
 
 _QUOTED = frozenset(
     ("findings", "predicates", "clear", "signal", "relaxation", "bare", "laterality", "sites", "lobes", "sequences")
 ) | {"morphology", "count", "severity", "acuity"}
-VAGUE_SITES = ("brain", "white matter", "basal ganglia", "cerebellum")
 _SHOWS = ("示", "显示")  # "DWI shows the lesion ...": what follows need not be new
-_AGED = {"infarct": {"acute": "acute infarct", "subacute": "subacute infarct", "chronic": "chronic infarct"}}
-_AGED["lacune"] = {"acute": "acute infarct", "subacute": "subacute infarct"}
-_AGE_OF = {
-    "acute infarct": "acute",
-    "acute abnormality": "acute",
-    "subacute infarct": "subacute",
-    "chronic infarct": "chronic",
-}
-_AGE_OF |= {"lacune": "chronic", "encephalomalacia": "chronic"}
 
 
 def make_mention(context: Context, item: Item, before: list[Item], clause: Clause) -> None:
@@ -161,9 +151,9 @@ def _take_over(context: Context, mention: Mention, item: Item) -> None:
 
 def name_age(mention: Mention) -> None:
     """Let the age word make the term (脑梗死, 慢性期), or the term the age, once the sentence has said all of it."""
-    mention.term = _AGED.get(mention.term, {}).get(mention.acuity, mention.term)
-    if mention.term in _AGE_OF and mention.acuity == "none":
-        mention.acuity = _AGE_OF[mention.term]
+    mention.term = AGED.get(mention.term, {}).get(mention.acuity, mention.term)
+    if mention.term in AGES and mention.acuity == "none":
+        mention.acuity = AGES[mention.term]
 
 
 def finish(context: Context, item: Item) -> None:

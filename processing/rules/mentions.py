@@ -7,6 +7,8 @@ from typing import Any
 ACCOMPANYING = frozenset(
     ("edema", "mass effect", "abnormal enhancement", "restricted diffusion", "hemorrhage", "necrosis", "calcification")
 )
+# Sites that a diagnosis has for want of a better one: it stands rather where the lesion it explains stands.
+VAGUE_SITES = ("brain", "white matter", "cerebellum", "basal ganglia")
 # Terms that turn into a signal of the lesion that the same statement describes.
 AS_SIGNAL = {"abnormal enhancement": ("T1c", "enhancing"), "restricted diffusion": ("DWI", "restricted")}
 AGED = {"infarct": {"acute": "acute infarct", "subacute": "subacute infarct", "chronic": "chronic infarct"}}

@@ -24,7 +24,7 @@ from ..vocabulary import load_terms
 from .chinese import heading_sequence
 from .chinese import read_sentence as read_chinese_sentence
 from .english import read_sentence
-from .mentions import ACCOMPANYING, AS_SIGNAL, Mention
+from .mentions import ACCOMPANYING, AS_SIGNAL, VAGUE_SITES, Mention
 
 VERSION = "0.4"  # raise with every change that alters the findings of some report
 
@@ -35,8 +35,6 @@ READERS: Mapping[str, Callable[[str], list[Mention]]] = {"en": read_sentence, "z
 # What sequence the heading in front of a sentence names: it covers the sentences up to the next heading.
 _HEADINGS: Mapping[str, Callable[[str], str | None]] = {"zh": heading_sequence}
 
-# Sites that a diagnosis has for want of a better one: it stands rather where the lesion it explains stands.
-_VAGUE_SITES = ("brain", "white matter", "cerebellum", "basal ganglia")
 # Where a finding of such a part is told after another of it, it is on that one's side.
 _PARTS = ("hippocampus", "paranasal sinuses", "maxillary sinus", "mastoid", "pituitary", "cerebellopontine angle")
 # What goes with a lesion is not what "it" points at in the next sentence.
@@ -191,7 +189,7 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
     elif _explains(mention):
         follows = True
     elif mention.certainty in ("probable", "possible") and term.kind == "diagnosis":
-        follows = follows or (load_terms().is_within(term.default_site, "brain") and term.default_site in _VAGUE_SITES)
+        follows = follows or (load_terms().is_within(term.default_site, "brain") and term.default_site in VAGUE_SITES)
     is_of_part = term.default_site in _PARTS and mention.certainty != "absent" and mention.side == "none"
     near = [e for e in earlier if is_of_part and load_terms().is_within(e.site, term.default_site)]
     if near:

@@ -9,7 +9,7 @@ from selip.model_cards.report_page import ReportPage, write_report_page
 from selip.model_cards.structuring_results import confusion_rows
 from selip.processing.annotation.config import AnnotateAgreeConfig
 from selip.processing.annotation.gold import GoldReport, read_gold
-from selip.processing.annotation.row_files import write_rows
+from selip.processing.row_files import write_rows
 from selip.training.evaluation.provenance import environment
 from selip.training.evaluation.reader_agreement import ReaderAgreement, adjudication_rows, agreed_rows, compare
 from selip.training.evaluation.result_file import FORMAT_VERSION, ResultRecord, command_line, write_result

@@ -12,8 +12,8 @@ import pytest
 from selip.model_cards.annotation_page import export_pages
 from selip.processing.annotation.config import AnnotateExportConfig, AnnotateImportConfig
 from selip.processing.annotation.gold import read_gold
-from selip.processing.annotation.row_files import write_rows
 from selip.processing.annotation.saved_findings import import_findings
+from selip.processing.row_files import write_rows
 from selip.processing.vocabulary import load_terms
 
 ROWS = [

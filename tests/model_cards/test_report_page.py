@@ -12,8 +12,8 @@ from selip.model_cards.highlighted_text import Span, highlighted, locate_quotes
 from selip.model_cards.report_page import ComparedReport, report_context
 from selip.model_cards.structuring_results import field_table, finding_table
 from selip.processing.annotation.gold import GoldReport, gold_row
-from selip.processing.annotation.row_files import write_rows
 from selip.processing.findings import Finding, StructuredReport, is_normal
+from selip.processing.row_files import write_rows
 from selip.processing.structurer import ReportText
 from selip.training.evaluation.structuring_config import StructuringEvaluateConfig
 

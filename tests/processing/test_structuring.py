@@ -153,7 +153,7 @@ def test_wrong_files_are_refused_with_what_they_have(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="found nothing"):
         structure_reports(StructureConfig(studies=tmp_path / "absent.csv", out=tmp_path / "o.csv"))
     source.write_text('{"text": "Cyst in the pons."}\nCyst of Mrs Canary\n')
-    with pytest.raises(ValueError, match=r"row 2 of reports\.jsonl is not JSON") as raised:
+    with pytest.raises(ValueError, match=r"reports\.jsonl, line 2 is not JSON") as raised:
         structure_reports(StructureConfig(studies=source, out=tmp_path / "o.jsonl"))
     assert "Canary" not in str(raised.value)
 
@@ -182,7 +182,7 @@ def test_odd_line_separators_and_cells(tmp_path: Path) -> None:
     structure_reports(StructureConfig(studies=source, out=tmp_path / "o.jsonl"))
     assert [row["text"] for row in read_rows(tmp_path / "o.jsonl")] == [rows[0]["text"]]
     (tmp_path / "wide.csv").write_text("text\nCyst in the pons.\nCyst, of Mrs Canary\n")
-    with pytest.raises(ValueError, match=r"row 2 of wide\.csv, got more") as raised:
+    with pytest.raises(ValueError, match=r"wide\.csv, row 2 has more cells") as raised:
         structure_reports(StructureConfig(studies=tmp_path / "wide.csv", out=tmp_path / "o.csv"))
     assert "Canary" not in str(raised.value)
 

@@ -10,8 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from selip.processing.annotation.gold import row_id, structured_report
-from selip.processing.annotation.row_files import read_rows
 from selip.processing.findings import StructuredReport
+from selip.processing.row_files import read_rows
 from selip.processing.structurer import ReportText
 
 from ..structuring.choice import structurer_named

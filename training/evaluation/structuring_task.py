@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from selip.processing.annotation.gold import GoldReport, read_gold
-from selip.processing.annotation.row_files import ROW_FILES
 from selip.processing.findings import StructuredReport, is_abnormal
+from selip.processing.row_files import ROW_FILES
 from selip.processing.sources.studies import iter_studies, studies_fingerprint
 from selip.processing.structurer import ReportText
 

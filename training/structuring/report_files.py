@@ -3,9 +3,7 @@
 One row a report: id, language, findings and impression (the text of the sections), report (a `StructuredReport`).
 """
 
-import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from selip.processing.findings import StructuredReport
-from selip.processing.structurer import ReportText
+from selip.processing.annotation.gold import read_gold
+from selip.processing.atomic_files import replacing
+from selip.processing.row_files import write_rows
 
 from .config import PseudoReportsConfig
 from .pseudo_reports import LabelledReport, iter_pseudo_reports
-
-COLUMNS = ("id", "language", "findings", "impression", "report")
 
 
 @dataclass(frozen=True)
@@ -42,18 +39,12 @@ def write_pseudo_reports(config: PseudoReportsConfig) -> PseudoReportsSummary:
         raise FileExistsError(f"{config.out} exists; choose another file or pass --overwrite")
     made = iter_pseudo_reports(config.reports, seed=config.seed, language=config.language, writer=config.writer)
     reports = list(tqdm(made, total=config.reports, desc="pseudo reports", unit="report", disable=None))
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = config.out.with_name(f".{config.out.name}.{os.getpid()}.partial")
-    try:
-        if config.out.suffix == ".parquet":
-            rows = [{**_row(report), "report": report.target.model_dump_json()} for report in reports]
+    if config.out.suffix == ".parquet":
+        rows = [{**_row(report), "report": report.target.model_dump_json()} for report in reports]
+        with replacing(config.out) as partial:
             pq.write_table(pa.Table.from_pylist(rows), partial)
-        else:
-            with partial.open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(_row(report), ensure_ascii=False) + "\n" for report in reports)
-        os.replace(partial, config.out)
-    finally:
-        partial.unlink(missing_ok=True)
+    else:
+        write_rows(map(_row, reports), config.out)
     return PseudoReportsSummary(config.out, len(reports), sum(len(report.target.findings) for report in reports))
 
 
@@ -68,50 +59,18 @@ def _row(report: LabelledReport) -> dict[str, Any]:
 
 
 def read_report_files(paths: Sequence[Path]) -> list[LabelledReport]:
-    """Reports with findings from .jsonl or .parquet files, in order.
+    """Reports with findings, in order, from files as `read_gold` takes them.
 
     Raises:
         FileNotFoundError: a file is not there.
-        ValueError: a column is missing, an id occurs twice, or a report does not follow the schema (names file and
-            row, never what it says).
+        ValueError: a row lacks a part or does not follow the schema, or an id occurs twice (names file and row, never
+            what it says).
     """
-    reports = [_read_row(row, path, number) for path in paths for number, row in _rows(path)]
+    reports = [LabelledReport(gold.id, gold.text, gold.report) for path in paths for gold in read_gold(path)]
     seen: set[str] = set()
     for report in reports:
         if report.id in seen:
-            raise ValueError(f"expected each report once, got the id {report.id!r} twice in {_names(paths)}")
+            names = ", ".join(path.name for path in paths)
+            raise ValueError(f"expected each report once, got the id {report.id!r} twice in {names}")
         seen.add(report.id)
     return reports
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Any]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"expected a file of reports with findings, found none at {path}")
-    if path.suffix == ".parquet":
-        yield from enumerate(pq.read_table(path).to_pylist(), start=1)
-        return
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except ValueError:
-                    raise ValueError(f"row {number} of {path} is not JSON") from None
-
-
-def _read_row(row: Any, path: Path, number: int) -> LabelledReport:
-    missing = [name for name in COLUMNS if not isinstance(row, dict) or row.get(name) is None]
-    if missing:
-        raise ValueError(f"expected {', '.join(COLUMNS)} in row {number} of {path}, {', '.join(missing)} missing")
-    try:
-        if isinstance(row["report"], str):
-            target = StructuredReport.model_validate_json(row["report"])
-        else:
-            target = StructuredReport.model_validate(row["report"])
-    except ValueError as error:
-        raise ValueError(f"report in row {number} of {path} does not follow the schema: {error}") from None
-    return LabelledReport(str(row["id"]), ReportText(row["findings"], row["impression"], row["language"]), target)
-
-
-def _names(paths: Iterable[Path]) -> str:
-    return ", ".join(path.name for path in paths)

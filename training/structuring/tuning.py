@@ -19,8 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
+from accelerate import PartialState
 from accelerate.utils import DistributedType, set_seed
 from peft import PeftModel
 from tqdm import tqdm
@@ -29,6 +28,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..checkpoint import TrainingState
 from ..configuration import find_config, load_config, overrides_from_arguments
+from ..distributed import leave_processes, new_accelerator
 from ..optimization import learning_rate_factor
 from ..run_folder import drop_lines_after, prepare_output, run_environment
 from .config import TuneConfig
@@ -80,10 +80,7 @@ class TuningRun:
             prepare_output(config)
         processes.wait_for_everyone()
         self.precision = choose_precision(config.optimization.precision, processes.device)
-        AcceleratorState._reset_state()  # a run before it in this process may have had another precision
-        self.accelerator = Accelerator(
-            mixed_precision="no" if self.precision == "fp32" else "bf16", cpu=processes.device.type == "cpu"
-        )
+        self.accelerator = new_accelerator(self.precision, processes.device)
         self._check_processes()
         self.is_main: bool = self.accelerator.is_main_process
         set_seed(config.optimization.seed)
@@ -341,6 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     outcome = tune_structurer(config)
     if PartialState().is_main_process:
         logger.info("%s", outcome)
+    leave_processes()
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import pytest
 
 from selip.processing.annotation.config import AnnotateImportConfig
 from selip.processing.annotation.gold import GoldReport, gold_row, read_gold
-from selip.processing.annotation.row_files import write_rows
 from selip.processing.annotation.saved_findings import import_findings
 from selip.processing.findings import StructuredReport
+from selip.processing.row_files import write_rows
 from selip.processing.structurer import ReportText
 
 SECRET = "Mrs Testperson"

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from selip.processing.annotation.config import AnnotateSampleConfig
-from selip.processing.annotation.row_files import read_rows, write_rows
 from selip.processing.annotation.sampling import read_texts, sample_reports
 from selip.processing.findings import Finding, StructuredReport
 from selip.processing.findings_table import write_findings
+from selip.processing.row_files import read_rows, write_rows
 
 TEXTS = {
     "normal": "Normal MRI of the brain.",

@@ -12,8 +12,8 @@ from sklearn.metrics import cohen_kappa_score
 from selip.model_cards.annotation_page import export_pages
 from selip.processing.annotation.config import AnnotateAgreeConfig, AnnotateExportConfig
 from selip.processing.annotation.gold import GoldReport, gold_row, read_gold
-from selip.processing.annotation.row_files import write_rows
 from selip.processing.findings import Finding, StructuredReport, is_normal
+from selip.processing.row_files import write_rows
 from selip.processing.structurer import ReportText
 from selip.readers import compare_readers
 from selip.training.evaluation.reader_agreement import KAPPA_FIELDS, cohen_kappa, compare

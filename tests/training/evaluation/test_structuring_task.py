@@ -12,9 +12,9 @@ import pytest
 from selip import cli
 from selip.arguments import parse_config
 from selip.processing.annotation.gold import GoldReport, gold_row
-from selip.processing.annotation.row_files import write_rows
 from selip.processing.findings import Finding, StructuredReport, is_normal
 from selip.processing.findings_table import write_findings
+from selip.processing.row_files import write_rows
 from selip.processing.structurer import ReportText
 from selip.training.evaluation import structuring_task
 from selip.training.evaluation.result_file import command_line

@@ -247,12 +247,12 @@ def test_report_files_come_back_as_they_were_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("{", "row 1 of .* is not JSON"),
-        ('{"id":"a","language":"en","findings":"Jane Doe"}', "impression, report missing"),
+        ("{", "line 1 is not JSON"),
+        ('{"id":"a","language":"en","findings":"Jane Doe"}', r"report a\): expected a structured report"),
         (
             '{"id":"a","language":"en","findings":"Jane Doe","impression":"","report":{"normal":true,"findings":'
             '[{"finding":"Jane Doe","site":"brain"}]}}',
-            "row 1 of .* does not follow the schema",
+            "line 1 .*finding 1 finding: expected one of",
         ),
     ],
 )

@@ -2,13 +2,15 @@
 
 import csv
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from .atomic_files import replacing
+
+_LONGEST_CELL = 1 << 24
 ROW_FILES = (".jsonl", ".parquet", ".csv")
 
 
@@ -33,8 +35,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     # Excel marks UTF-8 with a byte order mark; csv wants line ends as they are.
     with path.open(encoding="utf-8-sig", newline="") as file:
         if path.suffix == ".csv":
-            for number, cells in enumerate(csv.DictReader(file), start=1):
-                yield f"{path}, row {number}", dict(cells)
+            yield from _csv_rows(file, path)
             return
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -43,19 +44,25 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def write_rows(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     """Write JSON lines, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     for batch in pq.ParquetFile(path).iter_batches():
         yield from batch.to_pylist()
+
+
+def _csv_rows(file: Iterable[str], path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    csv.field_size_limit(_LONGEST_CELL)
+    number = 0
+    try:
+        for number, cells in enumerate(csv.DictReader(file), start=1):
+            if None in cells:
+                raise ValueError(f"{path}, row {number} has more cells than columns; quote texts with commas")
+            yield f"{path}, row {number}", dict(cells)
+    except csv.Error as error:
+        raise ValueError(f"{path}, row {number + 1} is not CSV: {error}") from None
 
 
 def _object(line: str, place: str) -> dict[str, Any]:
