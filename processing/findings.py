@@ -130,24 +130,32 @@ def read_report(text: str | bytes) -> StructuredReport:
     try:
         return StructuredReport.model_validate_json(text)
     except ValidationError as error:
-        raise ValueError(_problems(error)) from None
+        raise ValueError(problems_of(error)) from None
 
 
-def _problems(error: ValidationError) -> str:
-    """The first few problems, each with its place, e.g. "findings[2].site: expected ..."."""
+def problems_of(error: ValidationError) -> str:
+    """The first few problems of a structured report in one line, repeating nothing of what stands there.
+
+    Each has its place, findings counted from 1 as readers do, e.g. "finding 2 site: expected ...".
+    """
     found: dict[str, str] = {}
     for problem in error.errors(include_input=False, include_url=False):
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
+        where, message = list(problem["loc"]), problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":  # the key may be anything
-            place, message = place.rpartition(".")[0], "a key that the schema does not have"
-        place = (
-            place.partition(".count.")[0] + ".count" if ".count." in place else place
-        )  # its two forms are one field
-        found.setdefault(place.removeprefix(".") or "report", message[:1].lower() + message[1:])
-    shown = [f"{place}: {message}" for place, message in found.items()][:_MOST_PROBLEMS]
+            where, message = where[:-1], "a key that the schema does not have"
+        if "count" in where:
+            where = where[: where.index("count") + 1]  # its two forms are one field
+        found.setdefault(_place(where), message[:1].lower() + message[1:])
+    shown = [f"{place}: {message}".removeprefix(": ") for place, message in found.items()][:_MOST_PROBLEMS]
     more = f"; and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
     return "; ".join(shown) + more
+
+
+def _place(where: list[int | str]) -> str:
+    number = where[1] if len(where) > 1 and where[0] == "findings" else None
+    named = [f"finding {number + 1}"] if isinstance(number, int) else []
+    rest = where[2:] if named else where
+    return " ".join([*named, ".".join(map(str, rest))]).strip()
 
 
 def json_schema(*, canonical_terms: bool = True, all_required: bool = False) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..findings import StructuredReport
+from ..findings import StructuredReport, problems_of
 from ..row_files import read_rows
 from ..structurer import ReportText
 
@@ -155,23 +155,7 @@ def structured_report(row: Mapping[str, Any], place: str) -> StructuredReport:
     try:
         return StructuredReport.model_validate(content)
     except ValidationError as error:
-        raise ValueError(f"{place}: {described(error)}") from None
-
-
-def described(error: ValidationError) -> str:
-    """What is wrong with a structured report, in one line: entry by number from 1, field, reason."""
-    faults = []
-    for fault in error.errors(include_input=False, include_url=False):
-        where, reason = list(fault["loc"]), str(fault["msg"]).removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":  # the key may be anything, words of a report too
-            where, reason = where[:-1], "a key that the schema does not have"
-        name = ""
-        if len(where) > 1 and where[0] == "findings" and isinstance(where[1], int):
-            name, where = f"finding {where[1] + 1}", where[2:]
-        path = ".".join(str(part) for part in where)
-        faults.append(f"{' '.join(part for part in (name, path) if part)}: {reason}".removeprefix(": "))
-    shown = "; ".join(faults[:3])
-    return shown + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
+        raise ValueError(f"{place}: {problems_of(error)}") from None
 
 
 def _gold_report(row: Mapping[str, Any], place: str) -> GoldReport:

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..findings import StructuredReport, is_normal
+from ..findings import StructuredReport, is_normal, problems_of
 from ..row_files import read_rows, write_rows
 from ..rules.structurer import READERS, structure_report
 from ..structurer import ReportText
 from .config import AnnotateImportConfig, check_reader_code
-from .gold import GoldReport, described, gold_row, patient_of, row_id, section_texts, weight_of
+from .gold import GoldReport, gold_row, patient_of, row_id, section_texts, weight_of
 
 FORMAT = "selip-annotation"
 FORMAT_VERSION = 1
@@ -112,7 +112,7 @@ def _gold(name: str, entry: Mapping[str, Any], row_place: str, row: Mapping[str,
     try:
         report = StructuredReport.model_validate({**content, "impression": _impression(text)})
     except ValidationError as error:
-        raise ValueError(f"{place}: {described(error)}") from None
+        raise ValueError(f"{place}: {problems_of(error)}") from None
     gold = GoldReport(name, text, report, patient_of(row, name), weight_of(row, row_place))
     for number, finding in enumerate(report.findings, start=1):
         if finding.quote and finding.quote not in gold.whole_text:

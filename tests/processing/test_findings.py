@@ -169,7 +169,7 @@ def test_schema_and_model_refuse_the_same_reports(content: dict[str, Any], broke
     content["findings"][-1][key] = value
     with pytest.raises(jsonschema.ValidationError):
         SCHEMA.validate(content)
-    with pytest.raises(ValueError, match=rf"findings\[{len(content['findings']) - 1}\]") as error:
+    with pytest.raises(ValueError, match=rf"finding {len(content['findings'])}\b") as error:
         read_report(json.dumps(content))
     assert "Jane" not in str(error.value)
     assert len(str(error.value).splitlines()) == 1
@@ -181,11 +181,11 @@ def test_errors_name_the_first_problems_and_count_the_others() -> None:
     with pytest.raises(ValueError, match="expected") as error:
         read_report(json.dumps({"normal": False, "findings": [wrong]}))
     assert str(error.value) == (
-        "findings[0].finding: expected one of the 83 canonical finding terms (lexicon/terms.yaml); did you mean "
-        "infarct or acute infarct or chronic infarct?; findings[0].site: expected one of the 82 canonical site terms "
-        "(lexicon/terms.yaml); findings[0].count: input should be a valid integer; and 2 more"
+        "finding 1 finding: expected one of the 83 canonical finding terms (lexicon/terms.yaml); did you mean "
+        "infarct or acute infarct or chronic infarct?; finding 1 site: expected one of the 82 canonical site terms "
+        "(lexicon/terms.yaml); finding 1 count: input should be a valid integer; and 2 more"
     )
-    with pytest.raises(ValueError, match="report: invalid JSON") as error:
+    with pytest.raises(ValueError, match=r"^invalid JSON") as error:
         read_report('{"normal": Jane')
     assert "Jane" not in str(error.value)
 
