@@ -118,9 +118,8 @@ def page_of(sample: Path, **options: Any) -> str:
 
 
 def content_of(page: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="content">(.*?)</script>', page, flags=re.DOTALL)
-    assert found is not None
-    return dict(json.loads(found.group(1)))
+    (content,) = re.findall(r'<script type="application/json" id="content">(.*?)</script>', page, flags=re.DOTALL)
+    return dict(json.loads(content))
 
 
 def test_texts_of_reports_cannot_leave_their_place(sample: Path) -> None:

@@ -1,11 +1,11 @@
 """Scores of findings against the scorer that comes with the gold set, and against exhaustive search."""
 
-import importlib.util
 import itertools
 import json
 import random
+import runpy
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,14 +41,9 @@ def report(findings: list[Finding]) -> StructuredReport:
 
 
 @pytest.fixture(scope="module")
-def reference(test_data: Path) -> ModuleType:
+def reference(test_data: Path) -> SimpleNamespace:
     """The scorer that comes with the gold set."""
-    spec = importlib.util.spec_from_file_location("score_findings", test_data / "reports" / "score_findings.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(test_data / "reports" / "score_findings.py")))
 
 
 def gold_rows(test_data: Path, name: str) -> list[dict[str, Any]]:
@@ -96,7 +91,7 @@ def totals(tallies: list[dict[str, float]]) -> dict[str, float]:
 
 
 def assert_equals_reference(
-    reference: ModuleType, rows: list[dict[str, Any]], predictions: list[StructuredReport | None], tmp_path: Path
+    reference: SimpleNamespace, rows: list[dict[str, Any]], predictions: list[StructuredReport | None], tmp_path: Path
 ) -> None:
     """All scores of the reference's program, over files that it reads itself."""
     (tmp_path / "gold.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
@@ -150,7 +145,7 @@ def assert_equals_reference(
 
 @pytest.mark.parametrize("name", ["gold_en.jsonl", "gold_zh.jsonl"])
 def test_rules_score_as_by_the_scorer_of_the_gold_set(
-    name: str, reference: ModuleType, test_data: Path, tmp_path: Path
+    name: str, reference: SimpleNamespace, test_data: Path, tmp_path: Path
 ) -> None:
     """Every number for the rule structurer is that of the independent program; so is that of no prediction at all."""
     rows = gold_rows(test_data, name)
@@ -162,7 +157,7 @@ def test_rules_score_as_by_the_scorer_of_the_gold_set(
 
 @pytest.mark.parametrize("seed", range(6))
 def test_perturbed_gold_scores_as_by_the_scorer_of_the_gold_set(
-    seed: int, reference: ModuleType, test_data: Path, tmp_path: Path
+    seed: int, reference: SimpleNamespace, test_data: Path, tmp_path: Path
 ) -> None:
     """Every number for gold with random faults (left out, doubled, moved, changed, invalid) is the independent one."""
     draw = random.Random(seed)
