@@ -57,6 +57,10 @@ class PretrainData:
             "to none."
         },
     )
+    study_share: float = field(
+        default=1.0,
+        metadata={"help": "Share of the training studies to learn from, chosen by a hash of their ids."},
+    )
     batch_studies: int = field(default=64, metadata={"help": "Studies in a batch, over all processes."})
     batch_sequences: Literal["mixed", "one", "both"] = field(
         default="mixed",
@@ -81,6 +85,8 @@ class PretrainData:
     def __post_init__(self) -> None:
         if not self.text_items:
             raise ValueError("expected at least one kind of text in text_items, got none")
+        if not 0 < self.study_share <= 1:
+            raise ValueError(f"expected study_share in (0, 1], got {self.study_share}")
         if self.batch_studies < 2:
             raise ValueError(f"expected batch_studies of at least 2 (a contrast needs two), got {self.batch_studies}")
         if self.series_per_study < 1:

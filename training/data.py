@@ -7,6 +7,7 @@ one.
 """
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -390,3 +391,15 @@ def read_studies(
             "from the same studies table?"
         )
     return studies
+
+
+def choose_studies(studies: Sequence[Study], share: float) -> list[Study]:
+    """A share of the studies, in their order: those whose ids have the lowest SHA-256, so that fewer are among more.
+
+    Args:
+        studies: N studies.
+        share: above 0, at most 1; rounded up to whole studies.
+    """
+    ranked = sorted(studies, key=lambda study: hashlib.sha256(study.study_id.encode()).digest())
+    chosen = {study.study_id for study in ranked[: math.ceil(share * len(studies))]}
+    return [study for study in studies if study.study_id in chosen]

@@ -32,7 +32,7 @@ from .checkpoint import TrainingState, load_checkpoint, read_state, save_checkpo
 from .config import PretrainConfig
 from .configuration import as_dict, find_config, load_config, overrides_from_arguments
 from .contrastive import ContrastiveGradient
-from .data import BatchSource, StudyTexts, read_studies
+from .data import BatchSource, StudyTexts, choose_studies, read_studies
 from .distributed import leave_processes, new_accelerator
 from .initialization import initialise_from_data
 from .network import build_model, build_processor
@@ -108,7 +108,7 @@ class PretrainRun:
         self.table = VolumesTable(data.volumes)
         findings = load_findings(data.findings)
         written = _written_findings(data.studies) if "report" in data.text_items else {}
-        self.train_studies = read_studies(self.table, findings, written, "train")
+        self.train_studies = choose_studies(read_studies(self.table, findings, written, "train"), data.study_share)
         self.validation_studies = read_studies(self.table, findings, written, "validation")
 
     def _build(self) -> None:

@@ -34,7 +34,7 @@ class BenchmarkConfig:
     out: Path = field(
         default=Path("benchmark"), metadata={"help": "folder for everything it makes", "positional": True}
     )
-    studies: int = field(default=1200, metadata={"help": "studies to simulate; about 15 in 100 are for the test"})
+    studies: int = field(default=1600, metadata={"help": "studies to simulate; about 15 in 100 are for the test"})
     data_seed: int = field(default=2026, metadata={"help": "seed of the studies"})
     seeds: tuple[int, ...] = field(default=(0, 1, 2), metadata={"help": "seeds of weights and batches"})
     arms: tuple[str, ...] = field(default=(), metadata={"help": "arms to run; all of them if not given"})

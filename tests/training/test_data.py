@@ -9,7 +9,7 @@ import torch
 from selip.processing.findings import StructuredReport
 from selip.processing.laterality import swap_laterality
 from selip.training.config import AugmentationConfig, PretrainData
-from selip.training.data import BatchSource, StudyTexts
+from selip.training.data import BatchSource, Study, StudyTexts, choose_studies
 from selip.training.text_similarity import ReleasedTextSimilarity
 from selip.training.tokenizer import train_tokenizer
 
@@ -275,3 +275,22 @@ def test_report_that_could_not_be_structured_is_no_text(make_source, memory_stud
     source = make_source(studies=studies, text_items=("report",))
     assert source.num_without_text == 1
     assert "silent" not in source.studies
+
+
+def test_a_share_of_the_studies_is_among_a_larger_share():
+    """Whatever their order; the number is the share, rounded up, and the order is kept."""
+    studies = [Study(f"sub-{number:03d}", (), StructuredReport(normal=True), "") for number in range(50)]
+    chosen = {share: choose_studies(studies, share) for share in (0.01, 0.31, 0.6, 1)}
+    assert [len(each) for each in chosen.values()] == [1, 16, 30, 50]
+    assert chosen[1] == studies
+    for fewer, more in ((0.01, 0.31), (0.31, 0.6)):
+        assert [study for study in chosen[more] if study in chosen[fewer]] == chosen[fewer]
+    assert choose_studies(studies[::-1], 0.31) == chosen[0.31][::-1]
+    assert chosen[0.31] != studies[:16]
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.5])
+def test_impossible_shares_are_refused(share):
+    """With what was expected."""
+    with pytest.raises(ValueError, match="study_share"):
+        PretrainData("studies", "findings", "volumes", study_share=share)

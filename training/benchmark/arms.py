@@ -8,7 +8,7 @@ RECIPE = "benchmark_tiny"
 
 BASELINE = "clip"
 
-BENCHMARK_VERSION = 3
+BENCHMARK_VERSION = 4
 """Raised whenever data, arms, recipe or metrics change: numbers of different versions are not compared."""
 
 _CONTROLS = "selip.training.benchmark.control_objectives"

@@ -1,4 +1,4 @@
-"""Floor and ceiling, fitted on the data of the arms and evaluated as they are."""
+"""Floor and ceiling, evaluated as the arms are: the floor learns from their studies, the ceiling from all of them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,12 +26,14 @@ def evaluate_reference(
     """Fit a reference and write a result file for each evaluation.
 
     Args:
-        kind: `floor`, statistics of volumes; `ceiling`, the network of the arms told true labels.
+        kind: `floor`, statistics of volumes; `ceiling`, the network of the arms told true labels, and of more studies.
         output: Folder of the run.
         overrides: Options of the recipe, as the arms have them.
         evaluations: Fields of `EvaluateConfig` of what to evaluate.
     """
     recipe = {key: str(value) for key, value in overrides.items()} | {"output": str(output)}
+    if kind == "ceiling":
+        recipe["data.study_share"] = "1"
     run = PretrainRun(load_config(PretrainConfig, find_config(RECIPE), recipe))
     configs = [EvaluateConfig(checkpoint=output, num_figure_cases=0, **fields) for fields in evaluations]
     texts = [run.source.texts.of_series(study, row.sequence) for study in run.train_studies for row in study.series]

@@ -1,4 +1,4 @@
-"""The ceiling that stands beside the arms: their network on the same batches, told true labels and trained longer.
+"""The ceiling that stands beside the arms: their network told true labels, of more studies, and trained longer.
 
 What the arms learn from words it is told: each text is the set of its statements, each statement the labels it has,
 read off the true findings. A small network on these labels takes the place of the text tower, so nothing is lost to a
@@ -29,7 +29,7 @@ from ..prefetch import prefetch
 from ..pretrain import PretrainRun
 from .text_labels import TextLabels
 
-# The ceiling is there to show what the data hold, not what a budget of steps buys.
+# The ceiling is there to show what the network can see, not what a budget of studies and steps buys.
 LONGER = 2
 # The sum over some 150 labels is then about as large as the ranking when training starts.
 LABEL_WEIGHT = 0.1
@@ -92,7 +92,7 @@ class SupervisedNetwork:
         truth: Mapping[tuple[str, str], TextItem],
         items: Mapping[str, TextItem],
     ):
-        """Train on the batches of an arm, for `LONGER` times its steps.
+        """Train on batches like those of an arm, for `LONGER` times its steps.
 
         Args:
             run: A run that has not taken a step; its network is trained in place.

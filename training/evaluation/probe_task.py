@@ -1,4 +1,8 @@
-"""`selip evaluate --task probe`: what a linear classifier reads out of the frozen embeddings of a study."""
+"""`selip evaluate --task probe`: what a linear classifier reads out of the frozen embeddings of a study.
+
+It is asked what a study shows (its labels), and where: the places, sites with their sides, of its true findings. Much
+of what is there shows in the intensities of the whole head; where it is does not.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from datasets import Dataset
 
+from selip.processing.findings import StructuredReport, is_abnormal
 from selip.processing.sources.studies import iter_studies
 
 from .probe import ProbeEvaluator, ProbeResult, ProbeSplit, mean_of_series
@@ -85,12 +90,27 @@ def labelled_series(rows: Iterable[Mapping[str, Any]]) -> list[LabelledSeries]:
 
 def probe_split(studies: Dataset, kept: set[str]) -> ProbeSplit:
     """Ids and labels of the studies of a split that could be embedded."""
-    columns = studies.select_columns(["study_id", "patient_id", "labels"])
+    columns = studies.select_columns(["study_id", "patient_id", "labels", "reference_findings"])
     rows = [row for row in columns if row["study_id"] in kept]
     return ProbeSplit(
         tuple(row["study_id"] for row in rows),
         tuple(row["patient_id"] for row in rows),
-        tuple(frozenset(row["labels"]) for row in rows),
+        tuple(frozenset(row["labels"]) | places(row["reference_findings"]) for row in rows),
+    )
+
+
+def places(reference_findings: str) -> frozenset[str]:
+    """Where the abnormal findings are, such as `at left thalamus`; nothing for a study without true findings.
+
+    Args:
+        reference_findings: JSON of a `StructuredReport`, or empty.
+    """
+    if not reference_findings:
+        return frozenset()
+    report = StructuredReport.model_validate_json(reference_findings)
+    found = [finding for finding in report.findings if is_abnormal(finding)]
+    return frozenset(
+        f"at {each.site}" if each.laterality == "none" else f"at {each.laterality} {each.site}" for each in found
     )
 
 

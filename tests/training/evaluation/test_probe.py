@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from selip.processing.findings import Finding, StructuredReport
 from selip.training.evaluation.bootstrap import PatientBootstrap
 from selip.training.evaluation.probe import ProbeEvaluator, ProbeSplit, area_replicates, mean_of_series
+from selip.training.evaluation.probe_task import places
 
 
 def split(name, count, generator):
@@ -80,3 +82,19 @@ def test_too_few_studies_are_refused():
     tiny = ProbeSplit(("1", "2"), ("1", "2"), (frozenset({"x"}), frozenset()))
     with pytest.raises(ValueError, match="at least 5 studies"):
         ProbeEvaluator(tiny, tiny, tiny)
+
+
+def test_places_are_those_of_abnormal_findings_that_are_there():
+    """With their sides; what is denied, a status, or not known has none."""
+    report = StructuredReport(
+        normal=False,
+        findings=[
+            Finding(finding="acute infarct", site="thalamus", laterality="left"),
+            Finding(finding="edema", site="thalamus", laterality="left"),
+            Finding(finding="atrophy", site="brain"),
+            Finding(finding="hemorrhage", site="pons", certainty="absent"),
+        ],
+    )
+    assert places(report.model_dump_json()) == {"at left thalamus", "at brain"}
+    assert places(StructuredReport(normal=True).model_dump_json()) == frozenset()
+    assert places("") == frozenset()
