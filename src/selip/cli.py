@@ -131,6 +131,13 @@ COMMANDS = (
         option=("--task", "structuring"),
     ),
     Command(
+        ("compare",),
+        "compare two evaluations on the same studies: differences with intervals",
+        "selip.training.evaluation.comparison_config:CompareConfig",
+        "selip.compare:compare_results",
+        "selip compare selip-retrieval.json clip-retrieval.json --out comparison.json",
+    ),
+    Command(
         ("annotate", "sample"),
         "draw reports for readers to annotate, of all kinds in equal numbers",
         "selip.processing.annotation.config:AnnotateSampleConfig",

@@ -175,3 +175,75 @@ def text_tower(tmp_path):
     tower.save_pretrained(tmp_path / "tower")
     tokenizer.save_pretrained(tmp_path / "tower")
     return tmp_path / "tower"
+
+
+CASE_PATIENTS = 40
+
+
+def _retrieval_cases(generator, skill):
+    """Ranks of two series a patient and direction; `skill` is the chance of being found."""
+    rows = [
+        (direction, patient, sequence)
+        for direction in ("image_to_text", "text_to_image")
+        for patient in range(CASE_PATIENTS)
+        for sequence in ("FLAIR", "T1w")
+    ]
+    count = len(rows)
+    rank = np.where(generator.random(count) < skill, 1, 30)
+    return {
+        "direction": np.array([row[0] for row in rows], dtype=object),
+        "sequence": np.array([row[2] for row in rows], dtype=object),
+        "study_id": np.array([f"s{row[1]}" for row in rows], dtype=object),
+        "patient_id": np.array([f"p{row[1]}" for row in rows], dtype=object),
+        "series_id": np.array([row[2] for row in rows], dtype=object),
+        "text": np.array([f"text {row[1]}" for row in rows], dtype=object),
+        "is_normal": np.array([row[1] % 5 == 0 for row in rows]),
+        "weight": np.ones(count),
+        "n_candidates": np.full(count, 40),
+        "n_candidates_overall": np.full(count, 80),
+        "n_hits": np.ones(count, dtype=int),
+        "chance_ndcg": np.full(count, 0.1),
+        "blind_rank": np.full(count, 20),
+        "rank": rank,
+        "rank_overall": rank,
+        "ndcg": 1 / rank,
+        "ndcg_overall": 1 / rank,
+    }
+
+
+def _pairs_cases(generator, skill):
+    """One choice a patient and kind."""
+    kinds = ("side", "signal", "size", "removed")
+    rows = [(kind, patient) for kind in kinds for patient in range(CASE_PATIENTS)]
+    return {
+        "direction": np.array(["image_to_text"] * len(rows), dtype=object),
+        "kind": np.array([row[0] for row in rows], dtype=object),
+        "sequence": np.array(["FLAIR"] * len(rows), dtype=object),
+        "study_id": np.array([f"s{row[1]}" for row in rows], dtype=object),
+        "partner_id": np.array([f"s{row[1]}-{row[0]}" for row in rows], dtype=object),
+        "patient_id": np.array([f"p{row[1]}" for row in rows], dtype=object),
+        "margin": np.where(generator.random(len(rows)) < skill, 1.0, -1.0),
+    }
+
+
+def _probe_cases(generator, skill):
+    """Two labels for each patient."""
+    return {
+        "study_id": np.repeat([f"s{number}" for number in range(CASE_PATIENTS)], 2).astype(object),
+        "label": np.tile(np.array(["mass", "cyst"], dtype=object), CASE_PATIENTS),
+        "patient_id": np.repeat([f"p{number}" for number in range(CASE_PATIENTS)], 2).astype(object),
+        "positive": np.arange(2 * CASE_PATIENTS) % 3 == 0,
+        "score": (np.arange(2 * CASE_PATIENTS) % 3 == 0) * 3 * skill + generator.normal(size=2 * CASE_PATIENTS),
+    }
+
+
+@pytest.fixture(scope="session")
+def case_tables():
+    """Makes the tables of one system in a task, one a training seed: of (task, skill, seed, number of tables)."""
+    makers = {"retrieval": _retrieval_cases, "pairs": _pairs_cases, "probe": _probe_cases}
+
+    def make(task: str, skill: float, seed: int, count: int = 3) -> list:
+        generator = np.random.default_rng([seed, len(task)])
+        return [makers[task](generator, skill) for _ in range(count)]
+
+    return make

@@ -2,18 +2,43 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from selip.processing.sources.studies import write_json
 
+from ..evaluation.comparison import Comparison, Estimate, compare
 from ..evaluation.provenance import environment
+from ..evaluation.result_file import read_cases
 from .arms import ARMS, BASELINE, BENCHMARK_VERSION, RECIPE, TRUE_TEXT
-from .comparison import METRICS, ArmRuns, compare
 
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that arms are compared by.
+
+    Attributes:
+        name: Its name in the result file of its task.
+        title: Heading of its column.
+        task: Which evaluation it comes from.
+    """
+
+    name: str
+    title: str
+    task: str
+
+
+METRICS = (
+    Metric("within_sequence_abnormal/image_to_text/recall@5", "series to report, R@5", "retrieval"),
+    Metric("within_sequence_abnormal/text_to_image/recall@5", "report to series, R@5", "retrieval"),
+    Metric("all/image_to_text/accuracy", "minimal pairs", "pairs"),
+    Metric("side/image_to_text/accuracy", "pairs: side", "pairs"),
+    Metric("signal/image_to_text/accuracy", "pairs: signal", "pairs"),
+    Metric("size/image_to_text/accuracy", "pairs: size", "pairs"),
+    Metric("removed/image_to_text/accuracy", "pairs: removed", "pairs"),
+    Metric("mean/auroc", "linear probe, area", "probe"),
+)
 TASKS = tuple(dict.fromkeys(metric.task for metric in METRICS))
 REFERENCES = {
     "floor": "statistics of each volume's intensities, which know nothing of place",
@@ -46,8 +71,9 @@ def compare_runs(
         `out`.
     """
     names = (*arms, TRUE_TEXT.name, *REFERENCES)
-    runs = {name: read_runs(results, name, seeds) for name in names}
-    values, differences = compare(runs, BASELINE)
+    compared = {task: _compared(results, task, names, seeds) for task in TASKS}
+    values = {arm: _by_metric(compared, "values", arm) for arm in names}
+    differences = {arm: _by_metric(compared, "differences", arm) for arm in names if arm != BASELINE}
     questions = {arm.name: arm.question for arm in (*ARMS, TRUE_TEXT)} | REFERENCES
     counts = {
         task: json.loads((results / f"{BASELINE}-{seeds[0]}-{task}.json").read_text(encoding="utf-8"))["n"]
@@ -90,13 +116,12 @@ def _structuring(path: Path) -> dict[str, Any]:
     return {**judged["structurer"], **scores, "interval": judged["intervals"]["finding/f1"]}
 
 
-def read_runs(results: Path, name: str, seeds: Sequence[int]) -> ArmRuns:
-    """The evaluations of one arm or reference, in the order of the seeds."""
-    points: dict[str, tuple[Mapping[str, float], ...]] = {}
-    cases: dict[str, tuple[Mapping[str, Any], ...]] = {}
-    for task in TASKS:
-        paths = [results / f"{name}-{seed}-{task}.json" for seed in seeds]
-        points[task] = tuple(json.loads(path.read_text(encoding="utf-8"))["metrics"] for path in paths)
-        tables = [pq.read_table(path.with_suffix(".cases.parquet")).to_pandas() for path in paths]
-        cases[task] = tuple({column: table[column].to_numpy() for column in table} for table in tables)
-    return ArmRuns(points, cases)
+def _compared(results: Path, task: str, names: Sequence[str], seeds: Sequence[int]) -> Comparison:
+    """The evaluations of all arms and references in one task."""
+    tables = {name: [read_cases(results / f"{name}-{seed}-{task}.json") for seed in seeds] for name in names}
+    return compare(task, tables, BASELINE)
+
+
+def _by_metric(compared: Mapping[str, Comparison], kind: str, arm: str) -> dict[str, Estimate]:
+    """`values` or `differences` of an arm, by the metrics of the benchmark."""
+    return {metric.name: getattr(compared[metric.task], kind)[arm][metric.name] for metric in METRICS}

@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .bootstrap import PatientBootstrap, percentile_interval
+from .bootstrap import PatientBootstrap
+from .case_metrics import CaseMetrics, Cases
 from .gallery import RetrievalGallery
 from .metrics import unit_rows
 from .retrieval import DIRECTIONS
@@ -157,7 +158,11 @@ class PairsEvaluator:
             "patient_id": np.array(patients, dtype=object),
             "margin": np.array([row[4] for row in rows]),
         }
-        return self._summary(cases)
+        resampling = None
+        if self.bootstrap_samples:
+            resampling = PatientBootstrap(cases["patient_id"], num_samples=self.bootstrap_samples, seed=self.seed)
+        found = pairs_case_metrics(cases, resampling)
+        return PairsResult(found.points, found.intervals(self.confidence), cases)
 
     def _find_choices(self, pairs: Sequence[StudyPair]) -> list[tuple[StudyPair, int, int]]:
         """(pair, image that chooses, image of the other study) for both studies of each pair."""
@@ -178,22 +183,24 @@ class PairsEvaluator:
                     choices += [(pair, own, other), (pair, other, own)]
         return sorted(choices, key=lambda choice: (choice[0].study_id, choice[0].partner_id, choice[1]))
 
-    def _summary(self, cases: Mapping[str, npt.NDArray[Any]]) -> PairsResult:
-        values = (cases["margin"] > 0).astype(np.float64)[:, None]
-        weights = np.ones(len(values))
-        resampling = None
-        if self.bootstrap_samples:
-            resampling = PatientBootstrap(cases["patient_id"], num_samples=self.bootstrap_samples, seed=self.seed)
-        metrics: dict[str, float] = {}
-        intervals: dict[str, tuple[float, float]] = {}
-        for kind in ("all", *dict.fromkeys(cases["kind"])):
-            for direction in DIRECTIONS:
-                chosen = (cases["direction"] == direction) & ((kind == "all") | (cases["kind"] == kind))
-                rows = np.flatnonzero(chosen)
-                name = f"{kind}/{direction}/accuracy"
-                metrics[name] = float(values[rows].mean())
-                metrics[f"{kind}/{direction}/n_choices"] = float(len(rows))
-                if resampling is not None:
-                    low, high = percentile_interval(resampling.means(values, weights, rows), self.confidence)
-                    intervals[name] = (float(low[0]), float(high[0]))
-        return PairsResult(metrics, intervals, dict(cases))
+
+def pairs_case_metrics(cases: Cases, resampling: PatientBootstrap | None) -> CaseMetrics:
+    """Every metric of `PairsEvaluator` from its case table alone.
+
+    Args:
+        cases: Case table of a `PairsResult`.
+        resampling: Draws of the patients of its rows; None: points only.
+    """
+    values = (cases["margin"] > 0).astype(np.float64)[:, None]
+    weights = np.ones(len(values))
+    found = CaseMetrics({}, {})
+    for kind in ("all", *dict.fromkeys(cases["kind"])):
+        for direction in dict.fromkeys(cases["direction"]):
+            chosen = (cases["direction"] == direction) & ((kind == "all") | (cases["kind"] == kind))
+            rows = np.flatnonzero(chosen)
+            name = f"{kind}/{direction}/accuracy"
+            found.points[name] = float(values[rows].mean())
+            found.points[f"{kind}/{direction}/n_choices"] = float(len(rows))
+            if resampling is not None:
+                found.replicates[name] = resampling.means(values, weights, rows)[:, 0]
+    return found

@@ -1,6 +1,6 @@
 """Linear probe: what a linear classifier reads out of frozen study embeddings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from .bootstrap import PatientBootstrap, percentile_interval
+from .bootstrap import PatientBootstrap
+from .case_metrics import CaseMetrics, Cases
 
 # Inverse L2 strength, chosen on the validation split.
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
@@ -132,7 +133,12 @@ class ProbeEvaluator:
             "positive": positive.ravel(),
             "score": scores.ravel(),
         }
-        return self._summary(cases, strength)
+        resampling = None
+        if self.bootstrap_samples:
+            resampling = PatientBootstrap(cases["patient_id"], num_samples=self.bootstrap_samples, seed=self.seed)
+        found = probe_case_metrics(cases, resampling)
+        metrics = {**found.points, "penalty_strength": strength}
+        return ProbeResult(metrics, found.intervals(self.confidence), cases)
 
     def _scores(
         self, train: npt.NDArray[np.floating], other: npt.NDArray[np.floating], strength: float
@@ -156,26 +162,28 @@ class ProbeEvaluator:
             areas.append(np.mean([roc_auc_score(each, scores[:, number]) for number, each in usable.items()]))
         return STRENGTHS[int(np.argmax(areas))]
 
-    def _summary(self, cases: Mapping[str, npt.NDArray[Any]], strength: float) -> ProbeResult:
-        areas = {label: _area(cases, label) for label in self.labels}
-        metrics = {"mean/auroc": float(np.mean(list(areas.values())))}
-        intervals: dict[str, tuple[float, float]] = {}
-        for label, area in areas.items():
-            metrics[f"{label}/auroc"] = area
-            metrics[f"{label}/n_positive"] = float(self.test.has(label).sum())
-        metrics["penalty_strength"] = strength
-        if self.bootstrap_samples:
-            resampling = PatientBootstrap(cases["patient_id"], num_samples=self.bootstrap_samples, seed=self.seed)
-            replicates = area_replicates(cases, resampling)
-            low, high = percentile_interval(replicates, self.confidence)
-            for number, label in enumerate(self.labels):
-                intervals[f"{label}/auroc"] = (float(low[number]), float(high[number]))
-            low, high = percentile_interval(np.nanmean(replicates, axis=1, keepdims=True), self.confidence)
-            intervals["mean/auroc"] = (float(low[0]), float(high[0]))
-        return ProbeResult(metrics, intervals, dict(cases))
+
+def probe_case_metrics(cases: Cases, resampling: PatientBootstrap | None) -> CaseMetrics:
+    """Every metric of `ProbeEvaluator` from its case table alone.
+
+    Args:
+        cases: Case table of a `ProbeResult`.
+        resampling: Draws of the patients of its rows; None: points only.
+    """
+    labels = list(dict.fromkeys(cases["label"]))
+    areas = {label: _area(cases, label) for label in labels}
+    points = {"mean/auroc": float(np.mean(list(areas.values())))}
+    for label, area in areas.items():
+        points[f"{label}/auroc"] = area
+        points[f"{label}/n_positive"] = float(cases["positive"][cases["label"] == label].sum())
+    if resampling is None:
+        return CaseMetrics(points, {})
+    replicates = area_replicates(cases, resampling)
+    named = {f"{label}/auroc": replicates[:, number] for number, label in enumerate(labels)}
+    return CaseMetrics(points, {"mean/auroc": np.nanmean(replicates, axis=1), **named})
 
 
-def area_replicates(cases: Mapping[str, npt.NDArray[Any]], resampling: PatientBootstrap) -> npt.NDArray[np.float64]:
+def area_replicates(cases: Cases, resampling: PatientBootstrap) -> npt.NDArray[np.float64]:
     """Area of every label in every replicate.
 
     Args:
@@ -192,7 +200,7 @@ def area_replicates(cases: Mapping[str, npt.NDArray[Any]], resampling: PatientBo
     return np.column_stack(columns)
 
 
-def _area(cases: Mapping[str, npt.NDArray[Any]], label: str) -> float:
+def _area(cases: Cases, label: str) -> float:
     rows = cases["label"] == label
     return float(roc_auc_score(cases["positive"][rows], cases["score"][rows]))
 

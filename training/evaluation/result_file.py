@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 
 from selip.processing.sources.studies import write_json
 
+from .case_metrics import Cases
+
 FORMAT_VERSION = 1
 
 
@@ -38,6 +40,19 @@ def write_cases(columns: Mapping[str, Sequence[Any]], path: Path) -> str:
     pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), partial)
     os.replace(partial, path)
     return path.name
+
+
+def read_cases(result: Path) -> Cases:
+    """The table of cases beside a result file, by column.
+
+    Raises:
+        FileNotFoundError: It is not there.
+    """
+    path = result.with_suffix(".cases.parquet")
+    if not path.is_file():
+        raise FileNotFoundError(f"expected the table of cases {path.name} beside {result.name}, found none")
+    table = pq.read_table(path)
+    return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 
 
 def command_line(config: Any, *command: str) -> str:

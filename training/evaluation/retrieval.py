@@ -7,7 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .bootstrap import PatientBootstrap, percentile_interval, weighted_median
+from .bootstrap import PatientBootstrap, weighted_median
+from .case_metrics import CaseMetrics, Cases
 from .gallery import RetrievalGallery
 from .metrics import (
     NDCG_AT,
@@ -25,6 +26,8 @@ from .relevance import SAME_FINDINGS
 
 Direction = Literal["image_to_text", "text_to_image"]
 DIRECTIONS: tuple[Direction, ...] = ("image_to_text", "text_to_image")
+# Candidates of the query's own sequence, or all.
+Kind = Literal["within", "overall"]
 
 # Queries that are scored at once against the whole gallery.
 _QUERY_BLOCK = 1024
@@ -136,13 +139,8 @@ class RetrievalEvaluator:
             resampling = PatientBootstrap(
                 cases["patient_id"].astype(str), num_samples=self.bootstrap_samples, seed=self.seed
             )
-        metrics: dict[str, float] = {}
-        intervals: dict[str, tuple[float, float]] = {}
-        for name, rows, kind in self._groups(cases):
-            points, ends = _summary(cases, rows, kind, resampling, self.confidence)
-            metrics.update({f"{name}/{metric}": value for metric, value in points.items()})
-            intervals.update({f"{name}/{metric}": pair for metric, pair in ends.items()})
-        return RetrievalResult(metrics, intervals, cases)
+        found = retrieval_case_metrics(cases, resampling)
+        return RetrievalResult(found.points, found.intervals(self.confidence), cases)
 
     def ranked_texts(
         self, image_embeds: npt.ArrayLike, text_embeds: npt.ArrayLike, image: int, count: int
@@ -230,23 +228,6 @@ class RetrievalEvaluator:
             **{name: values[row] for name, values in columns.items()},
         }
 
-    def _groups(
-        self, cases: Mapping[str, npt.NDArray[Any]]
-    ) -> list[tuple[str, npt.NDArray[np.int64], Literal["within", "overall"]]]:
-        """Name, rows and kind of every group of queries that is summarised."""
-        groups: list[tuple[str, npt.NDArray[np.int64], Literal["within", "overall"]]] = []
-        for direction in DIRECTIONS:
-            chosen = cases["direction"] == direction
-            everything = np.flatnonzero(chosen)
-            groups.append((f"within_sequence/{direction}", everything, "within"))
-            abnormal = np.flatnonzero(chosen & ~cases["is_normal"])
-            groups.append((f"within_sequence_abnormal/{direction}", abnormal, "within"))
-            for sequence in self.gallery.sequences:
-                rows = np.flatnonzero(chosen & (cases["sequence"] == sequence))
-                groups.append((f"{sequence}/{direction}", rows, "within"))
-            groups.append((f"overall/{direction}", everything, "overall"))
-        return [(name, rows, kind) for name, rows, kind in groups if len(rows)]
-
 
 def _ranking(
     queries: npt.NDArray[np.float32],
@@ -280,7 +261,7 @@ def _ranking(
     }
 
 
-def _case_values(cases: Mapping[str, npt.NDArray[Any]], kind: Literal["within", "overall"]) -> dict[str, Any]:
+def _case_values(cases: Cases, kind: Kind) -> dict[str, Any]:
     """Per-case value (R,) of every metric that is a mean over queries."""
     suffix = "" if kind == "within" else "_overall"
     values: dict[str, npt.NDArray[np.float64]] = {}
@@ -299,14 +280,41 @@ def _case_values(cases: Mapping[str, npt.NDArray[Any]], kind: Literal["within", 
     return values
 
 
+def retrieval_case_metrics(cases: Cases, resampling: PatientBootstrap | None) -> CaseMetrics:
+    """Every metric of `RetrievalEvaluator` from its case table alone.
+
+    Args:
+        cases: Case table of a `RetrievalResult`.
+        resampling: Draws of the patients of its rows; None: points only.
+    """
+    found = CaseMetrics({}, {})
+    for name, rows, kind in _groups(cases):
+        points, replicates = _summary(cases, rows, kind, resampling)
+        found.points.update({f"{name}/{metric}": value for metric, value in points.items()})
+        found.replicates.update({f"{name}/{metric}": values for metric, values in replicates.items()})
+    return found
+
+
+def _groups(cases: Cases) -> list[tuple[str, npt.NDArray[np.int64], Kind]]:
+    """Name, rows and kind of every group of queries that is summarised."""
+    groups: list[tuple[str, npt.NDArray[np.int64], Kind]] = []
+    is_abnormal = ~cases["is_normal"].astype(bool)
+    for direction in DIRECTIONS:
+        chosen = cases["direction"] == direction
+        everything = np.flatnonzero(chosen)
+        groups.append((f"within_sequence/{direction}", everything, "within"))
+        groups.append((f"within_sequence_abnormal/{direction}", np.flatnonzero(chosen & is_abnormal), "within"))
+        for sequence in dict.fromkeys(cases["sequence"]):
+            rows = np.flatnonzero(chosen & (cases["sequence"] == sequence))
+            groups.append((f"{sequence}/{direction}", rows, "within"))
+        groups.append((f"overall/{direction}", everything, "overall"))
+    return [(name, rows, kind) for name, rows, kind in groups if len(rows)]
+
+
 def _summary(
-    cases: Mapping[str, npt.NDArray[Any]],
-    rows: npt.NDArray[np.int64],
-    kind: Literal["within", "overall"],
-    resampling: PatientBootstrap | None,
-    confidence: float,
-) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Points and intervals of one group of rows."""
+    cases: Cases, rows: npt.NDArray[np.int64], kind: Kind, resampling: PatientBootstrap | None
+) -> tuple[dict[str, float], dict[str, npt.NDArray[np.float64]]]:
+    """Points and replicates of one group of rows."""
     suffix = "" if kind == "within" else "_overall"
     weights = cases["weight"]
     share = weights[rows]
@@ -318,12 +326,6 @@ def _summary(
     points["n_candidates"] = float(np.average(cases[f"n_candidates{suffix}"][rows], weights=share))
     if resampling is None:
         return points, {}
-    replicates = np.column_stack(
-        [
-            resampling.means(np.column_stack(list(named.values())), weights, rows),
-            resampling.medians(ranks, weights, rows),
-        ]
-    )
-    low, high = percentile_interval(replicates, confidence)
-    names = [*named, "median_rank"]
-    return points, {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
+    means = resampling.means(np.column_stack(list(named.values())), weights, rows)
+    replicates = dict(zip(named, means.T, strict=True))
+    return points, {**replicates, "median_rank": resampling.medians(ranks, weights, rows)}

@@ -1,0 +1,59 @@
+"""From a table of cases to the metrics of its task, with nothing else at hand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .bootstrap import PatientBootstrap
+from .case_metrics import CaseMetrics, Cases
+from .pairs import pairs_case_metrics
+from .probe import probe_case_metrics
+from .retrieval import retrieval_case_metrics
+
+
+@dataclass(frozen=True)
+class _Task:
+    """How the cases of a task are told apart, and what they give."""
+
+    keys: tuple[str, ...]
+    metrics: Callable[[Cases, PatientBootstrap | None], CaseMetrics]
+
+
+_TASKS = {
+    "retrieval": _Task(("direction", "sequence", "study_id", "series_id", "text"), retrieval_case_metrics),
+    "pairs": _Task(("direction", "kind", "sequence", "study_id", "partner_id"), pairs_case_metrics),
+    "probe": _Task(("study_id", "label"), probe_case_metrics),
+}
+
+
+def recompute(task: str, cases: Cases, resampling: PatientBootstrap | None = None) -> CaseMetrics:
+    """Metrics of a task from its table of cases.
+
+    Args:
+        task: Name of the task.
+        cases: Columns of the table.
+        resampling: Draws of the patients of its rows; None: points only.
+
+    Raises:
+        ValueError: The task keeps no table that its metrics follow from.
+    """
+    return _known(task).metrics(cases, resampling)
+
+
+def case_keys(task: str, cases: Cases) -> list[tuple[str, ...]]:
+    """What each case of a table is about, sorted: equal for two systems that were evaluated on the same cases.
+
+    Raises:
+        ValueError: The task is unknown, or a column is missing.
+    """
+    keys = _known(task).keys
+    missing = [name for name in (*keys, "patient_id") if name not in cases]
+    if missing:
+        raise ValueError(f"expected the columns {', '.join(keys)} in a table of {task} cases, {missing} missing")
+    columns = [cases[name].astype(str) for name in (*keys, "patient_id")]
+    return sorted(zip(*columns, strict=True))
+
+
+def _known(task: str) -> _Task:
+    if task not in _TASKS:
+        raise ValueError(f"expected a task among {', '.join(_TASKS)}, got {task!r}")
+    return _TASKS[task]
