@@ -364,6 +364,13 @@ class EvaluateConfig:
         },
     )
     batch_size: int = field(default=16, metadata={"help": "Series embedded at once."})
+    embeddings: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Folder where embeddings of series are kept, so that the next task on the same checkpoint and "
+            "studies reads them. Without one: evaluation/embeddings beside the checkpoint's folder."
+        },
+    )
     bootstrap_samples: int = field(
         default=1000, metadata={"help": "Draws of patients behind each interval; 0: no intervals."}
     )

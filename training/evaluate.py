@@ -22,6 +22,7 @@ from selip.processing.sources.studies import studies_fingerprint
 
 from .config import EvaluateConfig
 from .evaluation.embedding import CheckpointEmbedder
+from .evaluation.embedding_store import EmbeddingStore, store_folder
 from .evaluation.figures import require_matplotlib
 from .evaluation.pairs_task import evaluate_pairs
 from .evaluation.probe_task import evaluate_probe
@@ -60,8 +61,18 @@ def evaluate(config: EvaluateConfig) -> ResultRecord:
         require_matplotlib()
     disable_progress_bar()  # Transformers draws one for reading the weights, which takes no time
     model, processor = load_checkpoint(config.checkpoint)
-    embedder = CheckpointEmbedder(model, processor, config.batch_size)
     subject = {"name": config.checkpoint.resolve().name, "sha256": checkpoint_fingerprint(config.checkpoint)}
+    store = EmbeddingStore(
+        store_folder(
+            config.embeddings or evaluation_folder(config) / "embeddings",
+            checkpoint=subject["sha256"],
+            model=model.config.to_dict(),
+            processor=processor.image_processor.to_dict(),
+            studies=studies_fingerprint(config.studies),
+            device=model.device.type,
+        )
+    )
+    embedder = CheckpointEmbedder(model, processor, config.batch_size, store)
     inputs = EvaluationInputs(config, embedder, processor.image_processor)
     return evaluate_embedder(inputs, subject=subject, command=command_line(config))
 
@@ -91,8 +102,12 @@ def result_path(config: EvaluateConfig) -> Path:
     """Where the result file goes: `out`, else `evaluation/` beside the checkpoint's folder."""
     if config.out is not None:
         return config.out
-    folder = config.checkpoint.resolve()
-    return folder.parent / "evaluation" / f"{folder.name}-{config.task}-{config.split}.json"
+    return evaluation_folder(config) / f"{config.checkpoint.resolve().name}-{config.task}-{config.split}.json"
+
+
+def evaluation_folder(config: EvaluateConfig) -> Path:
+    """`evaluation/` beside the checkpoint's folder, for what has no other place."""
+    return config.checkpoint.resolve().parent / "evaluation"
 
 
 def load_checkpoint(folder: Path) -> tuple[Any, Any]:

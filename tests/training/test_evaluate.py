@@ -101,8 +101,8 @@ def checkpoint(tmp_path_factory, studies):
 
 
 def config_of(checkpoint, studies, out, **changes):
-    """Settings with few replicates and no pictures."""
-    values = {"bootstrap_samples": 50, "num_figure_cases": 0, "out": out}
+    """Settings with few replicates, no pictures, and embeddings of their own."""
+    values = {"bootstrap_samples": 50, "num_figure_cases": 0, "out": out, "embeddings": out.with_suffix("")}
     return EvaluateConfig(checkpoint, studies, **(values | changes))
 
 
@@ -116,7 +116,7 @@ def test_result_file_is_whole_and_can_be_recomputed(checkpoint, studies, volumes
     assert written["data"]["reference_findings"] == {"truth": 8}
     assert len(written["checkpoint"]["sha256"]) == 64
     assert written["simulated"] is False
-    files = {path.name for path in out.parent.iterdir()}
+    files = {path.name for path in out.parent.iterdir() if path.is_file()}
     assert files == {"result.json", *written["files"].values()}
     assert set(written["files"]) == {"cases", "recall", "examples"}
 

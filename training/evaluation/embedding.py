@@ -7,6 +7,7 @@ from the volumes table or from the NIfTI files.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,8 @@ from tqdm import tqdm
 from selip.processing.image_processing_selip import SeriesInput
 from selip.processing.intensity_selip import dequantise, quantise
 from selip.processing.nifti_selip import VolumeError
+
+from .embedding_store import EmbeddingStore
 
 
 @dataclass(frozen=True)
@@ -162,15 +165,40 @@ class CheckpointEmbedder:
         model: `SelipModel` in evaluation mode; decides the device.
         processor: Its own.
         batch_size: Series at once; four times as many texts.
+        store: Where embeddings of series are kept for the next evaluation; None: nowhere.
     """
 
     model: Any
     processor: Any
     batch_size: int
+    store: EmbeddingStore | None = None
 
     def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
         """See `Embedder`."""
-        return embed_series(self.model, source, names, batch_size=self.batch_size)
+        if self.store is None:
+            return embed_series(self.model, source, names, batch_size=self.batch_size)
+        return self._embed_missing(self.store, source, names)
+
+    @torch.inference_mode()
+    def _embed_missing(
+        self, store: EmbeddingStore, source: SeriesSource, names: Sequence[NamedSeries]
+    ) -> SeriesEmbeddings:
+        """Embed what the store lacks, keep it there, and read all from it."""
+        keys = [(name.study_id, name.series_id) for name in names]
+        missing = [place for place, key in enumerate(keys) if key not in store]
+        reasons: Counter[str] = Counter()
+        batches = embed_batches(
+            partial(_image_features, self.model),
+            source,
+            [names[place] for place in missing],
+            batch_size=self.batch_size,
+            reasons=reasons,
+        )
+        with store.writing():
+            for places, vectors in batches:
+                store.add([keys[missing[place]] for place in places], vectors)
+        kept = np.array([key in store for key in keys], dtype=bool)
+        return _usable([store[key][None] for key in keys if key in store], kept, reasons)
 
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """See `Embedder`."""
@@ -214,21 +242,47 @@ def embed_with(
     embeds: list[npt.NDArray[np.float32]] = []
     kept = np.zeros(len(names), dtype=bool)
     reasons: Counter[str] = Counter()
-    waiting: list[BoxedSeries] = []
+    for places, vectors in embed_batches(
+        embed, source, names, batch_size=batch_size, reasons=reasons, progress=progress
+    ):
+        kept[places] = True
+        embeds.append(vectors)
+    return _usable(embeds, kept, reasons)
+
+
+def embed_batches(
+    embed: Callable[[Sequence[BoxedSeries]], npt.NDArray[np.float32]],
+    source: SeriesSource,
+    names: Sequence[NamedSeries],
+    *,
+    batch_size: int,
+    reasons: Counter[str],
+    progress: bool = True,
+) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
+    """Places among the names (ascending) and embeddings (n, E) of one batch after another; arguments as `embed_with`.
+
+    Args:
+        reasons: Series that cannot be had are counted here.
+    """
+    waiting: list[tuple[int, BoxedSeries]] = []
     bar = tqdm(total=len(names), desc="series", unit="volume", disable=None if progress else True)
-    for index, series in _boxed(source, names):
+    for place, series in _boxed(source, names):
         bar.update()
         if isinstance(series, str):
             reasons[series] += 1
             continue
-        kept[index] = True
-        waiting.append(series)
+        waiting.append((place, series))
         if len(waiting) == batch_size:
-            embeds.append(embed(waiting))
+            yield [place for place, _ in waiting], embed([each for _, each in waiting])
             waiting = []
     if waiting:
-        embeds.append(embed(waiting))
+        yield [place for place, _ in waiting], embed([each for _, each in waiting])
     bar.close()
+
+
+def _usable(
+    embeds: Sequence[npt.NDArray[np.float32]], kept: npt.NDArray[np.bool_], reasons: Counter[str]
+) -> SeriesEmbeddings:
     if not embeds:
         raise ValueError(f"expected at least one usable series, got none ({dict(reasons)})")
     return SeriesEmbeddings(np.concatenate(embeds), kept, dict(reasons))
