@@ -356,11 +356,26 @@ class EvaluateConfig:
     split: Literal["train", "validation", "test"] = field(
         default="test", metadata={"help": "Studies that are evaluated."}
     )
+    sequences: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "MRI sequences that are shown, e.g. DWI,ADC; studies are evaluated as if they had no other. "
+            "Without it: all."
+        },
+    )
+    control: Literal["none", "shuffled_text", "empty_text", "shuffled_images"] = field(
+        default="none",
+        metadata={
+            "help": "Evaluate with the link between image and text cut: each text with the embedding of another, all "
+            "texts with that of no words, or each series with that of another one. What stays above chance is not "
+            "what text and image have in common."
+        },
+    )
     out: Path | None = field(
         default=None,
         metadata={
             "help": "Result file (.json); scores by case and pictures are put beside it. Without one: "
-            "evaluation/CHECKPOINT-TASK-SPLIT.json beside the checkpoint's folder."
+            "evaluation/CHECKPOINT-TASK-SPLIT.json beside the checkpoint's folder, sequences and control in the name."
         },
     )
     batch_size: int = field(default=16, metadata={"help": "Series embedded at once."})
@@ -390,6 +405,10 @@ class EvaluateConfig:
             )
         if self.out is not None and self.out.suffix != ".json":
             raise ValueError(f"expected out to end in .json, got {self.out.name}")
+        if self.task == "probe" and self.control in ("shuffled_text", "empty_text"):
+            raise ValueError(
+                f"expected the control shuffled_images for a probe, which reads no text, got {self.control}"
+            )
 
 
 @dataclass(frozen=True)

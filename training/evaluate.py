@@ -8,6 +8,7 @@ is written last, so where it exists the others are whole.
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,22 @@ from transformers.utils.logging import disable_progress_bar
 from selip.modeling_selip.modeling_selip import SelipModel
 from selip.processing.image_processing_selip import SelipImageProcessor
 from selip.processing.processing_selip import SelipProcessor
+from selip.processing.sequences_selip import sequence_id
 from selip.processing.sources.studies import studies_fingerprint
 
 from .config import EvaluateConfig
+from .evaluation.controls import under_control
 from .evaluation.embedding import CheckpointEmbedder
 from .evaluation.embedding_store import EmbeddingStore, store_folder
 from .evaluation.figures import require_matplotlib
+from .evaluation.leakage import count_leaks
 from .evaluation.pairs_task import evaluate_pairs
 from .evaluation.probe_task import evaluate_probe
 from .evaluation.provenance import checkpoint_fingerprint, environment, is_simulated
 from .evaluation.result_file import FORMAT_VERSION, ResultRecord, command_line, write_cases, write_result
 from .evaluation.retrieval_task import evaluate_retrieval
 from .evaluation.task import EvaluationInputs, TaskOutcome
+from .volumes import VolumesTable
 
 logger = logging.getLogger(__name__)
 
@@ -86,13 +91,19 @@ def evaluate_embedder(inputs: EvaluationInputs, *, subject: dict[str, str], comm
         command: The command that makes this result.
     """
     config, out = inputs.config, result_path(inputs.config)
+    for name in config.sequences:
+        sequence_id(name)  # an unknown name is refused
+    table = None if config.volumes is None else VolumesTable(config.volumes)
+    leaks = count_leaks(inputs.splits, config.split, table)
+    if config.control != "none":
+        inputs = replace(inputs, embedder=under_control(inputs.embedder, config.control, config.seed))
     outcome = TASKS[config.task](inputs)
     out.parent.mkdir(parents=True, exist_ok=True)
     cases = {name: values.tolist() for name, values in outcome.cases.items()}
     files = {"cases": write_cases(cases, out.with_suffix(".cases.parquet"))}
     if config.num_figure_cases:
         files |= outcome.draw(out)
-    record = _record(config, outcome, files, subject, command)
+    record = _record(config, outcome, files, subject, command, leaks)
     write_result(record, out)
     logger.info("wrote %s", out)
     return record
@@ -102,7 +113,10 @@ def result_path(config: EvaluateConfig) -> Path:
     """Where the result file goes: `out`, else `evaluation/` beside the checkpoint's folder."""
     if config.out is not None:
         return config.out
-    return evaluation_folder(config) / f"{config.checkpoint.resolve().name}-{config.task}-{config.split}.json"
+    parts = [config.checkpoint.resolve().name, config.task, config.split, *config.sequences]
+    if config.control != "none":
+        parts.append(config.control)
+    return evaluation_folder(config) / ("-".join(parts) + ".json")
 
 
 def evaluation_folder(config: EvaluateConfig) -> Path:
@@ -130,7 +144,12 @@ def load_checkpoint(folder: Path) -> tuple[Any, Any]:
 
 
 def _record(
-    config: EvaluateConfig, outcome: TaskOutcome, files: dict[str, str], subject: dict[str, str], command: str
+    config: EvaluateConfig,
+    outcome: TaskOutcome,
+    files: dict[str, str],
+    subject: dict[str, str],
+    command: str,
+    leaks: dict[str, int],
 ) -> ResultRecord:
     content = {
         "format_version": FORMAT_VERSION,
@@ -142,7 +161,13 @@ def _record(
         "n": dict(outcome.n),
         "skipped": dict(outcome.skipped),
         "simulated": is_simulated(config.studies),
-        "settings": {**outcome.settings, "split": config.split, "batch_size": config.batch_size},
+        "settings": {
+            **outcome.settings,
+            "split": config.split,
+            "batch_size": config.batch_size,
+            "sequences": list(config.sequences) or "all",
+            "control": config.control,
+        },
         "command": command,
         "checkpoint": subject,
         "data": {
@@ -150,6 +175,7 @@ def _record(
             "studies_fingerprint": studies_fingerprint(config.studies),
             "volumes": "volumes table" if config.volumes is not None else "NIfTI files",
             "reference_findings": dict(outcome.references),
+            "texts_in_other_splits": leaks["texts"],
         },
         "environment": environment(),
         "files": files,

@@ -310,9 +310,14 @@ class VolumesTable:
         batch, place = self._locate(row)
         shape = batch.column("shape")[place].as_py()
         volume = np.empty(shape, dtype=np.uint8)
-        data = batch.column("data")[place].as_buffer()
-        volume.ravel()[:] = np.frombuffer(pa.decompress(data, volume.size, codec=CODEC), dtype=np.uint8)
+        data = pa.decompress(self.stored(row), volume.size, codec=CODEC)
+        volume.ravel()[:] = np.frombuffer(data, dtype=np.uint8)
         return volume
+
+    def stored(self, row: int) -> pa.Buffer:
+        """Return the compressed bytes of a volume, a view of the file; equal volumes have equal ones."""
+        batch, place = self._locate(row)
+        return batch.column("data")[place].as_buffer()
 
     def affine(self, row: int) -> np.ndarray:
         """Return the float64 (4, 4) affine of a volume: box voxel -> scanner RAS mm."""

@@ -190,6 +190,29 @@ def test_unusable_series_are_counted_and_left_out(checkpoint, tmp_path):
     assert [count for reason, count in record["skipped"].items() if reason.startswith("unusable volume")] == [1]
 
 
+def test_sequences_are_hidden_as_if_they_were_not_there(checkpoint, studies, volumes, tmp_path):
+    """Results of the sequences shown are those of the whole evaluation, and no other series takes part."""
+    whole = evaluate(config_of(checkpoint, studies, tmp_path / "all.json", volumes=volumes))
+    shown = evaluate(config_of(checkpoint, studies, tmp_path / "t1w.json", volumes=volumes, sequences=("T1w",)))
+    assert (whole["n"]["series"], shown["n"]["series"]) == (16, 8)
+    assert shown["settings"]["sequences"] == ["T1w"]
+    name = "T1w/image_to_text/recall@5"
+    assert shown["metrics"][name] == whole["metrics"][name] == shown["metrics"][whole["primary_metric"]]
+    with pytest.raises(ValueError, match="expected a sequence name of"):
+        evaluate(config_of(checkpoint, studies, tmp_path / "x.json", sequences=("T3w",)))
+
+
+def test_a_control_is_named_in_the_result(checkpoint, studies, volumes, tmp_path):
+    """Its file has a name of its own, its settings say what was cut, and all texts being one finds nothing."""
+    config = config_of(checkpoint, studies, tmp_path / "a.json", volumes=volumes, control="empty_text")
+    record = evaluate(config)
+    assert record["settings"]["control"] == "empty_text"
+    assert record["metrics"]["within_sequence/image_to_text/recall@1"] == 0, "ties count against the model"
+    assert result_path(replace(config, out=None)).name == "best-retrieval-test-empty_text.json"
+    with pytest.raises(ValueError, match="a probe, which reads no text"):
+        replace(config, task="probe")
+
+
 def test_bad_requests_say_what_to_do(checkpoint, studies, tmp_path, monkeypatch):
     """Empty split, missing checkpoint parts, missing extra, wrong option values."""
     with pytest.raises(ValueError, match="split train"):

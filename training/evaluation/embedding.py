@@ -53,6 +53,11 @@ class NamedSeries(Protocol):
         """The series, unique within its study."""
         ...
 
+    @property
+    def sequence(self) -> str:
+        """Its MRI sequence."""
+        ...
+
 
 class SeriesSource(Protocol):
     """Where boxed series come from."""

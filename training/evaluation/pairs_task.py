@@ -1,7 +1,5 @@
 """`selip evaluate --task pairs`: which of two texts that differ in one thing belongs to a series."""
 
-from selip.processing.sources.studies import iter_studies
-
 from .gallery import build_gallery
 from .pairs import PairsEvaluator, PairsResult, read_pairs
 from .provenance import is_simulated
@@ -23,7 +21,7 @@ def evaluate_pairs(inputs: EvaluationInputs) -> TaskOutcome:
         )
     pairs = read_pairs(config.pairs)
     wanted = {study_id for pair in pairs for study_id in (pair.study_id, pair.partner_id)}
-    studies = (row for row in iter_studies(inputs.studies_with_partners(config.split)) if row["study_id"] in wanted)
+    studies = (row for row in inputs.rows(config.split, with_partners=True) if row["study_id"] in wanted)
     gallery = build_gallery(studies)
     text_embeds = inputs.embedder.embed_texts([text.text for text in gallery.texts])
     series = inputs.embedder.embed_series(inputs.source(config.split), gallery.images)

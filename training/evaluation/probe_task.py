@@ -14,7 +14,6 @@ import numpy.typing as npt
 from datasets import Dataset
 
 from selip.processing.findings import StructuredReport, is_abnormal
-from selip.processing.sources.studies import iter_studies
 
 from .probe import ProbeEvaluator, ProbeResult, ProbeSplit, mean_of_series
 from .provenance import is_simulated
@@ -48,12 +47,11 @@ def evaluate_probe(inputs: EvaluationInputs) -> TaskOutcome:
     features: dict[str, npt.NDArray[np.float64]] = {}
     splits: dict[str, ProbeSplit] = {}
     for name in SPLITS:
-        studies = inputs.studies(name)
-        series = labelled_series(iter_studies(studies))
+        series = labelled_series(inputs.rows(name))
         embedded = inputs.embedder.embed_series(inputs.source(name), series)
         reasons.update(embedded.reasons)
         owners = [each.study_id for each, kept in zip(series, embedded.kept, strict=True) if kept]
-        splits[name] = probe_split(studies, set(owners))
+        splits[name] = probe_split(inputs.studies(name), set(owners))
         features[name] = mean_of_series(embedded.embeds, owners, splits[name].study_ids)
     evaluator = ProbeEvaluator(
         *(splits[name] for name in SPLITS), bootstrap_samples=config.bootstrap_samples, seed=config.seed

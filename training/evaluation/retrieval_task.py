@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from datasets import Dataset
 
 from selip.processing.findings_table import load_findings
-from selip.processing.sources.studies import iter_studies
 
 from ..config import EvaluateConfig
 from .embedding import SeriesSource
@@ -32,8 +30,7 @@ def evaluate_retrieval(inputs: EvaluationInputs) -> TaskOutcome:
         ValueError: The split is empty or has no reference findings.
     """
     config = inputs.config
-    studies = inputs.studies(config.split)
-    gallery, source = gallery_of(config, studies), inputs.source(config.split)
+    gallery, source = gallery_of(inputs), inputs.source(config.split)
     logger.info("embedding %d series and %d texts", len(gallery.images), len(gallery.texts))
     texts = inputs.embedder.embed_texts([text.text for text in gallery.texts])
     series = inputs.embedder.embed_series(source, gallery.images)
@@ -43,7 +40,8 @@ def evaluate_retrieval(inputs: EvaluationInputs) -> TaskOutcome:
     simulated = is_simulated(config.studies)
 
     def draw(out: Path) -> dict[str, str]:
-        masks = {study["study_id"]: [mask["volume"] for mask in study["masks"]] for study in iter_studies(studies)}
+        rows = inputs.rows(config.split)
+        masks = {study["study_id"]: [mask["volume"] for mask in study["masks"]] for study in rows}
         examples = _examples(config, evaluator, source, inputs.image_processor, masks, result, series.embeds, texts)
         return _draw(out, examples, result, gallery, simulated)
 
@@ -68,10 +66,11 @@ def evaluate_retrieval(inputs: EvaluationInputs) -> TaskOutcome:
     )
 
 
-def gallery_of(config: EvaluateConfig, studies: Dataset) -> RetrievalGallery:
-    """The gallery of a split; warns where it depends on the structurer."""
+def gallery_of(inputs: EvaluationInputs) -> RetrievalGallery:
+    """The gallery of the split that is evaluated; warns where it depends on the structurer."""
+    config = inputs.config
     findings = None if config.findings is None else load_findings(config.findings)
-    gallery = build_gallery(iter_studies(studies), findings)
+    gallery = build_gallery(inputs.rows(config.split), findings)
     if gallery.references.get("findings_table"):
         logger.warning(
             "%d of %d studies have no true findings: their reference is the findings table, so the result depends on "

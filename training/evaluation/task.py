@@ -1,6 +1,6 @@
 """What every evaluation task is given, and what it gives back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import Any
 import numpy.typing as npt
 from datasets import Dataset, DatasetDict
 
-from selip.processing.sources.studies import load_studies, studies_fingerprint
+from selip.processing.sources.schema import StudyRow
+from selip.processing.sources.studies import iter_studies, load_studies, studies_fingerprint
 
 from ..config import EvaluateConfig
 from ..volumes import VolumesTable
@@ -56,6 +57,19 @@ class EvaluationInputs:
         if len(self.splits[split]) == 0:
             raise ValueError(f"expected studies in split {split}, got none in {self.config.studies}")
         return self.splits[split]
+
+    def rows(self, split: str, *, with_partners: bool = False) -> Iterator[StudyRow]:
+        """The studies of one split as plain rows, each with the series that are shown (`config.sequences`) alone.
+
+        Args:
+            split: train, validation or test.
+            with_partners: also those that are there as partners of minimal pairs only.
+        """
+        shown = self.config.sequences
+        for row in iter_studies(self.studies_with_partners(split) if with_partners else self.studies(split)):
+            if shown:
+                row = {**row, "series": [each for each in row["series"] if each["sequence"] in shown]}
+            yield row
 
     def source(self, split: str) -> SeriesSource:
         """Where the voxels of a split's series come from.

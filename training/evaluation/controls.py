@@ -1,0 +1,95 @@
+"""Controls: the same evaluation with the link between image and text cut, which must give what chance gives.
+
+A control that stays above chance shows that a metric rewards something else than what text and image have in common:
+how often a finding is normal, how long a text is, which sequence a series is of.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from .embedding import Embedder, NamedSeries, SeriesEmbeddings, SeriesSource
+
+Control = Literal["shuffled_text", "empty_text", "shuffled_images"]
+CONTROLS: tuple[Control, ...] = get_args(Control)
+
+
+def under_control(embedder: Embedder, control: Control, seed: int) -> Embedder:
+    """The embedder with its link between image and text cut.
+
+    Args:
+        embedder: What is evaluated.
+        control: `shuffled_text`, each text has the embedding of another; `empty_text`, all texts that of no words;
+            `shuffled_images`, each series has the embedding of another one of its sequence, if there are two.
+        seed: Seed of the shuffling.
+    """
+    return {"shuffled_text": ShuffledText, "empty_text": EmptyText, "shuffled_images": ShuffledImages}[control](
+        embedder, seed
+    )
+
+
+@dataclass(frozen=True)
+class ShuffledText:
+    """Each text has the embedding of another text."""
+
+    embedder: Embedder
+    seed: int
+
+    def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
+        """See `Embedder`."""
+        return self.embedder.embed_series(source, names)
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """See `Embedder`."""
+        return self.embedder.embed_texts(texts)[_in_a_ring(np.arange(len(texts)), np.random.default_rng(self.seed))]
+
+
+@dataclass(frozen=True)
+class EmptyText:
+    """All texts have the embedding of a text without words."""
+
+    embedder: Embedder
+    seed: int
+
+    def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
+        """See `Embedder`."""
+        return self.embedder.embed_series(source, names)
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """See `Embedder`."""
+        return np.repeat(self.embedder.embed_texts([""]), len(texts), axis=0)
+
+
+@dataclass(frozen=True)
+class ShuffledImages:
+    """Each series has the embedding of another series of its sequence, if there are two."""
+
+    embedder: Embedder
+    seed: int
+
+    def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
+        """See `Embedder`."""
+        found = self.embedder.embed_series(source, names)
+        kept = [name for name, is_kept in zip(names, found.kept, strict=True) if is_kept]
+        sequences = np.array([name.sequence for name in kept])
+        generator = np.random.default_rng(self.seed)
+        of = np.arange(len(kept))
+        for sequence in dict.fromkeys(sequences):
+            members = np.flatnonzero(sequences == sequence)
+            of[members] = _in_a_ring(members, generator)
+        return SeriesEmbeddings(found.embeds[of], found.kept, found.reasons)
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """See `Embedder`."""
+        return self.embedder.embed_texts(texts)
+
+
+def _in_a_ring(items: npt.NDArray[np.int64], generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    """For each item another one (if there are two): the next in a random ring."""
+    ring = generator.permutation(len(items))
+    following = np.empty(len(items), dtype=np.int64)
+    following[ring] = np.roll(ring, -1)
+    return items[following]
