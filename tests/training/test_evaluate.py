@@ -121,8 +121,10 @@ def test_result_file_is_whole_and_can_be_recomputed(checkpoint, studies, volumes
     assert set(written["files"]) == {"cases", "recall", "examples"}
 
     cases = pq.read_table(out.parent / written["files"]["cases"]).to_pandas()
-    mine = cases[cases["direction"] == "image_to_text"]
-    assert set(mine["study_id"]) == {f"study-{number}" for number in range(8)}
+    forward = cases[cases["direction"] == "image_to_text"]
+    assert set(forward["study_id"]) == {f"study-{number}" for number in range(8)}
+    assert sorted(forward.loc[forward["sequence"] == "study", "study_id"]) == [f"study-{n}" for n in range(8)]
+    mine = forward[forward["sequence"] != "study"]
     recall = np.average(mine["rank"] <= 5, weights=mine["weight"])
     assert written["metrics"][written["primary_metric"]] == pytest.approx(recall)
     low, high = written["intervals"][written["primary_metric"]]

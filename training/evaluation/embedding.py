@@ -5,7 +5,7 @@ from the volumes table or from the NIfTI files.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -148,6 +148,25 @@ class SeriesEmbeddings:
     embeds: npt.NDArray[np.float32]
     kept: npt.NDArray[np.bool_]
     reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
+class StudySeries:
+    """One series of a study."""
+
+    study_id: str
+    patient_id: str
+    series_id: str
+    sequence: str
+
+
+def series_of(rows: Iterable[Mapping[str, Any]]) -> list[StudySeries]:
+    """Every series of some studies, those of one study side by side."""
+    return [
+        StudySeries(str(row["study_id"]), str(row["patient_id"]), str(each["series_id"]), str(each["sequence"]))
+        for row in rows
+        for each in row["series"]
+    ]
 
 
 class Embedder(Protocol):

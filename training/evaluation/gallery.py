@@ -13,17 +13,22 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from selip.processing.findings import StructuredReport, is_abnormal
-from selip.processing.rendering import is_visible, series_text
+from selip.processing.findings import Finding, StructuredReport, is_abnormal
+from selip.processing.rendering import TextItem, is_visible, series_text, study_text
 
 from .relevance import SAME_FINDINGS, FindingSet, finding_set, relevance_grades
+
+# Stands for the sequence where an image is a whole study.
+STUDY = "study"
 
 
 @dataclass(frozen=True)
 class GalleryImage:
-    """One series: a query for texts and a candidate for text queries.
+    """One series, or one study: a query for texts and a candidate for text queries.
 
     Attributes:
+        series_id: Id of the series; empty for a study.
+        sequence: MRI sequence of the series; `STUDY` for a study.
         text: Index of its own text in `RetrievalGallery.texts`.
         findings: What the sequence can show of the study; empty = normal.
     """
@@ -145,39 +150,85 @@ def build_gallery(
     Raises:
         ValueError: A series id occurs twice in one study, or nothing is left to retrieve.
     """
-    images: list[GalleryImage] = []
-    text_index: dict[tuple[str, str], int] = {}
-    sets_of_text: list[dict[FindingSet, None]] = []
-    references: Counter[str] = Counter()
-    skipped: Counter[str] = Counter()
+    collected = _Collected()
     for study in studies:
-        study_id = str(study["study_id"])
-        reference = _reference_report(study, findings)
-        if reference is None:
-            skipped["study without reference findings"] += 1
+        report = collected.reference(study, findings)
+        if report is None:
             continue
-        origin, report = reference
-        references[origin] += 1
+        study_id, language = str(study["study_id"]), _language(study)
         series_ids = [str(series["series_id"]) for series in study["series"]]
         if len(set(series_ids)) < len(series_ids):
             raise ValueError(f"expected unique series ids, got a repeated one in study {study_id}")
         for series_id, series in zip(series_ids, study["series"], strict=True):
             sequence = str(series["sequence"])
-            rendered = _rendered(report, sequence, str(study["language"]))
-            if rendered is None:
-                skipped["series that the report does not speak of"] += 1
+            item = series_text(report, sequence, language)
+            if item is None:
+                collected.skipped["series that the report does not speak of"] += 1
                 continue
-            text, visible = rendered
-            index = text_index.setdefault((sequence, text), len(text_index))
-            if index == len(sets_of_text):
-                sets_of_text.append({})
-            sets_of_text[index][visible] = None
-            images.append(GalleryImage(study_id, str(study["patient_id"]), series_id, sequence, index, visible))
-    texts = tuple(
-        GalleryText(sequence, text, tuple(sorted(sets)))
-        for (sequence, text), sets in zip(text_index, sets_of_text, strict=True)
-    )
-    return RetrievalGallery(tuple(images), texts, dict(references), dict(skipped))
+            seen = [each for each in report.findings if is_abnormal(each) and is_visible(each, sequence)]
+            collected.add(study, series_id, sequence, item, seen)
+    return collected.gallery()
+
+
+def build_study_gallery(
+    studies: Iterable[Mapping[str, Any]], findings: Mapping[str, StructuredReport] | None = None
+) -> RetrievalGallery:
+    """Whole studies and their texts, all findings in one, no sequence named; arguments as for `build_gallery`.
+
+    Raises:
+        ValueError: Nothing is left to retrieve.
+    """
+    collected = _Collected()
+    for study in studies:
+        report = collected.reference(study, findings)
+        item = None if report is None else study_text(report, _language(study))
+        if report is not None and item is not None:
+            collected.add(study, "", STUDY, item, [each for each in report.findings if is_abnormal(each)])
+        elif report is not None:
+            collected.skipped["study that the report says nothing of"] += 1
+    return collected.gallery()
+
+
+class _Collected:
+    """Images and unique texts as they come."""
+
+    def __init__(self) -> None:
+        self.images: list[GalleryImage] = []
+        self.text_index: dict[tuple[str, str], int] = {}
+        self.sets_of_text: list[dict[FindingSet, None]] = []
+        self.references: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+
+    def reference(
+        self, study: Mapping[str, Any], findings: Mapping[str, StructuredReport] | None
+    ) -> StructuredReport | None:
+        """The findings of a study, counted by where they come from; None where there are none."""
+        found = _reference_report(study, findings)
+        if found is None:
+            self.skipped["study without reference findings"] += 1
+            return None
+        self.references[found[0]] += 1
+        return found[1]
+
+    def add(
+        self, study: Mapping[str, Any], series_id: str, sequence: str, item: TextItem, seen: Sequence[Finding]
+    ) -> None:
+        """An image with its text and what can be seen."""
+        findings = finding_set([(each.finding, each.site, each.laterality) for each in seen])
+        index = self.text_index.setdefault((sequence, item.text), len(self.text_index))
+        if index == len(self.sets_of_text):
+            self.sets_of_text.append({})
+        self.sets_of_text[index][findings] = None
+        study_id, patient_id = str(study["study_id"]), str(study["patient_id"])
+        self.images.append(GalleryImage(study_id, patient_id, series_id, sequence, index, findings))
+
+    def gallery(self) -> RetrievalGallery:
+        """What was collected."""
+        texts = tuple(
+            GalleryText(sequence, text, tuple(sorted(sets)))
+            for (sequence, text), sets in zip(self.text_index, self.sets_of_text, strict=True)
+        )
+        return RetrievalGallery(tuple(self.images), texts, dict(self.references), dict(self.skipped))
 
 
 def _reference_report(
@@ -191,12 +242,8 @@ def _reference_report(
     return None
 
 
-def _rendered(report: StructuredReport, sequence: str, language: str) -> tuple[str, FindingSet] | None:
-    """Text of one series and the finding set behind it; None where the report does not speak of the sequence."""
+def _language(study: Mapping[str, Any]) -> Literal["en", "zh"]:
+    language = str(study["language"])
     if language not in ("en", "zh"):
         raise ValueError(f"expected language en or zh, got {language!r}")
-    item = series_text(report, sequence, cast(Literal["en", "zh"], language))
-    if item is None:
-        return None
-    visible = [each for each in report.findings if is_abnormal(each) and is_visible(each, sequence)]
-    return item.text, finding_set([(each.finding, each.site, each.laterality) for each in visible])
+    return cast(Literal["en", "zh"], language)

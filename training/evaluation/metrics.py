@@ -9,6 +9,7 @@ that gives all pairs one score is last everywhere instead of first by the order 
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import hypergeom
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
@@ -16,6 +17,9 @@ FloatArray = npt.NDArray[np.float64]
 
 RECALL_AT = (1, 5, 10)
 NDCG_AT = 10
+# Recall at this rank among galleries of these sizes.
+AMONG_AT = 5
+GALLERY_SIZES = (10, 30, 100, 300, 1000)
 
 
 def unit_rows(embeds: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -67,6 +71,23 @@ def best_hit_ranks(scores: npt.NDArray[np.floating], hits: BoolArray) -> IntArra
 def recall_at_k(ranks: IntArray, k: int) -> FloatArray:
     """1.0 for each query (Q,) whose best hit is within the first `k`, else 0.0. Rank 0 (no hit exists) gives 0.0."""
     return ((ranks >= 1) & (ranks <= k)).astype(np.float64)
+
+
+def recall_among(ranks: IntArray, wrong: IntArray, k: int, size: int) -> FloatArray:
+    """Chance that the best hit is within the first `k` of a smaller gallery: itself and `size - 1` drawn wrong ones.
+
+    Args:
+        ranks: (Q,) as of `best_hit_ranks`: one more than the wrong candidates before the best hit.
+        wrong: (Q,) number of wrong candidates.
+        k: Rank.
+        size: Candidates of the smaller gallery.
+
+    Returns:
+        (Q,), hypergeometric; NaN where there are fewer than size - 1 wrong candidates; 0 where no hit exists (rank 0).
+    """
+    before = np.maximum(ranks - 1, 0)
+    chance = hypergeom.cdf(k - 1, np.maximum(wrong, size - 1), before, size - 1)
+    return np.where(wrong < size - 1, np.nan, np.where(ranks > 0, chance, 0.0))
 
 
 def reciprocal_ranks(ranks: IntArray) -> FloatArray:

@@ -5,9 +5,6 @@ of what is there shows in the intensities of the whole head; where it is does no
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,21 +12,12 @@ from datasets import Dataset
 
 from selip.processing.findings import StructuredReport, is_abnormal
 
+from .embedding import series_of
 from .probe import ProbeEvaluator, ProbeResult, ProbeSplit, mean_of_series
 from .provenance import is_simulated
 from .task import EvaluationInputs, TaskOutcome, percent_with_interval
 
 SPLITS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class LabelledSeries:
-    """One series of a study that has labels."""
-
-    study_id: str
-    patient_id: str
-    series_id: str
-    sequence: str
 
 
 def evaluate_probe(inputs: EvaluationInputs) -> TaskOutcome:
@@ -47,7 +35,7 @@ def evaluate_probe(inputs: EvaluationInputs) -> TaskOutcome:
     features: dict[str, npt.NDArray[np.float64]] = {}
     splits: dict[str, ProbeSplit] = {}
     for name in SPLITS:
-        series = labelled_series(inputs.rows(name))
+        series = series_of(inputs.rows(name))
         embedded = inputs.embedder.embed_series(inputs.source(name), series)
         reasons.update(embedded.reasons)
         owners = [each.study_id for each, kept in zip(series, embedded.kept, strict=True) if kept]
@@ -75,15 +63,6 @@ def evaluate_probe(inputs: EvaluationInputs) -> TaskOutcome:
         settings=evaluator.get_config_dict(),
         summary=probe_table(evaluator, result, n, is_simulated(config.studies)),
     )
-
-
-def labelled_series(rows: Iterable[Mapping[str, Any]]) -> list[LabelledSeries]:
-    """Every series of some studies, those of one study side by side."""
-    return [
-        LabelledSeries(str(row["study_id"]), str(row["patient_id"]), str(each["series_id"]), str(each["sequence"]))
-        for row in rows
-        for each in row["series"]
-    ]
 
 
 def probe_split(studies: Dataset, kept: set[str]) -> ProbeSplit:

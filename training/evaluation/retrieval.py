@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from .bootstrap import PatientBootstrap, weighted_median
 from .case_metrics import CaseMetrics, Cases
-from .gallery import RetrievalGallery
+from .gallery import STUDY, RetrievalGallery
 from .metrics import (
+    AMONG_AT,
+    GALLERY_SIZES,
     NDCG_AT,
     RECALL_AT,
     best_hit_ranks,
@@ -18,6 +20,7 @@ from .metrics import (
     chance_ndcg_at_k,
     chance_recall_at_k,
     ndcg_at_k,
+    recall_among,
     recall_at_k,
     reciprocal_ranks,
     unit_rows,
@@ -60,7 +63,8 @@ class RetrievalEvaluator:
 
     Scopes: `within_sequence` (headline: candidates are those of the query's own sequence; mean over all queries),
     `within_sequence_abnormal` (the same, queries with findings only, so that the many normal studies cannot carry it),
-    each sequence by its name, and `overall` (all series against all texts; a text of another sequence is wrong).
+    each sequence by its name, and `overall` (all series against all texts; a text of another sequence is wrong). With
+    cases of a study gallery also `study` and `study_abnormal`, which the others leave out.
 
     Directions: `image_to_text` (a query is a series) and `text_to_image` (a query is a unique text, one that no
     embedded series answers is left out).
@@ -70,7 +74,10 @@ class RetrievalEvaluator:
     the scope `overall`, where it is the harder yardstick), `blind_recall@k` is what the best fixed order of a
     sequence's candidates reaches, for instance the normal sentence first (one order for all queries of the sequence,
     also in the scope of abnormal ones). `above_chance_recall@k` and `above_blind_recall@k` are the
-    differences, with intervals of their own. `n_queries`, `n_candidates` (mean over queries).
+    differences, with intervals of their own. `n_queries`, `n_candidates` (mean over queries). `recall@5_among_{g}` is
+    what would be found among g candidates, the best right one and g - 1 drawn of the wrong ones: exact, by the
+    hypergeometric distribution, so that data sets of different sizes can be compared; chance is 5 / g. It is left out
+    where a query has fewer wrong candidates.
 
     Intervals resample patients. A text that is right for several series is shared out among them in equal weights
     that sum to one: one row of `RetrievalResult.cases` for each, with study, series and patient id. The points and
@@ -105,6 +112,7 @@ class RetrievalEvaluator:
             "task": "retrieval",
             "recall_at": list(RECALL_AT),
             "ndcg_at": NDCG_AT,
+            "gallery_sizes": list(GALLERY_SIZES),
             "ndcg_gain": "2^grade - 1",
             "relevance": _RELEVANCE,
             "ties": "against the model",
@@ -131,9 +139,16 @@ class RetrievalEvaluator:
         Raises:
             ValueError: Counts do not fit the gallery, or embeddings are not finite.
         """
+        return self.summarise(self.score(image_embeds, text_embeds))
+
+    def score(self, image_embeds: npt.ArrayLike, text_embeds: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
+        """The table of cases; arguments and errors as for `evaluate`."""
         images, texts = self._checked(image_embeds, text_embeds)
         tables = [self._score(direction, images, texts) for direction in DIRECTIONS]
-        cases = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+        return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+    def summarise(self, cases: dict[str, npt.NDArray[Any]]) -> RetrievalResult:
+        """Metrics and intervals of a table of cases, of this gallery or of several."""
         resampling = None
         if self.bootstrap_samples:
             resampling = PatientBootstrap(
@@ -274,6 +289,9 @@ def _case_values(cases: Cases, kind: Kind) -> dict[str, Any]:
         values[f"blind_recall@{k}"] = blind
         values[f"above_chance_recall@{k}"] = found - chance
         values[f"above_blind_recall@{k}"] = found - blind
+    wrong = cases[f"n_candidates{suffix}"] - cases["n_hits"]
+    for size in GALLERY_SIZES:
+        values[f"recall@{AMONG_AT}_among_{size}"] = recall_among(cases[f"rank{suffix}"], wrong, AMONG_AT, size)
     values["mean_reciprocal_rank"] = reciprocal_ranks(cases[f"rank{suffix}"])
     values[f"ndcg@{NDCG_AT}"] = cases[f"ndcg{suffix}"]
     values[f"chance_ndcg@{NDCG_AT}"] = cases["chance_ndcg"]
@@ -298,16 +316,18 @@ def retrieval_case_metrics(cases: Cases, resampling: PatientBootstrap | None) ->
 def _groups(cases: Cases) -> list[tuple[str, npt.NDArray[np.int64], Kind]]:
     """Name, rows and kind of every group of queries that is summarised."""
     groups: list[tuple[str, npt.NDArray[np.int64], Kind]] = []
-    is_abnormal = ~cases["is_normal"].astype(bool)
+    is_abnormal, is_study = ~cases["is_normal"].astype(bool), cases["sequence"] == STUDY
     for direction in DIRECTIONS:
         chosen = cases["direction"] == direction
-        everything = np.flatnonzero(chosen)
-        groups.append((f"within_sequence/{direction}", everything, "within"))
-        groups.append((f"within_sequence_abnormal/{direction}", np.flatnonzero(chosen & is_abnormal), "within"))
+        series = chosen & ~is_study
+        groups.append((f"within_sequence/{direction}", np.flatnonzero(series), "within"))
+        groups.append((f"within_sequence_abnormal/{direction}", np.flatnonzero(series & is_abnormal), "within"))
         for sequence in dict.fromkeys(cases["sequence"]):
             rows = np.flatnonzero(chosen & (cases["sequence"] == sequence))
             groups.append((f"{sequence}/{direction}", rows, "within"))
-        groups.append((f"overall/{direction}", everything, "overall"))
+        groups.append((f"overall/{direction}", np.flatnonzero(series), "overall"))
+        studies = np.flatnonzero(chosen & is_study & is_abnormal)
+        groups.append((f"{STUDY}_abnormal/{direction}", studies, "within"))
     return [(name, rows, kind) for name, rows, kind in groups if len(rows)]
 
 
@@ -318,7 +338,7 @@ def _summary(
     suffix = "" if kind == "within" else "_overall"
     weights = cases["weight"]
     share = weights[rows]
-    named = _case_values(cases, kind)
+    named = {name: values for name, values in _case_values(cases, kind).items() if not np.isnan(values[rows]).any()}
     points = {name: float(np.average(values[rows], weights=share)) for name, values in named.items()}
     ranks = cases[f"rank{suffix}"].astype(np.float64)
     points["median_rank"] = weighted_median(ranks[rows], share)
@@ -326,6 +346,7 @@ def _summary(
     points["n_candidates"] = float(np.average(cases[f"n_candidates{suffix}"][rows], weights=share))
     if resampling is None:
         return points, {}
-    means = resampling.means(np.column_stack(list(named.values())), weights, rows)
+    columns = np.nan_to_num(np.column_stack(list(named.values())))  # NaN only in rows of other groups
+    means = resampling.means(columns, weights, rows)
     replicates = dict(zip(named, means.T, strict=True))
     return points, {**replicates, "median_rank": resampling.medians(ranks, weights, rows)}

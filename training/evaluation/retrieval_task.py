@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy.typing as npt
 from selip.processing.findings_table import load_findings
 
 from ..config import EvaluateConfig
-from .embedding import SeriesSource
+from .embedding import SeriesEmbeddings, SeriesSource, StudySeries, series_of
 from .figures import RetrievalExample, RetrievedText, draw_examples, draw_recall
-from .gallery import RetrievalGallery, build_gallery
+from .gallery import GalleryImage, RetrievalGallery, build_gallery, build_study_gallery
+from .metrics import unit_rows
+from .probe import mean_of_series
 from .provenance import is_simulated
 from .retrieval import RetrievalEvaluator, RetrievalResult
 from .task import EvaluationInputs, TaskOutcome
@@ -30,19 +33,27 @@ def evaluate_retrieval(inputs: EvaluationInputs) -> TaskOutcome:
         ValueError: The split is empty or has no reference findings.
     """
     config = inputs.config
-    gallery, source = gallery_of(inputs), inputs.source(config.split)
-    logger.info("embedding %d series and %d texts", len(gallery.images), len(gallery.texts))
-    texts = inputs.embedder.embed_texts([text.text for text in gallery.texts])
-    series = inputs.embedder.embed_series(source, gallery.images)
-    gallery = gallery.keep_images(series.kept.tolist(), series.reasons)
-    evaluator = RetrievalEvaluator(gallery, bootstrap_samples=config.bootstrap_samples, seed=config.seed)
-    result = evaluator.evaluate(series.embeds, texts)
+    gallery, studies = galleries_of(inputs)
+    source, series = inputs.source(config.split), series_of(inputs.rows(config.split))
+    logger.info("embedding %d series and %d texts", len(series), len(gallery.texts) + len(studies.texts))
+    texts = inputs.embedder.embed_texts([text.text for text in (*gallery.texts, *studies.texts)])
+    vectors = _Vectors(inputs.embedder.embed_series(source, series), series)
+    gallery = gallery.keep_images([vectors.has(image) for image in gallery.images], vectors.reasons)
+    studies = studies.keep_images([vectors.has(image) for image in studies.images], {})
+    settings = {"bootstrap_samples": config.bootstrap_samples, "seed": config.seed}
+    evaluator = RetrievalEvaluator(gallery, **settings)
+    image_embeds, text_embeds = vectors.of(gallery.images), texts[: len(gallery.texts)]
+    of_series = evaluator.score(image_embeds, text_embeds)
+    of_studies = RetrievalEvaluator(studies, **settings).score(vectors.of(studies.images), texts[len(gallery.texts) :])
+    result = evaluator.summarise({name: np.concatenate([of_series[name], of_studies[name]]) for name in of_series})
     simulated = is_simulated(config.studies)
 
     def draw(out: Path) -> dict[str, str]:
         rows = inputs.rows(config.split)
         masks = {study["study_id"]: [mask["volume"] for mask in study["masks"]] for study in rows}
-        examples = _examples(config, evaluator, source, inputs.image_processor, masks, result, series.embeds, texts)
+        examples = _examples(
+            config, evaluator, source, inputs.image_processor, masks, of_series, image_embeds, text_embeds
+        )
         return _draw(out, examples, result, gallery, simulated)
 
     n = {
@@ -60,17 +71,39 @@ def evaluate_retrieval(inputs: EvaluationInputs) -> TaskOutcome:
         n=n,
         skipped=dict(gallery.skipped),
         references=dict(gallery.references),
-        settings=evaluator.get_config_dict(),
+        settings={**evaluator.get_config_dict(), "study": "mean of its series' embeddings, each of unit length"},
         summary=retrieval_table(result, n, simulated),
         draw=draw,
     )
 
 
-def gallery_of(inputs: EvaluationInputs) -> RetrievalGallery:
-    """The gallery of the split that is evaluated; warns where it depends on the structurer."""
+class _Vectors:
+    """Embeddings of gallery images: of series, and of studies as the mean of their series scaled to unit length."""
+
+    def __init__(self, found: SeriesEmbeddings, series: Sequence[StudySeries]):
+        self.reasons = found.reasons
+        kept = [each for each, is_kept in zip(series, found.kept, strict=True) if is_kept]
+        self._vectors = {(each.study_id, each.series_id): row for each, row in zip(kept, found.embeds, strict=True)}
+        owners = [each.study_id for each in kept]
+        study_ids = list(dict.fromkeys(owners))
+        means = mean_of_series(unit_rows(found.embeds), owners, study_ids)
+        self._vectors |= {(study_id, ""): row for study_id, row in zip(study_ids, means, strict=True)}
+
+    def has(self, image: GalleryImage) -> bool:
+        """Whether the series, or any of the study, could be had."""
+        return (image.study_id, image.series_id) in self._vectors
+
+    def of(self, images: Sequence[GalleryImage]) -> npt.NDArray[np.float32]:
+        """(N, E) in the order of the images."""
+        return np.stack([self._vectors[image.study_id, image.series_id] for image in images]).astype(np.float32)
+
+
+def galleries_of(inputs: EvaluationInputs) -> tuple[RetrievalGallery, RetrievalGallery]:
+    """Galleries of the series and of the studies of the split; warns where they depend on the structurer."""
     config = inputs.config
     findings = None if config.findings is None else load_findings(config.findings)
     gallery = build_gallery(inputs.rows(config.split), findings)
+    studies = build_study_gallery((row for row in inputs.rows(config.split) if row["series"]), findings)
     if gallery.references.get("findings_table"):
         logger.warning(
             "%d of %d studies have no true findings: their reference is the findings table, so the result depends on "
@@ -78,7 +111,7 @@ def gallery_of(inputs: EvaluationInputs) -> RetrievalGallery:
             gallery.references["findings_table"],
             sum(gallery.references.values()),
         )
-    return gallery
+    return gallery, studies
 
 
 def retrieval_table(result: RetrievalResult, n: dict[str, int], is_simulated: bool) -> str:
@@ -118,13 +151,12 @@ def _examples(
     source: SeriesSource,
     image_processor: Any,
     masks: dict[str, list[Any]],
-    result: RetrievalResult,
+    cases: dict[str, npt.NDArray[Any]],
     image_embeds: npt.NDArray[np.float32],
     text_embeds: npt.NDArray[np.float32],
 ) -> list[RetrievalExample]:
     """Examples drawn at random (not chosen by score): abnormal series, spread over sequences and patients."""
     gallery = evaluator.gallery
-    cases = result.cases
     rows = np.flatnonzero((cases["direction"] == "image_to_text") & ~cases["is_normal"])
     examples = []
     for row in _spread(cases, np.random.default_rng(config.seed).permutation(rows), config.num_figure_cases):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selip.processing.findings import StructuredReport
-from selip.training.evaluation.gallery import build_gallery
+from selip.training.evaluation.gallery import STUDY, build_gallery, build_study_gallery
 
 INFARCT = {"finding": "acute infarct", "site": "frontal lobe", "laterality": "left", "size_mm": 12.0}
 INFARCT["signals"] = [{"sequence": "DWI", "signal": "hyper"}, {"sequence": "FLAIR", "signal": "hyper"}]
@@ -43,6 +43,18 @@ def test_candidates_are_the_unique_texts_of_each_sequence():
     for image in gallery.images:
         assert gallery.texts[image.text].sequence == image.sequence
         assert image.findings in gallery.texts[image.text].findings
+
+
+def test_a_study_has_all_its_findings_in_one_text():
+    """Also those that its sequences hide; no sequence is named, and normal studies share a text."""
+    gallery = build_study_gallery([study(1, []), study(2, []), study(3, [INFARCT, MASS]), study(4, [MASS, INFARCT])])
+    assert [(image.study_id, image.series_id, image.sequence) for image in gallery.images] == [
+        (f"study-{number}", "", STUDY) for number in (1, 2, 3, 4)
+    ]
+    assert gallery.images[0].text == gallery.images[1].text
+    assert len(gallery.images[2].findings) == 2
+    assert not any(name in text.text for text in gallery.texts for name in ("FLAIR:", "DWI:"))
+    assert (gallery.grades(STUDY)[2] == gallery.grades(STUDY)[3]).all(), "the order of findings does not matter"
 
 
 def test_hits_are_own_text_same_text_and_same_findings():

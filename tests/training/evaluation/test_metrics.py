@@ -1,7 +1,7 @@
 """Ranking metrics against loops, enumeration and hand-computed cases."""
 
 import math
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from selip.training.evaluation.metrics import (
     chance_ndcg_at_k,
     chance_recall_at_k,
     ndcg_at_k,
+    recall_among,
     recall_at_k,
     reciprocal_ranks,
     retrieval_metrics,
@@ -86,6 +87,21 @@ def test_chance_ndcg_equals_the_mean_over_all_orders():
     for k in (1, 3, 10):
         expected = ndcg_at_k(orders, np.tile(grades, (len(orders), 1)), k).mean()
         assert chance_ndcg_at_k(grades[None], k) == pytest.approx([expected])
+
+
+def test_recall_in_a_smaller_gallery_is_what_drawing_one_gives():
+    """Exact against all draws of wrong candidates; the whole gallery is recall@k; too large ones have no value."""
+    ranks, wrong, size = np.array([1, 3, 6, 0]), np.array([6, 6, 6, 6]), 4
+    got = recall_among(ranks, wrong, 2, size)
+    for query, rank in enumerate(ranks[:3]):
+        draws = list(
+            combinations(range(6), size - 1)
+        )  # wrong candidates by their place; the hit has rank - 1 before it
+        found = [sum(place < rank - 1 for place in draw) < 2 for draw in draws]
+        assert got[query] == pytest.approx(np.mean(found))
+    assert got[3] == 0
+    assert recall_among(ranks, wrong, 2, 7).tolist() == recall_at_k(ranks, 2).tolist()
+    assert np.isnan(recall_among(ranks, wrong, 2, 8)).all()
 
 
 def test_blind_order_is_the_best_constant_order():

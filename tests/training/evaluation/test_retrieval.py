@@ -1,12 +1,13 @@
 """The evaluator against loops, on small galleries with shared texts and several sequences."""
 
 import json
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 
-from selip.training.evaluation.gallery import GalleryImage, GalleryText, RetrievalGallery
+from selip.training.evaluation.gallery import STUDY, GalleryImage, GalleryText, RetrievalGallery
 from selip.training.evaluation.metrics import chance_recall_at_k, ndcg_at_k
 from selip.training.evaluation.retrieval import RetrievalEvaluator
 
@@ -240,3 +241,30 @@ def test_contract_of_evaluators(gallery, embeds):
     assert settings["gallery_fingerprint"] == gallery.fingerprint()
     with pytest.raises(ValueError, match="image and"):
         evaluator(embeds[0][:-1], embeds[1])
+
+
+def test_studies_have_scopes_of_their_own(gallery, embeds):
+    """With cases of a study gallery the other scopes are as they were, and `study` is that gallery's own result."""
+    images = [replace(image, sequence=STUDY) for image in gallery.images if image.sequence == "FLAIR"]
+    texts = [replace(text, sequence=STUDY) if text.sequence == "FLAIR" else text for text in gallery.texts]
+    studies = RetrievalGallery(tuple(images), tuple(texts))
+    rows = [number for number, image in enumerate(gallery.images) if image.sequence == "FLAIR"]
+    evaluator = RetrievalEvaluator(gallery)
+    alone = evaluator.evaluate(*embeds)
+    cases = RetrievalEvaluator(studies).score(embeds[0][rows], embeds[1])
+    joined = evaluator.summarise({name: np.concatenate([alone.cases[name], cases[name]]) for name in cases})
+    assert alone.metrics.items() <= joined.metrics.items()
+    added = joined.metrics.keys() - alone.metrics.keys()
+    assert {name.split("/")[0] for name in added} == {"study", "study_abnormal"}
+    for name in added:
+        scope, rest = name.split("/", 1)
+        if scope == "study":
+            assert joined.metrics[name] == alone.metrics[f"FLAIR/{rest}"]
+
+
+def test_recall_among_few_is_left_out_where_there_are_not_as_many(gallery, embeds):
+    """Galleries of 10 are possible, of 1000 are not; a smaller gallery is easier."""
+    metrics = RetrievalEvaluator(gallery)(*embeds)
+    name = "within_sequence/image_to_text/recall@5"
+    assert metrics[name] <= metrics[f"{name}_among_10"] <= 1
+    assert not any(key.endswith("_among_1000") for key in metrics)
