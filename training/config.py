@@ -412,6 +412,39 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class MissingConfig:
+    """`selip missing`: what a checkpoint is worth where studies lack sequences."""
+
+    checkpoint: Path = field(metadata={"help": "Folder of a checkpoint."})
+    studies: Path = field(metadata={"help": "Studies table, as `selip ingest` writes it."})
+    out: Path = field(metadata={"help": "Folder for the result of every set, the summary and its picture."})
+    task: Literal["retrieval", "probe"] = field(
+        default="probe", metadata={"help": "What is evaluated, as for `selip evaluate`; retrieval: of whole studies."}
+    )
+    pairs: Path | None = field(default=None, metadata={"help": "Table of minimal pairs, whose partners are left out."})
+    volumes: Path | None = field(
+        default=None,
+        metadata={"help": "Volumes table of these studies; without one the NIfTI files are read."},
+    )
+    findings: Path | None = field(
+        default=None,
+        metadata={"help": "Findings table, used as reference only for studies whose true findings are not known."},
+    )
+    split: Literal["train", "validation", "test"] = field(
+        default="test", metadata={"help": "Studies that are evaluated."}
+    )
+    embeddings: Path | None = field(
+        default=None, metadata={"help": "Folder where embeddings are kept, as for `selip evaluate`."}
+    )
+    batch_size: int = field(default=16, metadata={"help": "Series embedded at once."})
+    bootstrap_samples: int = field(
+        default=1000, metadata={"help": "Draws of patients behind each interval; 0: no intervals."}
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of the bootstrap."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace a summary of the same name."})
+
+
+@dataclass(frozen=True)
 class PrepareConfig:
     """Options of `selip prepare`. The help text of each field is its documentation."""
 

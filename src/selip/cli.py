@@ -131,6 +131,13 @@ COMMANDS = (
         option=("--task", "structuring"),
     ),
     Command(
+        ("missing",),
+        "evaluate with each sequence alone, and with each one missing",
+        "selip.training.config:MissingConfig",
+        "selip.training.missing:evaluate_missing",
+        "selip missing runs/tiny/best data/studies missing --task probe --volumes data/volumes",
+    ),
+    Command(
         ("compare",),
         "compare two evaluations on the same studies: differences with intervals",
         "selip.training.evaluation.comparison_config:CompareConfig",

@@ -14,7 +14,8 @@ import torch
 from selip.arguments import parse_config
 from selip.processing.image_processing_selip import PRESETS
 from selip.processing.sources.studies import iter_studies, load_studies, write_studies
-from selip.training.config import EvaluateConfig, NetworkConfig, PrepareConfig
+from selip.training import missing
+from selip.training.config import EvaluateConfig, MissingConfig, NetworkConfig, PrepareConfig
 from selip.training.evaluate import evaluate, load_checkpoint, result_path
 from selip.training.evaluation.embedding import NiftiSeries, PreparedSeries, embed_series
 from selip.training.evaluation.gallery import build_gallery
@@ -202,6 +203,43 @@ def test_sequences_are_hidden_as_if_they_were_not_there(checkpoint, studies, vol
     assert shown["metrics"][name] == whole["metrics"][name] == shown["metrics"][whole["primary_metric"]]
     with pytest.raises(ValueError, match="expected a sequence name of"):
         evaluate(config_of(checkpoint, studies, tmp_path / "x.json", sequences=("T3w",)))
+
+
+def test_missing_sequences_are_evaluated_set_by_set(checkpoint, studies, volumes, tmp_path, monkeypatch):
+    """Every set is what `--sequences` gives; a second run computes nothing again; too few studies make no set."""
+    monkeypatch.setattr(missing, "MIN_STUDIES", 8)
+    config = MissingConfig(checkpoint, studies, tmp_path / "missing", task="retrieval", volumes=volumes)
+    config = replace(config, bootstrap_samples=20, embeddings=tmp_path / "embeddings")
+    record = missing.evaluate_missing(config)
+    names = [series["sequence"] for series in next(iter_studies(studies))["series"]]
+    titles = [each["title"] for each in record["sets"]]
+    assert sorted(titles) == sorted(["all", *(f"{n} only" for n in names), *(f"all but {n}" for n in names)])
+    headline = record["headline"]
+    assert headline == "study/image_to_text/recall@5"
+    for each in record["sets"]:
+        sequences = () if each["sequences"] == "all" else tuple(each["sequences"])
+        alone = evaluate(config_of(checkpoint, studies, tmp_path / "alone.json", sequences=sequences, overwrite=True))
+        assert each["metrics"][headline] == alone["metrics"][headline]
+        assert f"{each['title']:<24}" in str(record)
+    assert (tmp_path / "missing" / "missing.png").stat().st_size > 5_000
+    with pytest.raises(FileExistsError, match="overwrite"):
+        missing.evaluate_missing(config)
+    monkeypatch.setattr(missing, "evaluate", None)  # every result is there
+    again = missing.evaluate_missing(replace(config, overwrite=True))
+    assert again["sets"] == record["sets"]
+
+
+def test_sets_need_studies_that_have_them():
+    """DWI and ADC are read together; a sequence of few studies stands with the others only."""
+    sets = missing.shown_sets({"FLAIR": 90, "DWI": 80, "ADC": 80, "SWI": 3})
+    assert [each.title for each in sets] == [
+        "all",
+        *(f"{name} only" for name in ("FLAIR", "DWI", "ADC", "DWI + ADC")),
+        *(f"all but {name}" for name in ("FLAIR", "DWI", "ADC")),
+    ]
+    assert sets[-1].sequences == ("FLAIR", "DWI", "SWI")
+    with pytest.raises(ValueError, match="two sequences or more, got T1w alone"):
+        missing.shown_sets({"T1w": 40})
 
 
 def test_a_control_is_named_in_the_result(checkpoint, studies, volumes, tmp_path):

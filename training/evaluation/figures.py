@@ -96,7 +96,7 @@ def draw_examples(examples: Sequence[RetrievalExample], path: str | Path, *, tit
         raise ValueError("expected at least one example to draw, got none")
     blocks = [_example_lines(example) for example in examples]
     heights = [max(_IMAGE_INCHES, _LINE_INCHES * len(lines)) + 0.35 for lines in blocks]
-    figure = _new_figure(15.0, sum(heights) + 0.9)
+    figure = new_figure(15.0, sum(heights) + 0.9)
     top = 1 - 0.75 / (sum(heights) + 0.9)
     grid = figure.add_gridspec(
         len(examples), 4, width_ratios=[1, 1, 1, 4.4], height_ratios=heights, left=0.01, right=0.995, top=top,
@@ -111,7 +111,7 @@ def draw_examples(examples: Sequence[RetrievalExample], path: str | Path, *, tit
         for column, z in enumerate(shown_slices(example)):
             _draw_slice(figure.add_subplot(grid[row, column]), example, z)
         _draw_lines(figure.add_subplot(grid[row, 3]), lines, heights[row])
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 @_fonts()
@@ -137,7 +137,7 @@ def draw_recall(
     """
     scopes = {"within_sequence": "all series", "within_sequence_abnormal": "abnormal only"}
     scopes.update({sequence: sequence for sequence in sequences})
-    figure = _new_figure(max(11.0, 1.5 * len(scopes) + 6), 8.2)
+    figure = new_figure(max(11.0, 1.5 * len(scopes) + 6), 8.2)
     axes = figure.subplots(2, 3, sharey=True, sharex=True)
     directions = {"image_to_text": "series to report", "text_to_image": "report to series"}
     for row, (direction, words) in enumerate(directions.items()):
@@ -152,7 +152,7 @@ def draw_recall(
     figure.legend(handles, labels, loc="upper right", ncols=3, frameon=False, fontsize=9, bbox_to_anchor=(0.99, 0.955))
     figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, y=0.985, ha="left")
     figure.subplots_adjust(left=0.06, right=0.99, top=0.875, bottom=0.13, wspace=0.06, hspace=0.2)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def spread_slices(volume: npt.NDArray[Any], count: int = 3) -> list[int]:
@@ -301,7 +301,7 @@ def _draw_bars(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _new_figure(width_inches: float, height_inches: float) -> "Figure":
+def new_figure(width_inches: float, height_inches: float) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -310,7 +310,7 @@ def _new_figure(width_inches: float, height_inches: float) -> "Figure":
     return figure
 
 
-def _save(figure: "Figure", path: str | Path) -> None:
+def save_figure(figure: "Figure", path: str | Path) -> None:
     """Write the PNG atomically."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

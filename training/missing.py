@@ -1,0 +1,190 @@
+"""`selip missing`: one task again and again, each time with other sequences of the studies hidden.
+
+    selip missing runs/tiny/best data/studies missing --task probe --volumes data/volumes
+
+Series are embedded alone and once, so every set of sequences after the first costs no pass of the network.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from selip.processing.sources.studies import iter_studies, load_studies
+
+from .config import EvaluateConfig, MissingConfig
+from .evaluate import evaluate
+from .evaluation.missing_figure import HeatTable, draw_heat_table
+from .evaluation.provenance import checkpoint_fingerprint, environment
+from .evaluation.result_file import FORMAT_VERSION, ResultRecord, command_line, write_result
+
+# Pairs of sequences that are read together.
+PAIRED = (("DWI", "ADC"),)
+# What is compared where the primary metric of a task is of single series, which hide no other.
+HEADLINES = {"retrieval": "study/image_to_text/recall@5"}
+RESULT_NAME, FIGURE_NAME = "missing.json", "missing.png"
+# A set that fewer studies have is left out.
+MIN_STUDIES = 20
+
+
+@dataclass(frozen=True)
+class ShownSet:
+    """Sequences that are shown.
+
+    Attributes:
+        title: How a reader calls it, e.g. "all but FLAIR".
+        sequences: Their names; none: all.
+    """
+
+    title: str
+    sequences: tuple[str, ...]
+
+
+def evaluate_missing(config: MissingConfig) -> ResultRecord:
+    """Evaluate with all sequences, each alone, pairs read together, and all but each.
+
+    Returns:
+        What `missing.json` holds: `sets`, each with its sequences, number of studies, and the task's metrics and
+        intervals. A result of a set that is there already, of the same checkpoint and command, is used again.
+
+    Raises:
+        FileExistsError: There is a summary already and `overwrite` is off.
+        ValueError: The studies have one sequence only; and what `evaluate` raises.
+    """
+    out = config.out / RESULT_NAME
+    if out.exists() and not config.overwrite:
+        raise FileExistsError(f"{out} exists; choose another folder, or say --overwrite")
+    sets = shown_sets(_sequence_counts(config))
+    config.out.mkdir(parents=True, exist_ok=True)
+    results = [_evaluated(config, each) for each in tqdm(sets, desc="sets of sequences", unit="set", disable=None)]
+    headline = HEADLINES.get(config.task, results[0]["primary_metric"])
+    content: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "task": f"missing: {config.task}",
+        "headline": headline,
+        "simulated": results[0]["simulated"],
+        "sets": [
+            {
+                "title": each.title,
+                "sequences": list(each.sequences) or "all",
+                "n": result["n"],
+                "metrics": result["metrics"],
+                "intervals": result["intervals"],
+            }
+            for each, result in zip(sets, results, strict=True)
+        ],
+        "checkpoint": results[0]["checkpoint"],
+        "data": results[0]["data"],
+        "command": command_line(config, "missing"),
+        "environment": environment(),
+        "files": {"heat table": FIGURE_NAME},
+    }
+    record = ResultRecord(content, missing_table(content))
+    draw_heat_table(heat_table(content), config.out / FIGURE_NAME)
+    write_result(record, out)
+    return record
+
+
+def shown_sets(counts: Mapping[str, int]) -> list[ShownSet]:
+    """What is shown, one after the other.
+
+    Args:
+        counts: Number of studies that have each sequence; those that fewer than 20 have do not stand alone.
+
+    Raises:
+        ValueError: Fewer than two sequences are there.
+    """
+    if len(counts) < 2:
+        raise ValueError(f"expected studies with two sequences or more, got {', '.join(counts) or 'none'} alone")
+    common = [name for name, count in counts.items() if count >= MIN_STUDIES]
+    sets = [ShownSet("all", ())]
+    sets += [ShownSet(f"{name} only", (name,)) for name in common]
+    sets += [ShownSet(" + ".join(pair) + " only", pair) for pair in PAIRED if set(pair) <= set(common)]
+    sets += [ShownSet(f"all but {name}", tuple(other for other in counts if other != name)) for name in common]
+    return sets
+
+
+def _sequence_counts(config: MissingConfig) -> dict[str, int]:
+    """Number of studies of the split that have each sequence, most frequent first."""
+    counts: Counter[str] = Counter()
+    for row in iter_studies(load_studies(config.studies)[config.split]):
+        counts.update({str(series["sequence"]) for series in row["series"]})
+    return dict(counts.most_common())
+
+
+def _evaluated(config: MissingConfig, shown: ShownSet) -> dict[str, Any]:
+    """The result of one set, made or found."""
+    name = "-".join(shown.sequences) or "all"
+    request = EvaluateConfig(
+        config.checkpoint,
+        config.studies,
+        task=config.task,
+        pairs=config.pairs,
+        volumes=config.volumes,
+        findings=config.findings,
+        split=config.split,
+        sequences=shown.sequences,
+        embeddings=config.embeddings,
+        batch_size=config.batch_size,
+        bootstrap_samples=config.bootstrap_samples,
+        seed=config.seed,
+        num_figure_cases=0,
+        out=config.out / f"{name}.json",
+        overwrite=True,
+    )
+    if request.out is not None and request.out.is_file():
+        found = json.loads(request.out.read_text(encoding="utf-8"))
+        is_same = found["checkpoint"].get("sha256") == checkpoint_fingerprint(config.checkpoint)
+        if is_same and found["command"] == command_line(request):
+            return dict(found)
+    return evaluate(request)
+
+
+def compared_metrics(content: Mapping[str, Any]) -> list[str]:
+    """Headline first, then metrics of the same kind (all areas, all recalls@5 of studies) that every set has."""
+    headline = content["headline"]
+    scope, _, kind = headline.rpartition("/")
+    names = [set(each["metrics"]) for each in content["sets"]]
+    if scope == "mean":
+        alike = [name for name in content["sets"][0]["metrics"] if name.endswith(f"/{kind}") and name != headline]
+    else:
+        alike = [f"{scope}/recall@{k}" for k in (1, 10)] + [f"study_abnormal/image_to_text/{kind}"]
+    return [headline, *(name for name in alike if all(name in each for each in names))]
+
+
+def missing_table(content: Mapping[str, Any]) -> str:
+    """One line a set: the headline in percent with its interval, and how many studies have such sequences."""
+    simulated = ", simulated studies" if content["simulated"] else ""
+    headline = content["headline"]
+    lines = [
+        f"{content['task']}: {headline}{simulated}; percent [95 % interval over patients]",
+        f"{'shown':<24}{'':>22}{'studies':>9}",
+    ]
+    for each in content["sets"]:
+        value = f"{100 * each['metrics'][headline]:.1f}"
+        ends = each["intervals"].get(headline)
+        interval = "" if ends is None else f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
+        lines.append(f"{each['title']:<24}{value + interval:>22}{each['n']['studies']:>9}")
+    return "\n".join(lines)
+
+
+def heat_table(content: Mapping[str, Any]) -> HeatTable:
+    """Sets against metrics, in percent."""
+    names = compared_metrics(content)
+    return HeatTable(
+        title=f"{content['task']}{' (simulated studies)' if content['simulated'] else ''}, percent",
+        rows=_titles(content["sets"]),
+        columns=tuple(_short(name) for name in names),
+        values=tuple(tuple(100 * each["metrics"][name] for name in names) for each in content["sets"]),
+    )
+
+
+def _titles(sets: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(f"{each['title']} ({each['n']['studies']})" for each in sets)
+
+
+def _short(name: str) -> str:
+    return name.removesuffix("/auroc").replace("/image_to_text/", " ").replace("_", " ")
