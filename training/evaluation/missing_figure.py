@@ -36,7 +36,8 @@ def draw_heat_table(table: HeatTable, path: Path) -> None:
     values = np.array(table.values)
     change = values - values[:1]
     largest = max(5.0, float(np.abs(change).max()))
-    figure = new_figure(2.6 + 0.52 * len(table.columns), 1.9 + 0.3 * len(table.rows))
+    figure = new_figure(max(7.5, 2.6 + 0.42 * len(table.columns)), 2.4 + 0.28 * len(table.rows))
+    figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
     axes.imshow(change, cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto")
     for row in range(len(table.rows)):
@@ -46,5 +47,5 @@ def draw_heat_table(table: HeatTable, path: Path) -> None:
     axes.set_xticks(range(len(table.columns)), table.columns, rotation=50, ha="right", fontsize=8)
     axes.set_yticks(range(len(table.rows)), table.rows, fontsize=8)
     axes.axhline(0.5, color=_INK, linewidth=1)
-    axes.set_title(f"{table.title}; colour: difference from the first row", fontsize=9, loc="left")
+    figure.suptitle(f"{table.title}; colour: difference from the first row", fontsize=9)
     save_figure(figure, path)
