@@ -31,6 +31,7 @@ class Predictions:
         version: Of the structurer.
         seconds: Time to read the reports once; None where the findings were made before.
         unused: Number of findings made before of reports that are not asked for.
+        fallbacks: Places of the reports that another structurer read in the place of the one that had been asked.
     """
 
     reports: list[StructuredReport | str]
@@ -38,6 +39,7 @@ class Predictions:
     version: str
     seconds: float | None = None
     unused: int = 0
+    fallbacks: frozenset[int] = frozenset()
 
 
 def predict(structurer: str, texts: Mapping[str, ReportText]) -> Predictions:
@@ -70,18 +72,27 @@ def predict(structurer: str, texts: Mapping[str, ReportText]) -> Predictions:
 def _read_predictions(path: Path, ids: Sequence[str]) -> Predictions:
     """Findings made before, by id. Each row is valid or not by itself: a broken one costs that report alone."""
     reports: dict[str, StructuredReport | str] = {}
+    fallen_back: set[str] = set()
     makers: Counter[tuple[str, str]] = Counter()
     for place, row in read_rows(path):
         name = row_id(row, place)
         if name in reports:
             raise ValueError(f"{place}: expected each report once, got {name} again")
         reports[name] = _valid_report(row, place)
+        if row.get("fallback") and isinstance(reports[name], StructuredReport):
+            fallen_back.add(name)
         makers[str(row.get("structurer", path.stem)), str(row.get("version", ""))] += 1
     found = [reports.get(name, "no prediction") for name in ids]
     if all(one == "no prediction" for one in found):
         raise ValueError(f"expected findings of the reports that are judged in {path}, but it has none of their ids")
     names, versions = (sorted({maker[place] for maker in makers} - {""}) for place in (0, 1))
-    return Predictions(found, ", ".join(names), ", ".join(versions), None, len(reports.keys() - set(ids)))
+    return Predictions(
+        found,
+        ", ".join(names),
+        ", ".join(versions),
+        unused=len(reports.keys() - set(ids)),
+        fallbacks=frozenset(place for place, name in enumerate(ids) if name in fallen_back),
+    )
 
 
 def _valid_report(row: Mapping[str, Any], place: str) -> StructuredReport | str:

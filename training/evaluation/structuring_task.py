@@ -10,7 +10,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,16 @@ from .task import percent_with_interval
 
 logger = logging.getLogger(__name__)
 
+# Reports that the structurer read itself, and those that another one read in its place.
+FALLBACK_GROUPS = {"own/": "finding, as asked", "fallback/": "finding, fallback"}
+
 
 @dataclass(frozen=True)
 class JudgedReport:
     """A report with gold and predicted findings, and what is wrong with the latter.
 
-    `prediction` is None where there is no valid one, then `reason` says why.
+    `prediction` is None where there is no valid one, then `reason` says why. `is_fallback`: another structurer read it
+    in the place of the one that had been asked.
     """
 
     gold: GoldReport
@@ -45,6 +49,7 @@ class JudgedReport:
     pairs: list[Pair]
     faults: list[Fault]
     tallies: dict[str, float]
+    is_fallback: bool = False
 
 
 def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecord, list[JudgedReport]]:
@@ -53,8 +58,9 @@ def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecor
     Returns:
         Content of the result file: as of other tasks, with `structurer` (name, version) in place of `checkpoint`,
         `invalid` (reports without valid findings by reason) and `confusions` (see `confusion_table`); metrics as in
-        `structuring_metrics.ratios`, also for each language under `LANGUAGE/` and, where gold reports have weights,
-        weighted under `weighted/`; and `speed/reports_per_second`. And the reports, each with its faults.
+        `structuring_metrics.ratios`, also for each language under `LANGUAGE/`, where gold reports have weights
+        weighted under `weighted/`, where some reports fell back to another structurer under `own/` and `fallback/`;
+        and `speed/reports_per_second`. And the reports, each with its faults.
 
     Raises:
         FileExistsError: There is a result already and `overwrite` is False.
@@ -68,7 +74,10 @@ def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecor
     predictions = predict(config.structurer, {gold.id: gold.text for gold in golds})
     is_table = config.dataset.is_dir()
     found = [abnormal_only(one) for one in predictions.reports] if is_table else predictions.reports
-    judged = [judge(gold, one) for gold, one in zip(golds, found, strict=True)]
+    judged = [
+        replace(judge(gold, one), is_fallback=place in predictions.fallbacks)
+        for place, (gold, one) in enumerate(zip(golds, found, strict=True))
+    ]
     metrics, intervals = _scores(judged, config)
     if predictions.seconds and metrics["valid/share"]:
         metrics["speed/reports_per_second"] = len(golds) / predictions.seconds
@@ -103,6 +112,7 @@ def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecor
             },
             "command": command_line(config),
             "structurer": {"name": predictions.name, "version": predictions.version},
+            "fallbacks": len(predictions.fallbacks),
             "data": _described_data(config),
             "environment": environment(),
             "confusions": confusion_table((one.gold.id, fault) for one in judged for fault in one.faults),
@@ -179,11 +189,15 @@ def _report_text(study: Mapping[str, Any]) -> ReportText:
 def _scores(
     judged: Sequence[JudgedReport], config: StructuringEvaluateConfig
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Scores of all reports, of each language where there are several, and weighted where reports have weights."""
+    """Scores of all reports, and of groups of them where there are several."""
     languages = sorted({one.gold.text.language for one in judged})
     groups = {"": list(judged)}
     if len(languages) > 1:
         groups |= {f"{name}/": [one for one in judged if one.gold.text.language == name] for name in languages}
+    if len({one.is_fallback for one in judged}) > 1:
+        groups |= {
+            prefix: [one for one in judged if one.is_fallback == (prefix == "fallback/")] for prefix in FALLBACK_GROUPS
+        }
     if len({one.gold.weight for one in judged}) > 1:
         groups["weighted/"] = list(judged)
     metrics: dict[str, float] = {}
@@ -247,6 +261,9 @@ def _summary(
     ]
     rows = [(name, name) for name in ("finding", "without_normal", "present", "hedged", "absent")]
     rows += [(f"finding, {name}", f"{name}/finding") for name in languages] if len(languages) > 1 else []
+    rows += [
+        (title, f"{prefix}finding") for prefix, title in FALLBACK_GROUPS.items() if f"{prefix}finding/f1" in metrics
+    ]
     rows += [("finding, weighted", "weighted/finding")] if "weighted/finding/f1" in metrics else []
     for title, group in rows:
         if metrics[f"{group}/n_gold"] + metrics[f"{group}/n_predicted"]:

@@ -159,6 +159,25 @@ def test_findings_made_before_are_judged(kind: str, tmp_path: Path) -> None:
         run(path, gold)
 
 
+def test_rows_that_fell_back_are_scored_apart(tmp_path: Path) -> None:
+    """Scores of each group are those of its reports alone; a report without findings is no fallback."""
+    rows = [{"study_id": one.id, "report": one.report.model_dump_json(), "valid": True} for one in golds()]
+    empty = report().model_dump_json()
+    rows[1] |= {"fallback": "not the schema", "report": empty}
+    rows[2] |= {"fallback": "not the schema"}
+    rows[3] |= {"fallback": "no rules for this language", "valid": False}
+    write_rows(rows, tmp_path / "made.jsonl")
+    record, _ = run(tmp_path / "made.jsonl", write_gold(tmp_path))
+    metrics = record["metrics"]
+    assert record["fallbacks"] == 2
+    assert metrics["fallback/finding/recall"] == pytest.approx(1 / 3), "the cyst of three findings"
+    assert metrics["own/finding/recall"] == pytest.approx(2 / 3), "two of the first report, none of the last"
+    assert metrics["finding/recall"] == pytest.approx(3 / 6)
+    write_rows(rows[:1], tmp_path / "made.jsonl")
+    record, _ = run(tmp_path / "made.jsonl", tmp_path / "gold.jsonl")
+    assert not any(name.startswith("own/") for name in record["metrics"])
+
+
 def test_true_findings_of_a_studies_table_are_gold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Studies with true findings are read by split; those without are left out, and a split without any is refused."""
     studies = [
