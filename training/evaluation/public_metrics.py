@@ -90,10 +90,10 @@ class FindingF1(evaluate.Metric):
 class Polarity(evaluate.Metric):
     """Whether "X" beats "no X" where X is there, and the reverse where it is not.
 
-    `predictions` (N,) are margins, the score of the positive prompt less that of the negative one; `references` (N,)
-    say whether the finding is there. `positive`: share of studies with it whose margin is above 0; `negative`: share of
-    those without it whose margin is below 0; `polarity`: their mean, 0.5 for a model that ignores the "no". Ties are
-    wrong. NaN where there is no study of the kind.
+    `predictions` (N,) are margins, the score of the positive prompt less that of the negative one; `references`
+    (N,) say whether the finding is there. `positive`: share of studies with it whose margin is above 0; `negative`:
+    share of those without it whose margin is below 0; `polarity`: their mean, 0.5 for a model that ignores the
+    "no". Ties are wrong. NaN where there is no study of the kind.
     """
 
     def _info(self) -> evaluate.MetricInfo:
