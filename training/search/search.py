@@ -1,5 +1,6 @@
 """`selip search`: an index and a query in, the nearest series or studies out."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,6 +24,8 @@ from .embeddings_file import study_embedding
 from .filters import FindingFilter, filtered_studies
 from .index import SearchIndex
 from .sources import source_of_study
+
+logger = logging.getLogger(__name__)
 
 _TABLE_TEXT = 60
 
@@ -238,6 +241,8 @@ def _query_vector(
         return embedder.embed_texts([config.text])[0], []
     assert config.image is not None, "SearchConfig holds one query"
     row = study_of_file(config.image, config.sequence)
+    if row["series"][0]["sequence"] == SEQUENCE_NAMES[0]:
+        logger.warning("the name of %s does not tell its sequence; say it: --sequence FLAIR or so", config.image.name)
     source = source_of_study("file", row, image_processor)
     names = source.studies[0].series
     embeds = embedder.embed_series(source.series, names).embeds
