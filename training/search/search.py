@@ -131,16 +131,22 @@ def search(config: SearchConfig, open_embedder: Callable[[], tuple[Embedder, Any
     index = SearchIndex.open(config.index)
     allowed = _allowed_rows(config, index, condition)
     left_out = _own_rows(config, index)
+    level = config.searched_level
+    candidates = int((allowed & ~left_out & (index.columns["level"] == level)).sum())
+    if not candidates:
+        raise ValueError(
+            f"expected {level} rows to search in {config.index}, got none but those of the query and what its filters "
+            "leave out; leave out a condition"
+        )
     query, query_series = _query_vector(
         config, index, open_embedder or (lambda: embedder_of(index, config.checkpoint))
     )
-    level = config.searched_level
     rows, cosines = index.nearest(query, level, allowed, left_out, config.top)
     return SearchResult(
         query=_described(config),
         level=level,
         filter=str(condition) if condition.is_active else "",
-        candidates=int((allowed & ~left_out & (index.columns["level"] == level)).sum()),
+        candidates=candidates,
         simulated=bool(index.info["simulated"]),
         checkpoint={name: index.info["checkpoint"][name] for name in ("name", "sha256")},
         hits=[
@@ -217,8 +223,6 @@ def _allowed_rows(config: SearchConfig, index: SearchIndex, condition: FindingFi
             known = sorted(set(columns["sequence"]) - {None}, key=SEQUENCE_NAMES.index)
             raise ValueError(f"expected a sequence of the index ({', '.join(known)}), got {config.sequence!r}")
         allowed &= of_sequence
-    if not (allowed & (columns["level"] == config.searched_level)).any():
-        raise ValueError(f"expected {config.searched_level} rows to search, got none left; leave out a condition")
     return allowed
 
 

@@ -279,3 +279,6 @@ def test_another_studies_table_is_refused(phantom_studies, small_checkpoints, tm
     info.write_text(json.dumps(json.loads(info.read_text()) | {"fingerprint": "1" * 64}))
     with pytest.raises(ValueError, match="is another one"):
         index_embeddings(IndexConfig(config.out, tmp_path / "index", studies=phantom_studies))
+    index_embeddings(IndexConfig(config.out, tmp_path / "index"))
+    with pytest.raises(ValueError, match="got none but those of the query"):
+        search(SearchConfig(tmp_path / "index", study="sub-3"))
