@@ -51,6 +51,7 @@ EXTRAS = {
 EXTRAS["dev"] = [
     *EXTRAS["simulate"],
     *EXTRAS["plots"],
+    *EXTRAS["search"],
     "build>=1.2",
     "hypothesis>=6.150",
     "jsonschema>=4.25",  # the independent reference for the JSON Schema of findings

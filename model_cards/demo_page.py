@@ -1,6 +1,5 @@
 """The page of the demo: one HTML file that needs no other file and no network."""
 
-import base64
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .charts import line_chart
+from .pictures import png_uri
 from .results import ResultTable, read_result, result_table
 from .templates import render
 
@@ -169,7 +169,7 @@ def charts(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[str]:
 
 def data_uri(path: Path) -> str:
     """A PNG file as text that stands in a page."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+    return png_uri(path.read_bytes())
 
 
 def duration(seconds: float) -> str:

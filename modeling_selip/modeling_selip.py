@@ -21,6 +21,7 @@ from transformers.utils import ModelOutput
 from .configuration_selip import SelipConfig, SelipVisionConfig
 from .fusion_selip import SelipFusion
 from .loss_selip import clip_loss, compared_pairs, scale_of, selip_recommended_loss
+from .pipelines_selip import custom_pipelines
 from .population_selip import SelipPopulation, pool_input
 from .resnet_selip import SelipPositionPooling, SelipResNet
 from .vit_selip import KeptPatches, SelipTokenPooling, SelipViT, grid_of, mean_of_tokens
@@ -209,6 +210,7 @@ class SelipModel(SelipPreTrainedModel):
         self.visual_projection = nn.Linear(vision_width, config.projection_dim, bias=False)
         self.text_projection = nn.Linear(text_config.hidden_size, config.projection_dim)
         self.logit_scale = nn.Parameter(torch.empty(1))  # 1-D: sharding refuses scalars
+        config.custom_pipelines = custom_pipelines()  # saved with the model, as their file is
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:

@@ -54,14 +54,16 @@ def __dir__() -> list[str]:
 
 
 def register() -> None:
-    """Make the Auto classes of Transformers know SeLIP.
+    """Make the Auto classes and `pipeline` of Transformers know SeLIP.
 
     Calling it again changes nothing. It is called by the first use of a public model or processor class.
     """
     from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
+    from transformers.pipelines import PIPELINE_REGISTRY
 
     from selip.modeling_selip.configuration_selip import SelipConfig, SelipVisionConfig
     from selip.modeling_selip.modeling_selip import SelipModel, SelipVisionModel
+    from selip.modeling_selip.pipelines_selip import PIPELINES
     from selip.processing.image_processing_selip import SelipImageProcessor
     from selip.processing.processing_selip import SelipProcessor
 
@@ -71,3 +73,6 @@ def register() -> None:
     AutoModel.register(SelipVisionConfig, SelipVisionModel, exist_ok=True)
     AutoImageProcessor.register(SelipConfig, image_processor_classes={"pil": SelipImageProcessor}, exist_ok=True)
     AutoProcessor.register(SelipConfig, SelipProcessor, exist_ok=True)
+    for task, pipeline_class in PIPELINES.items():
+        if task not in PIPELINE_REGISTRY.get_supported_tasks():
+            PIPELINE_REGISTRY.register_pipeline(task, pipeline_class, pt_model=AutoModel, type="multimodal")

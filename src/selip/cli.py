@@ -145,6 +145,27 @@ COMMANDS = (
         "selip compare selip-retrieval.json clip-retrieval.json --out comparison.json",
     ),
     Command(
+        ("embed",),
+        "embed a file, a study or all studies of a table into one Parquet file",
+        "selip.training.search.config:EmbedConfig",
+        "selip.training.search.embed:embed",
+        "selip embed runs/tiny/best data/studies embeddings.parquet --volumes data/volumes",
+    ),
+    Command(
+        ("index",),
+        "make embeddings searchable, with findings for filters and files for pictures",
+        "selip.training.search.config:IndexConfig",
+        "selip.training.search.index:index_embeddings",
+        "selip index embeddings.parquet index --studies data/studies --findings data/findings.parquet",
+    ),
+    Command(
+        ("search",),
+        "find studies or series by a text, a study, a series or a file, filtered by findings",
+        "selip.training.search.config:SearchConfig",
+        "selip.search:search_index",
+        "selip search index --text 'left thalamus shows hemorrhage' --finding hemorrhage --html search.html",
+    ),
+    Command(
         ("annotate", "sample"),
         "draw reports for readers to annotate, of all kinds in equal numbers",
         "selip.processing.annotation.config:AnnotateSampleConfig",

@@ -212,7 +212,7 @@ class CheckpointEmbedder:
         missing = [place for place, key in enumerate(keys) if key not in store]
         reasons: Counter[str] = Counter()
         batches = embed_batches(
-            partial(_image_features, self.model),
+            partial(image_features, self.model),
             source,
             [names[place] for place in missing],
             batch_size=self.batch_size,
@@ -239,7 +239,7 @@ def embed_series(
         model: `SelipModel` in evaluation mode; decides the device.
     """
     return embed_with(
-        lambda series: _image_features(model, series), source, names, batch_size=batch_size, progress=progress
+        lambda series: image_features(model, series), source, names, batch_size=batch_size, progress=progress
     )
 
 
@@ -349,8 +349,16 @@ def _boxed(source: SeriesSource, names: Sequence[NamedSeries]) -> Iterator[tuple
         start = stop
 
 
-def _image_features(model: Any, series: Sequence[BoxedSeries]) -> npt.NDArray[np.float32]:
-    """(len(series), E) embeddings of single series."""
+def image_features(model: Any, series: Sequence[BoxedSeries]) -> npt.NDArray[np.float32]:
+    """Embed single series at once.
+
+    Args:
+        model: `SelipModel` in evaluation mode; decides the device.
+        series: n series.
+
+    Returns:
+        (n, E) float32, unit length.
+    """
     pixel_values = torch.from_numpy(np.stack([each.volume for each in series]))[:, None]  # (B, X, Y, Z) -> (B, 1, ...)
     sequence_ids = torch.tensor([[each.sequence_id] for each in series])
     patch_mask = torch.from_numpy(np.stack([each.patch_mask for each in series]))[:, None]

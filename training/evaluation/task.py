@@ -78,15 +78,30 @@ class EvaluationInputs:
             ValueError: The volumes table was prepared from other studies, or for another box.
         """
         config = self.config
-        if config.volumes is None:
-            return NiftiSeries(self.studies_with_partners(split), self.image_processor)
-        table = VolumesTable(config.volumes)
-        if table.info.studies_fingerprint != studies_fingerprint(config.studies):
-            raise ValueError(
-                f"expected volumes prepared from {config.studies}, but {config.volumes} was prepared from another "
-                "studies table; prepare again, or leave volumes out"
-            )
-        return PreparedSeries(table, self.image_processor)
+        return series_source(self.studies_with_partners(split), config.studies, config.volumes, self.image_processor)
+
+
+def series_source(studies: Dataset, path: Path, volumes: Path | None, image_processor: Any) -> SeriesSource:
+    """Where the voxels of the series of some studies come from.
+
+    Args:
+        studies: Rows of a studies table.
+        path: The table.
+        volumes: Volumes table of the same studies; None: the NIfTI files are read.
+        image_processor: The checkpoint's own.
+
+    Raises:
+        ValueError: The volumes table was prepared from other studies, or for another box.
+    """
+    if volumes is None:
+        return NiftiSeries(studies, image_processor)
+    table = VolumesTable(volumes)
+    if table.info.studies_fingerprint != studies_fingerprint(path):
+        raise ValueError(
+            f"expected volumes prepared from {path}, but {volumes} was prepared from another studies table; prepare "
+            "again, or leave volumes out"
+        )
+    return PreparedSeries(table, image_processor)
 
 
 Intervals = Mapping[str, tuple[float, float]]
