@@ -495,12 +495,14 @@ class SelipHeadModel(SelipStudyModel):
     """What the models with a head share: they take the weights of a pretrained series tower, and may leave them."""
 
     input_modalities = ("image",)
+    head_name: str
+    """The part that does not come out of pretraining."""
     is_frozen = False
 
     @property
     def backbone_parts(self) -> list[nn.Module]:
-        """What comes out of pretraining; the rest is the head."""
-        raise NotImplementedError
+        """What comes out of pretraining."""
+        return [part for name, part in self.named_children() if name != self.head_name]
 
     def freeze_backbone(self) -> None:
         """Train the head alone: the rest gets no gradient, and no statistics from the batches that it sees."""
@@ -528,6 +530,7 @@ class SelipForVolumeClassification(SelipHeadModel):
         >>> scores = model(**processor(images={"FLAIR": "flair.nii.gz"})).logits.sigmoid()
     """
 
+    head_name = "classifier"
     # of a pretraining checkpoint: the text side, and the way into the space shared with it
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012  (transformers' form)
         r"^text_model\.",
@@ -548,10 +551,6 @@ class SelipForVolumeClassification(SelipHeadModel):
         self.fusion = SelipFusion(config, vision_config.hidden_size, vision_config.num_sequences)
         self.classifier = nn.Linear(vision_config.hidden_size, config.num_labels)
         self.post_init()
-
-    @property
-    def backbone_parts(self) -> list[nn.Module]:
-        return [self.vision_model, self.fusion]
 
     def forward(
         self,
@@ -597,6 +596,7 @@ class SelipForVolumeSegmentation(SelipHeadModel):
         >>> image = processor.image_processor.to_native(lesion, batch["affines"][0, 0], like="flair.nii.gz")
     """
 
+    head_name = "decoder"
     # of a pretraining checkpoint: what comes after the feature maps
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012  (transformers' form)
         r"^text_model\.",
@@ -614,10 +614,6 @@ class SelipForVolumeSegmentation(SelipHeadModel):
         self.vision_model.pooling = None  # no loss would reach it: DDP refuses such parameters
         self.decoder = SelipDecoder(vision_config, config.decoder_width, config.num_labels)
         self.post_init()
-
-    @property
-    def backbone_parts(self) -> list[nn.Module]:
-        return [self.vision_model]
 
     def forward(
         self,

@@ -116,6 +116,14 @@ COMMANDS = (
         config_first=True,
     ),
     Command(
+        ("finetune",),
+        "train a head for labels of studies or masks of lesions on a pretrained checkpoint",
+        "selip.training.finetuning.config:FinetuneConfig",
+        "selip.training.finetuning.run:finetune",
+        "selip finetune CONFIG.yaml --output runs/labels --model.checkpoint runs/tiny/best --data.label-share 0.1",
+        config_first=True,
+    ),
+    Command(
         ("evaluate",),
         "evaluate a checkpoint and write a result file with intervals",
         "selip.training.config:EvaluateConfig",

@@ -200,6 +200,26 @@ def area_replicates(cases: Cases, resampling: PatientBootstrap) -> npt.NDArray[n
     return np.column_stack(columns)
 
 
+def mean_area(scores: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> float:
+    """Mean area under the ROC curve over the labels that have both kinds of study.
+
+    Args:
+        scores: (N, K).
+        truth: (N, K) 1, 0, or below 0 where it is not known.
+
+    Raises:
+        ValueError: No label has both kinds.
+    """
+    areas = []
+    for k in range(truth.shape[1]):
+        known = truth[:, k] >= 0
+        if len(np.unique(truth[known, k])) == 2:
+            areas.append(roc_auc_score(truth[known, k] == 1, scores[known, k]))
+    if not areas:
+        raise ValueError("expected a label with both kinds of study, got none")
+    return float(np.mean(areas))
+
+
 def _area(cases: Cases, label: str) -> float:
     rows = cases["label"] == label
     return float(roc_auc_score(cases["positive"][rows], cases["score"][rows]))
