@@ -38,11 +38,13 @@ _SUFFIX_SEQUENCES = {
     "dwi": "DWI",
     "trace": "DWI",
 }
-_NIFTI_ENDINGS = (".nii.gz", ".nii")
+NIFTI_ENDINGS = (".nii.gz", ".nii")
 # Below this b-value (s/mm^2) an image is T2 contrast for the reader, not diffusion; clinical head DWI is read at
 # b 800 to 1000 (ACR-ASNR-SPR practice parameter for MRI of the brain).
 _MIN_DWI_B_VALUE = 500.0
 _B_VALUE_KEYS = ("bValue", "DiffusionBValue", "BValue")
+NOT_A_BIDS_NAME = "not-a-bids-name"
+"""Reason of a file whose name says nothing of its sequence."""
 _TRUTH_FOLDER = Path("derivatives") / "truth"
 _NAME = re.compile(r"^(?P<entities>(?:[a-z0-9]+-[A-Za-z0-9+]+_)+)(?P<suffix>[A-Za-z0-9]+)$")
 
@@ -93,7 +95,7 @@ def volume_shape(path: Path) -> tuple[int, ...]:
 
 def _parse_name(path: Path) -> _Name | None:
     """Take a file name apart; None where it is not a BIDS name."""
-    ending = next((ending for ending in (*_NIFTI_ENDINGS, ".json") if path.name.endswith(ending)), "")
+    ending = next((ending for ending in (*NIFTI_ENDINGS, ".json") if path.name.endswith(ending)), "")
     stem = path.name.removesuffix(ending)
     match = _NAME.match(stem)
     if match is None:
@@ -115,6 +117,102 @@ def _children(folder: Path) -> list[Path]:
 def _folders(folder: Path, pattern: str = "*") -> list[Path]:
     """Return the visible real folders in a folder in name order; links are not followed (they may form circles)."""
     return [path for path in _children(folder) if path.match(pattern) and path.is_dir() and not path.is_symlink()]
+
+
+def series_of_file(path: Path, root: Path, *, needs_entities: bool = True) -> SeriesEntry | str:
+    """Make the series entry of one NIfTI file, or return the reason why it is not used.
+
+    Only the name, the sidecars and the header are read.
+
+    Args:
+        path: The file, below `root`.
+        root: Folder of the data set, above which no sidecar is looked for.
+        needs_entities: Refuse a name without entities; False takes a bare suffix such as `FLAIR.nii.gz` too.
+    """
+    name = _parse_name(path)
+    if name is None and not needs_entities:
+        stem = nifti_stem(path)
+        name = _Name(stem, {}, stem) if stem.lower() in _SUFFIX_SEQUENCES else None
+    if name is None:
+        return NOT_A_BIDS_NAME
+    sequence = _SUFFIX_SEQUENCES.get(name.suffix.lower())
+    if sequence is None:
+        return f"suffix-{name.suffix}"
+    if name.entities.get("part", "mag") != "mag":
+        return f"part-{name.entities['part']}"
+    problem = header_problem(path)
+    if problem:
+        return problem
+    b_value = None
+    if sequence == "T1w" and "ce" in name.entities:
+        sequence = "T1c"
+    elif sequence == "DWI":
+        b_value = _b_value(path, name, root)
+        if b_value is None:
+            sequence = "DWI-b-unknown"
+        elif b_value < _MIN_DWI_B_VALUE:
+            return f"dwi-b-below-{_MIN_DWI_B_VALUE:.0f}"
+    return {"series_id": name.stem, "sequence": sequence, "volume": path, "b_value": b_value}
+
+
+def header_problem(path: Path) -> str:
+    """Why a NIfTI file is not one volume by its header: `unreadable-header`, `4d` or the like; "" if it is one."""
+    try:
+        shape = volume_shape(path)
+    except (ValueError, OSError):
+        return "unreadable-header"
+    return f"{len(shape)}d" if len(shape) > 3 else ""
+
+
+def entities_of(path: Path) -> dict[str, str]:
+    """The BIDS entities of a file name, e.g. {"sub": "01", "ses": "1"}; none where it is not a BIDS name."""
+    name = _parse_name(path)
+    return {} if name is None else name.entities
+
+
+def nifti_stem(path: Path) -> str:
+    """A file name without `.nii` or `.nii.gz`."""
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether a path is named as a NIfTI file."""
+    return path.name.endswith(NIFTI_ENDINGS)
+
+
+def _b_value(path: Path, name: _Name, root: Path) -> float | None:
+    """Return the b-value of a diffusion image in s/mm^2 from its sidecars or its .bval file, None = unknown."""
+    value: Any = None
+    for sidecar in _sidecars(path, name, root):
+        content = _read_json(sidecar)
+        if isinstance(content, dict):
+            value = next((content[key] for key in _B_VALUE_KEYS if key in content), value)
+    bval = path.with_name(f"{name.stem}.bval")
+    if value is None and bval.is_file():
+        value = bval.read_text(encoding="utf-8", errors="replace").split()
+    values = set(value) if isinstance(value, list) else {value}
+    if len(values) != 1:
+        return None
+    try:
+        return float(values.pop())
+    except (TypeError, ValueError):
+        return None
+
+
+def _sidecars(path: Path, name: _Name, root: Path) -> Iterator[Path]:
+    """Yield the JSON sidecars that apply, most general first (the inheritance principle of BIDS)."""
+    folder = root
+    for part in ("", *path.parent.relative_to(root).parts):
+        folder = folder / part
+        for candidate in _children(folder):
+            if not candidate.name.endswith(".json"):
+                continue
+            if candidate.name == f"{name.suffix}.json":  # at the root, without entities
+                yield candidate
+                continue
+            other = _parse_name(candidate)
+            if other and other.suffix == name.suffix and other.entities.items() <= name.entities.items():
+                yield candidate
 
 
 class _BidsReader:
@@ -186,9 +284,9 @@ class _BidsReader:
             if folder.name.startswith("ses-"):
                 continue  # when the session is the subject's own folder
             for path in _children(folder):
-                if not path.name.endswith(_NIFTI_ENDINGS):
+                if not is_nifti(path):
                     continue
-                item = self.one_series(path)
+                item = "symlink" if path.is_symlink() else series_of_file(path, self.root)
                 if isinstance(item, str):
                     self.skips.add("series", path.relative_to(self.root).as_posix(), item)
                 elif item["series_id"] in found:  # T1w.nii beside T1w.nii.gz
@@ -197,73 +295,11 @@ class _BidsReader:
                     found[item["series_id"]] = item
         return list(found.values())
 
-    def one_series(self, path: Path) -> SeriesEntry | str:
-        """Make the row of one NIfTI file, or return the reason why it is not used."""
-        if path.is_symlink():
-            return "symlink"
-        name = _parse_name(path)
-        if name is None:
-            return "not-a-bids-name"
-        sequence = _SUFFIX_SEQUENCES.get(name.suffix.lower())
-        if sequence is None:
-            return f"suffix-{name.suffix}"
-        if name.entities.get("part", "mag") != "mag":
-            return f"part-{name.entities['part']}"
-        try:
-            shape = volume_shape(path)
-        except (ValueError, OSError):
-            return "unreadable-header"
-        if len(shape) > 3:
-            return f"{len(shape)}d"
-        b_value = None
-        if sequence == "T1w" and "ce" in name.entities:
-            sequence = "T1c"
-        elif sequence == "DWI":
-            b_value = self.b_value(path, name)
-            if b_value is None:
-                sequence = "DWI-b-unknown"
-            elif b_value < _MIN_DWI_B_VALUE:
-                return f"dwi-b-below-{_MIN_DWI_B_VALUE:.0f}"
-        return {"series_id": name.stem, "sequence": sequence, "volume": path, "b_value": b_value}
-
-    def b_value(self, path: Path, name: _Name) -> float | None:
-        """Return the b-value of a diffusion image in s/mm^2 from its sidecars or its .bval file, None = unknown."""
-        value: Any = None
-        for sidecar in self.sidecars(path, name):
-            content = _read_json(sidecar)
-            if isinstance(content, dict):
-                value = next((content[key] for key in _B_VALUE_KEYS if key in content), value)
-        bval = path.with_name(f"{name.stem}.bval")
-        if value is None and bval.is_file():
-            value = bval.read_text(encoding="utf-8", errors="replace").split()
-        values = set(value) if isinstance(value, list) else {value}
-        if len(values) != 1:
-            return None
-        try:
-            return float(values.pop())
-        except (TypeError, ValueError):
-            return None
-
-    def sidecars(self, path: Path, name: _Name) -> Iterator[Path]:
-        """Yield the JSON sidecars that apply, most general first (the inheritance principle of BIDS)."""
-        folder = self.root
-        for part in ("", *path.parent.relative_to(self.root).parts):
-            folder = folder / part
-            for candidate in _children(folder):
-                if not candidate.name.endswith(".json"):
-                    continue
-                if candidate.name == f"{name.suffix}.json":  # at the root, without entities
-                    yield candidate
-                    continue
-                other = _parse_name(candidate)
-                if other and other.suffix == name.suffix and other.entities.items() <= name.entities.items():
-                    yield candidate
-
     def masks(self, truth: Path) -> list[MaskEntry]:
         """Return the masks of a study; their name is the `desc` entity, or the file's stem without one."""
         rows: list[MaskEntry] = []
         for path in _children(truth):
-            name = _parse_name(path) if path.name.endswith(_NIFTI_ENDINGS) and not path.is_symlink() else None
+            name = _parse_name(path) if is_nifti(path) and not path.is_symlink() else None
             if name is not None and name.suffix in ("dseg", "mask"):
                 rows.append({"name": name.entities.get("desc", name.stem), "volume": path})
         return rows

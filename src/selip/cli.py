@@ -153,6 +153,13 @@ COMMANDS = (
         "selip compare selip-retrieval.json clip-retrieval.json --out comparison.json",
     ),
     Command(
+        ("segment",),
+        "write the lesion mask of a study on its own grid, by a fine-tuned checkpoint",
+        "selip.training.config:SegmentConfig",
+        "selip.training.segment:segment",
+        "selip segment runs/masks/best data/bids/sub-0001/ses-01 lesions.nii.gz",
+    ),
+    Command(
         ("annotate", "sample"),
         "draw reports for readers to annotate, of all kinds in equal numbers",
         "selip.processing.annotation.config:AnnotateSampleConfig",
