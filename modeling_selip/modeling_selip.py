@@ -499,6 +499,12 @@ class SelipHeadModel(SelipStudyModel):
     """The part that does not come out of pretraining."""
     is_frozen = False
 
+    def __init__(self, config: SelipConfig):
+        super().__init__(config)
+        # the configuration of a pretraining checkpoint names the class of its model, which this one is not
+        named = getattr(config, "auto_map", None) or {}
+        config.auto_map = {name: target for name, target in named.items() if name == "AutoConfig"}
+
     @property
     def backbone_parts(self) -> list[nn.Module]:
         """What comes out of pretraining."""

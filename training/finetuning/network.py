@@ -44,9 +44,7 @@ def build_head_model(task: str, checkpoint: Path, **fields: Any) -> SelipHeadMod
             f"expected a pretraining checkpoint at model.checkpoint, got one of {', '.join(config.architectures)}; "
             "name the checkpoint that it was made from"
         )
-    config = SelipConfig.from_pretrained(checkpoint, **fields)
-    config.auto_map = {}  # of the pretraining checkpoint: names a model that this one is not
-    return HEADS[task](config)
+    return HEADS[task](SelipConfig.from_pretrained(checkpoint, **fields))
 
 
 def start_from_checkpoint(model: SelipHeadModel, checkpoint: Path) -> None:

@@ -102,9 +102,7 @@ def config_for(phantoms: Phantoms, output: Path, task: str, *, steps=6, validate
     return FinetuneConfig(
         output=output,
         task=task,
-        data=FinetuneData(
-            **{"studies": phantoms.studies, "volumes": phantoms.volumes, "batch_studies": 4, **(data or {})}
-        ),
+        data=FinetuneData(**(tables | (data or {}))),
         model=HeadConfig(**{"checkpoint": phantoms.checkpoint, "decoder_width": 8, **model}),
         augmentation=whole.pop("augmentation", AugmentationConfig()),
         optimization=FinetuneOptimization(**{"steps": steps, "warmup_steps": 2, "precision": "fp32", **changes}),
