@@ -105,8 +105,8 @@ class SelipDecoder(nn.Module):
             num_labels: K scores a voxel.
         """
         super().__init__()
-        of_maps = tower_map_sizes(vision_config)
         of_volumes = volume_sizes(vision_config)
+        of_maps = tower_map_sizes(vision_config)
         self.sizes = decoder_sizes([*(size for size, _ in of_maps), *of_volumes])
         steps = len(self.sizes)
         widths = [width * min(2 ** (steps - 1 - step), WIDEST) for step in range(steps)]

@@ -180,7 +180,10 @@ def probe_case_metrics(cases: Cases, resampling: PatientBootstrap | None) -> Cas
         return CaseMetrics(points, {})
     replicates = area_replicates(cases, resampling)
     named = {f"{label}/auroc": replicates[:, number] for number, label in enumerate(labels)}
-    return CaseMetrics(points, {"mean/auroc": np.nanmean(replicates, axis=1), **named})
+    usable = ~np.isnan(replicates)
+    sums, counts = np.where(usable, replicates, 0).sum(axis=1), usable.sum(axis=1)
+    mean = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+    return CaseMetrics(points, {"mean/auroc": mean, **named})
 
 
 def area_replicates(cases: Cases, resampling: PatientBootstrap) -> npt.NDArray[np.float64]:

@@ -69,7 +69,7 @@ def test_killed_run_ends_like_one_that_was_not(make_run, monkeypatch, task):
 
 
 def test_segmentation_learns_what_is_plain_to_see(segmentation_run):
-    """Bright balls in dark noise: after 90 steps the loss has halved and Dice on the box is far above nothing."""
+    """Bright balls in dark noise: after 45 steps the loss has halved and Dice on the box is far above nothing."""
     config, summary = segmentation_run
     lines = [json.loads(line) for line in (config.output / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
