@@ -108,8 +108,11 @@ def segmentation_case_metrics(cases: Cases, resampling: PatientBootstrap | None)
     columns = np.column_stack([scores[name] for name in _SCORES])
     has_lesion = np.asarray(cases["voxels_true"]) > 0
     clean = (np.asarray(cases["voxels_predicted"]) == 0).astype(np.float64)[:, None]
-    groups = [("", has_lesion, columns, _SCORES), ("all/", np.ones_like(has_lesion), columns, _SCORES)]
-    groups.append(("no_lesion/", ~has_lesion, clean, ("clean",)))
+    groups: list[tuple[str, BoolArray, FloatArray, tuple[str, ...]]] = [
+        ("", has_lesion, columns, _SCORES),
+        ("all/", np.ones_like(has_lesion), columns, _SCORES),
+        ("no_lesion/", ~has_lesion, clean, ("clean",)),
+    ]
     points: dict[str, float] = {}
     replicates: dict[str, FloatArray] = {}
     for prefix, chosen, values, names in groups:

@@ -80,7 +80,7 @@ def _read_labels(
             f"expected augmentation.flip_probability 0 with labels that say a side, got "
             f"{config.augmentation.flip_probability} with {', '.join(mirrored)}"
         )
-    studies = {}
+    studies: dict[str, list[HeadStudy]] = {}
     for split, found in series.items():
         studies[split] = []
         for study_id, of_study in found.items():
