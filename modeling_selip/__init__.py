@@ -1,6 +1,24 @@
-"""The network: configuration, series tower, fusion, text tower, losses. Knows no files, reports or training."""
+"""The network: configuration, series tower, fusion, text tower, heads, losses. Knows no files, reports or training."""
 
 from .configuration_selip import SelipConfig, SelipVisionConfig
-from .modeling_selip import SelipModel, SelipOutput, SelipVisionModel
+from .modeling_selip import (
+    SelipForVolumeClassification,
+    SelipForVolumeSegmentation,
+    SelipHeadModel,
+    SelipHeadOutput,
+    SelipModel,
+    SelipOutput,
+    SelipVisionModel,
+)
 
-__all__ = ["SelipConfig", "SelipModel", "SelipOutput", "SelipVisionConfig", "SelipVisionModel"]
+__all__ = [
+    "SelipConfig",
+    "SelipForVolumeClassification",
+    "SelipForVolumeSegmentation",
+    "SelipHeadModel",
+    "SelipHeadOutput",
+    "SelipModel",
+    "SelipOutput",
+    "SelipVisionConfig",
+    "SelipVisionModel",
+]

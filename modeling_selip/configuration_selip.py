@@ -221,6 +221,9 @@ class SelipVisionConfig(PreTrainedConfig):
 class SelipConfig(PreTrainedConfig):
     r"""Configuration of [`SelipModel`]: a series tower, a fusion over the series of a study, and a text tower.
 
+    The models with a head read it too, with `num_labels`, `id2label` and `problem_type` as everywhere in Transformers;
+    they have no text tower.
+
     Args:
         vision_config: [`SelipVisionConfig`] or its dictionary.
         text_config: configuration of any encoder that `AutoModel` knows, or its dictionary with `model_type`.
@@ -228,6 +231,8 @@ class SelipConfig(PreTrainedConfig):
         fusion_layers: transformer layers over the series tokens of a study.
         fusion_heads: attention heads of the fusion.
         logit_scale_init: initial logarithm of the inverse temperature; ln(1/0.07) as in CLIP and SeLIP.
+        decoder_width: channels of the decoder of [`SelipForVolumeSegmentation`] at the size of the study box, a
+            multiple of 4; coarser maps are wider.
     """
 
     model_type = "selip"
@@ -239,6 +244,7 @@ class SelipConfig(PreTrainedConfig):
     fusion_layers: int = 1
     fusion_heads: int = 4
     logit_scale_init: float = 2.6592600369327783
+    decoder_width: int = 16
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -251,6 +257,8 @@ class SelipConfig(PreTrainedConfig):
                 f"width {self.vision_config.hidden_size} of a series token must be divisible by fusion_heads "
                 f"{self.fusion_heads}"
             )
+        if self.decoder_width < 4 or self.decoder_width % 4:
+            raise ValueError(f"expected decoder_width to be a multiple of 4, got {self.decoder_width}")
         super().__post_init__(**kwargs)
 
 

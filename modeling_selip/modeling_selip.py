@@ -1,4 +1,4 @@
-"""SeLIP: a dual encoder of head MRI studies and report texts (arXiv 2503.19801).
+"""SeLIP: a dual encoder of head MRI studies and report texts (arXiv 2503.19801), and its image side with a head.
 
 Letters: B studies, S series slots of a study, P texts, V views of studies, L text tokens, X Y Z voxels (RAS+),
 E embedding, H width of a series token. Masks are bool, True = real.
@@ -8,7 +8,7 @@ series, each encoded alone by the series tower and then fused, so a view never s
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +19,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
 from .configuration_selip import SelipConfig, SelipVisionConfig
+from .decoder_selip import SelipDecoder, SelipSeriesMaps, SelipVolumeMap, volume_sizes
 from .fusion_selip import SelipFusion
 from .loss_selip import clip_loss, compared_pairs, scale_of, selip_recommended_loss
 from .pipelines_selip import custom_pipelines
 from .population_selip import SelipPopulation, pool_input
 from .resnet_selip import SelipPositionPooling, SelipResNet
+from .supervised_loss_selip import multi_label_loss, segmentation_loss, single_label_loss
 from .vit_selip import KeptPatches, SelipTokenPooling, SelipViT, grid_of, mean_of_tokens
 
 
@@ -75,6 +77,21 @@ class SelipOutput(ModelOutput):
     affines: torch.Tensor | None = None
 
 
+@dataclass
+class SelipHeadOutput(ModelOutput):
+    """Output of [`SelipForVolumeClassification`] and [`SelipForVolumeSegmentation`].
+
+    Args:
+        loss: scalar, where labels are given.
+        logits: (B, num_labels) of a classification, (B, num_labels, X, Y, Z) on the study box of a segmentation.
+        affines: (B, S, 4, 4) as given: from box voxels to scanner mm, to place what is computed on the box.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    affines: torch.Tensor | None = None
+
+
 class SelipPreTrainedModel(PreTrainedModel):
     """What all SeLIP models share: how weights start and what Transformers may do with the model."""
 
@@ -91,6 +108,7 @@ class SelipPreTrainedModel(PreTrainedModel):
         "SelipFusionLayer",
         "SelipPositionPooling",
         "SelipTokenPooling",
+        "SelipDecoderBlock",
     ]
 
     @torch.no_grad()
@@ -113,6 +131,14 @@ class SelipPreTrainedModel(PreTrainedModel):
         if isinstance(module, SelipFusion):
             init.ones_(module.sequence_scale.weight)
             init.zeros_(module.sequence_shift.weight)
+        if isinstance(module, SelipSeriesMaps):
+            init.ones_(module.sequence_scale.weight)
+            init.zeros_(module.sequence_shift.weight)
+        if isinstance(module, SelipVolumeMap):
+            init.normal_(module.kernel, std=27**-0.5)  # 27 voxels of variance 1 give scores of variance 1
+            init.zeros_(module.sequence_kernel.weight)
+        if isinstance(module, SelipDecoder):
+            init.normal_(module.scores.weight, std=self.config.initializer_range)
         if isinstance(module, SelipModel):
             init.constant_(module.logit_scale, self.config.logit_scale_init)
 
@@ -152,11 +178,7 @@ class SelipVisionModel(SelipPreTrainedModel):
         """
         if pixel_values.ndim != 4:
             raise ValueError(f"expected pixel_values of shape (N, X, Y, Z), got {tuple(pixel_values.shape)}")
-        volumes = pool_input(pixel_values, self.config)
-        if self.population is not None:
-            if sequence_ids is None:
-                sequence_ids = torch.zeros(len(volumes), dtype=torch.long, device=volumes.device)
-            volumes = self.population(volumes, sequence_ids)
+        volumes = self.compute_input(pixel_values, sequence_ids)
         if self.config.backbone == "vit":
             kept = None if patch_mask is None else self.backbone.keep(volumes, patch_mask)
             return self._read_patches(volumes, kept, series_mask)
@@ -165,6 +187,23 @@ class SelipVisionModel(SelipPreTrainedModel):
         pooled = last.mean(dim=(2, 3, 4)) if self.pooling is None else self.pooling(last)
         tokens = last.flatten(2).transpose(1, 2)  # (N, H, X', Y', Z') -> (N, T, H)
         return SelipVisionOutput(last_hidden_state=tokens, pooler_output=pooled, feature_maps=feature_maps)
+
+    def compute_input(self, pixel_values: torch.Tensor, sequence_ids: torch.Tensor | None = None) -> torch.Tensor:
+        """What the first layer sees: pooled, and as deviations from the population where there is one.
+
+        Args:
+            pixel_values: (N, X, Y, Z).
+            sequence_ids: int64 (N,); None: all unknown.
+
+        Returns:
+            (N, X', Y', Z').
+        """
+        volumes = pool_input(pixel_values, self.config)
+        if self.population is None:
+            return volumes
+        if sequence_ids is None:
+            sequence_ids = torch.zeros(len(volumes), dtype=torch.long, device=volumes.device)
+        return self.population(volumes, sequence_ids)
 
     def _read_patches(
         self, volumes: torch.Tensor, kept: KeptPatches | None, series_mask: torch.Tensor | None
@@ -190,10 +229,55 @@ class SelipVisionModel(SelipPreTrainedModel):
         )
 
 
-class SelipModel(SelipPreTrainedModel):
-    """Series tower, fusion, text tower, and their projections into one space."""
+class SelipStudyModel(SelipPreTrainedModel):
+    """What all models of studies share: a series tower that is run over the series that exist."""
 
     main_input_name = "pixel_values"
+    vision_model: SelipVisionModel
+
+    @staticmethod
+    def _series_defaults(
+        pixel_values: torch.Tensor, series_mask: torch.Tensor | None, sequence_ids: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if pixel_values.ndim != 5:
+            raise ValueError(f"expected pixel_values of shape (B, S, X, Y, Z), got {tuple(pixel_values.shape)}")
+        shape = pixel_values.shape[:2]
+        if series_mask is None:
+            series_mask = pixel_values.new_ones(shape, dtype=torch.bool)
+        if sequence_ids is None:
+            sequence_ids = pixel_values.new_zeros(shape, dtype=torch.long)
+        for name, given in (("series_mask", series_mask), ("sequence_ids", sequence_ids)):
+            if given.shape != shape:
+                raise ValueError(f"expected {name} of shape {tuple(shape)}, got {tuple(given.shape)}")
+        return series_mask.bool(), sequence_ids
+
+    def _encode_series(
+        self,
+        pixel_values: torch.Tensor,
+        series_mask: torch.Tensor,
+        sequence_ids: torch.Tensor,
+        patch_mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Tower over the series that exist; absent ones cost nothing and leave a zero token. Returns (B, S, H)."""
+        if patch_mask is not None and patch_mask.shape[:2] != series_mask.shape:
+            raise ValueError(
+                f"expected patch_mask of shape ({', '.join(map(str, series_mask.shape))}, X/px, Y/py, Z/pz), got "
+                f"{tuple(patch_mask.shape)}"
+            )
+        pixel_values = pixel_values.to(self.vision_model.dtype)
+        tokens = self.vision_model(
+            pixel_values[series_mask],
+            sequence_ids[series_mask],
+            patch_mask=None if patch_mask is None else patch_mask[series_mask],
+            series_mask=series_mask,
+        ).pooler_output
+        features = tokens.new_zeros(*series_mask.shape, tokens.shape[-1])
+        features[series_mask] = tokens  # (N, H) -> (B, S, H)
+        return features
+
+
+class SelipModel(SelipStudyModel):
+    """Series tower, fusion, text tower, and their projections into one space."""
 
     def __init__(self, config: SelipConfig):
         super().__init__(config)
@@ -355,46 +439,6 @@ class SelipModel(SelipPreTrainedModel):
         """Whether a series token depends on the other series of its study (`study_layers`)."""
         return bool(self.vision_model.config.study_layers)
 
-    @staticmethod
-    def _series_defaults(
-        pixel_values: torch.Tensor, series_mask: torch.Tensor | None, sequence_ids: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if pixel_values.ndim != 5:
-            raise ValueError(f"expected pixel_values of shape (B, S, X, Y, Z), got {tuple(pixel_values.shape)}")
-        shape = pixel_values.shape[:2]
-        if series_mask is None:
-            series_mask = pixel_values.new_ones(shape, dtype=torch.bool)
-        if sequence_ids is None:
-            sequence_ids = pixel_values.new_zeros(shape, dtype=torch.long)
-        for name, given in (("series_mask", series_mask), ("sequence_ids", sequence_ids)):
-            if given.shape != shape:
-                raise ValueError(f"expected {name} of shape {tuple(shape)}, got {tuple(given.shape)}")
-        return series_mask.bool(), sequence_ids
-
-    def _encode_series(
-        self,
-        pixel_values: torch.Tensor,
-        series_mask: torch.Tensor,
-        sequence_ids: torch.Tensor,
-        patch_mask: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Tower over the series that exist; absent ones cost nothing and leave a zero token. Returns (B, S, H)."""
-        if patch_mask is not None and patch_mask.shape[:2] != series_mask.shape:
-            raise ValueError(
-                f"expected patch_mask of shape ({', '.join(map(str, series_mask.shape))}, X/px, Y/py, Z/pz), got "
-                f"{tuple(patch_mask.shape)}"
-            )
-        pixel_values = pixel_values.to(self.visual_projection.weight.dtype)
-        tokens = self.vision_model(
-            pixel_values[series_mask],
-            sequence_ids[series_mask],
-            patch_mask=None if patch_mask is None else patch_mask[series_mask],
-            series_mask=series_mask,
-        ).pooler_output
-        features = tokens.new_zeros(*series_mask.shape, tokens.shape[-1])
-        features[series_mask] = tokens  # (N, H) -> (B, S, H)
-        return features
-
     def _embed_views(
         self, series_features: torch.Tensor, view_mask: torch.Tensor, sequence_ids: torch.Tensor
     ) -> torch.Tensor:
@@ -449,8 +493,177 @@ class SelipModel(SelipPreTrainedModel):
         return selip_recommended_loss(view_embeds, text_embeds, self.logit_scale, compared, similarity)
 
 
+class SelipHeadModel(SelipStudyModel):
+    """What the models with a head share: they take the weights of a pretrained series tower, and may leave them."""
+
+    input_modalities = ("image",)
+    head_name: str
+    """The part that does not come out of pretraining."""
+    is_frozen = False
+
+    def __init__(self, config: SelipConfig):
+        super().__init__(config)
+        # the configuration of a pretraining checkpoint names the class of its model, which this one is not
+        named = getattr(config, "auto_map", None) or {}
+        config.auto_map = {name: target for name, target in named.items() if name == "AutoConfig"}
+
+    @property
+    def backbone_parts(self) -> list[nn.Module]:
+        """What comes out of pretraining."""
+        return [part for name, part in self.named_children() if name != self.head_name]
+
+    def freeze_backbone(self) -> None:
+        """Train the head alone: the rest gets no gradient, and no statistics from the batches that it sees."""
+        self.is_frozen = True
+        for part in self.backbone_parts:
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.is_frozen:
+            for part in self.backbone_parts:
+                part.eval()
+        return self
+
+
+class SelipForVolumeClassification(SelipHeadModel):
+    """Labels of studies: series tower, fusion over the series of a study, and a linear layer on the study token.
+
+    `config.problem_type` is `multi_label_classification` (each label is there or not; the default) or
+    `single_label_classification` (one of them is).
+
+    Example:
+        >>> model = SelipForVolumeClassification.from_pretrained("runs/tiny/best", num_labels=3)
+        >>> scores = model(**processor(images={"FLAIR": "flair.nii.gz"})).logits.sigmoid()
+    """
+
+    head_name = "classifier"
+    # of a pretraining checkpoint: the text side, and the way into the space shared with it
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012  (transformers' form)
+        r"^text_model\.",
+        r"^text_projection\.",
+        r"^visual_projection\.",
+        r"^logit_scale$",
+    ]
+
+    def __init__(self, config: SelipConfig):
+        super().__init__(config)
+        if config.problem_type not in (None, "multi_label_classification", "single_label_classification"):
+            raise ValueError(
+                "expected problem_type multi_label_classification or single_label_classification, got "
+                f"{config.problem_type!r}"
+            )
+        vision_config: Any = config.vision_config
+        self.vision_model = SelipVisionModel._from_config(vision_config)
+        self.fusion = SelipFusion(config, vision_config.hidden_size, vision_config.num_sequences)
+        self.classifier = nn.Linear(vision_config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        series_mask: torch.Tensor | None = None,
+        sequence_ids: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        affines: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> SelipHeadOutput | tuple:
+        """
+        Args:
+            pixel_values: (B, S, X, Y, Z), RAS+, intensities in [0, 1].
+            series_mask: bool (B, S); None: every slot holds a series.
+            sequence_ids: int64 (B, S), the MRI sequence of each series, 0 = unknown; None: all unknown.
+            patch_mask: bool (B, S, X/px, Y/py, Z/pz), the patches of each series that a ViT reads; None: all.
+            labels: (B, num_labels) of 0 and 1, or int64 (B,) with `single_label_classification`; -100 where a label
+                is not known.
+            affines: (B, S, 4, 4); handed on to the output.
+            return_dict: False gives a tuple.
+        """
+        series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
+        series_features = self._encode_series(pixel_values, series_mask, sequence_ids, patch_mask)
+        logits = self.classifier(self.fusion(series_features, series_mask, sequence_ids))
+        loss = None
+        if labels is not None:
+            is_single = self.config.problem_type == "single_label_classification"
+            loss = (single_label_loss if is_single else multi_label_loss)(logits, labels)
+        output = SelipHeadOutput(loss=loss, logits=logits, affines=affines)
+        return output.to_tuple() if return_dict is False else output
+
+
+class SelipForVolumeSegmentation(SelipHeadModel):
+    """A class for every voxel of the study box, from all series of a study: series tower and decoder.
+
+    Class 0 is the background. The tower reads the whole box: of a ViT all patches, also those that show air.
+
+    Example:
+        >>> model = SelipForVolumeSegmentation.from_pretrained("runs/tiny/best", num_labels=2)
+        >>> batch = processor(images={"FLAIR": "flair.nii.gz"})
+        >>> lesion = model(**batch).logits.softmax(1)[0, 1]
+        >>> image = processor.image_processor.to_native(lesion, batch["affines"][0, 0], like="flair.nii.gz")
+    """
+
+    head_name = "decoder"
+    # of a pretraining checkpoint: what comes after the feature maps
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012  (transformers' form)
+        r"^text_model\.",
+        r"^text_projection\.",
+        r"^visual_projection\.",
+        r"^logit_scale$",
+        r"^fusion\.",
+        r"^vision_model\.pooling\.",
+    ]
+
+    def __init__(self, config: SelipConfig):
+        super().__init__(config)
+        vision_config: Any = config.vision_config
+        self.vision_model = SelipVisionModel._from_config(vision_config)
+        self.vision_model.pooling = None  # no loss would reach it: DDP refuses such parameters
+        self.decoder = SelipDecoder(vision_config, config.decoder_width, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        series_mask: torch.Tensor | None = None,
+        sequence_ids: torch.Tensor | None = None,
+        patch_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        affines: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> SelipHeadOutput | tuple:
+        """
+        Args:
+            pixel_values: (B, S, X, Y, Z), RAS+, intensities in [0, 1].
+            series_mask: bool (B, S); None: every slot holds a series.
+            sequence_ids: int64 (B, S), the MRI sequence of each series, 0 = unknown; None: all unknown.
+            patch_mask: not read (the decoder needs the whole box); taken, so that what the processor gives can be
+                given whole.
+            labels: int64 (B, X, Y, Z), the class of each voxel, -100 where it is not known.
+            affines: (B, S, 4, 4); handed on to the output.
+            return_dict: False gives a tuple.
+        """
+        series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
+        pixel_values = pixel_values.to(self.vision_model.dtype)
+        there, ids = pixel_values[series_mask], sequence_ids[series_mask]
+        feature_maps = self.vision_model(there, ids, series_mask=series_mask).feature_maps
+        volumes = [pixel_values]
+        if len(volume_sizes(self.vision_model.config)) > 1:
+            seen = self.vision_model.compute_input(there, ids)
+            slots = seen.new_zeros(*series_mask.shape, *seen.shape[1:])
+            slots[series_mask] = seen  # (N, X', Y', Z') -> (B, S, X', Y', Z')
+            volumes.append(slots)
+        logits = self.decoder(feature_maps, volumes, series_mask, sequence_ids)
+        loss = None if labels is None else segmentation_loss(logits, labels)
+        output = SelipHeadOutput(loss=loss, logits=logits, affines=affines)
+        return output.to_tuple() if return_dict is False else output
+
+
 # these classes are copied beside the weights when a model is saved
 SelipVisionConfig.register_for_auto_class()
 SelipConfig.register_for_auto_class()
 SelipVisionModel.register_for_auto_class("AutoModel")
 SelipModel.register_for_auto_class("AutoModel")
+SelipForVolumeClassification.register_for_auto_class("AutoModelForImageClassification")
+SelipForVolumeSegmentation.register_for_auto_class("AutoModelForSemanticSegmentation")

@@ -145,14 +145,21 @@ class SelipPositionPooling(nn.Module):
 
 def map_shape(config: SelipVisionConfig) -> tuple[int, int, int]:
     """Positions of the last stage's map along x, y, z, for a study box of `config.spatial_size`."""
+    return map_shapes(config)[-1]
+
+
+def map_shapes(config: SelipVisionConfig) -> list[tuple[int, int, int]]:
+    """Positions of the map of each stage along x, y, z, for a study box of `config.spatial_size`, finest first."""
     sizes = pooled_shape(config)
     if not _is_patch(config.stem_kernel_size, config.stem_stride):
         # an even kernel is padded by less than half, and loses a position
         sizes = _three([n - (k + 1) % 2 for n, k in zip(sizes, config.stem_kernel_size, strict=True)])
-    strides = [config.stem_stride, *([(2, 2, 1)] if config.stem_pool else []), *config.stage_strides]
-    for stride in strides:
+    before_stages = [config.stem_stride, *([(2, 2, 1)] if config.stem_pool else [])]
+    shapes = []
+    for stride in [*before_stages, *config.stage_strides]:
         sizes = _three([-(-size // step) for size, step in zip(sizes, stride, strict=True)])
-    return sizes
+        shapes.append(sizes)
+    return shapes[len(before_stages) :]
 
 
 def _is_patch(kernel_size: Sequence[int], stride: Sequence[int]) -> bool:

@@ -85,9 +85,14 @@ def test_launch_commands_in_the_documents_are_understood(path: Path) -> None:
 
     from selip.training.config import PretrainConfig
     from selip.training.configuration import overrides_from_arguments
+    from selip.training.finetuning.config import FinetuneConfig
     from selip.training.structuring.config import TuneConfig
 
-    runs = {"selip.training.pretrain": PretrainConfig, "selip.training.structuring.tuning": TuneConfig}
+    runs: dict[str, type] = {
+        "selip.training.pretrain": PretrainConfig,
+        "selip.training.finetuning.run": FinetuneConfig,
+        "selip.training.structuring.tuning": TuneConfig,
+    }
     for line in commands(path):
         _, launched, rest = line.partition("accelerate launch ")
         if launched:
@@ -138,18 +143,22 @@ def test_continuous_integration_calls_the_same_targets() -> None:
 
 
 def test_shipped_configurations_are_valid() -> None:
-    """Each shipped YAML file builds a PretrainConfig once the paths are given, those of structuring a TuneConfig."""
+    """Each shipped YAML file builds a PretrainConfig once the paths are given, those of a folder their own."""
     from selip.training.config import PretrainConfig
     from selip.training.configuration import load_config
+    from selip.training.finetuning.config import FinetuneConfig
     from selip.training.structuring.config import TuneConfig
 
     files = sorted((REPOSITORY / "training" / "configs").glob("*.yaml"))
     structuring = sorted((REPOSITORY / "training" / "configs" / "structuring").glob("*.yaml"))
-    assert files
-    assert structuring
-    assert {*files, *structuring} == set((REPOSITORY / "training" / "configs").rglob("*.yaml"))
+    finetuning = sorted((REPOSITORY / "training" / "configs" / "finetuning").glob("*.yaml"))
+    assert all((files, structuring, finetuning))
+    assert {*files, *structuring, *finetuning} == set((REPOSITORY / "training" / "configs").rglob("*.yaml"))
     for file in structuring:
         assert load_config(TuneConfig, file, {"output": "run"}).output == Path("run")
+    for file in finetuning:
+        task = load_config(FinetuneConfig, file, {"model.checkpoint": "best"}).task
+        assert file.stem.startswith(task)
     paths = {"output": "run", "data.studies": "s", "data.findings": "f", "data.volumes": "v"}
     for file in files:
         config = load_config(PretrainConfig, file, paths)

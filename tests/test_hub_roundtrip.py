@@ -16,7 +16,12 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
 
 import selip
-from selip.modeling_selip import SelipConfig, SelipModel
+from selip.modeling_selip import (
+    SelipConfig,
+    SelipForVolumeClassification,
+    SelipForVolumeSegmentation,
+    SelipModel,
+)
 from selip.processing.image_processing_selip import SelipImageProcessor
 from selip.processing.processing_selip import SelipProcessor
 from selip.training.config import NetworkConfig
@@ -70,6 +75,29 @@ processor.save_pretrained(again)
 assert not [name for name in sys.modules if name.startswith("selip.")]
 """
 
+# The same for models with a head: of each the scores of one volume.
+HEADS_PROGRAM = """
+import sys
+sys.modules["selip"] = None
+import torch
+from safetensors.torch import save_file
+from transformers import AutoImageProcessor, AutoModelForImageClassification, AutoModelForSemanticSegmentation
+
+folder, volume, out = sys.argv[1:]
+scores = {}
+for name, auto in (
+    ("classification", AutoModelForImageClassification),
+    ("segmentation", AutoModelForSemanticSegmentation),
+):
+    model = auto.from_pretrained(f"{folder}/{name}", trust_remote_code=True).eval()
+    processor = AutoImageProcessor.from_pretrained(f"{folder}/{name}", trust_remote_code=True)
+    assert type(model).__module__.startswith("transformers_modules."), type(model)
+    with torch.inference_mode():
+        scores[name] = model(**processor({"FLAIR": volume})).logits.contiguous()
+save_file(scores, out)
+assert not [name for name in sys.modules if name.startswith("selip.")]
+"""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -116,14 +144,20 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def used_elsewhere(checkpoint: Checkpoint, volume: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with what the program of a user left: `out.safetensors`, and the checkpoint saved anew in `again`."""
     folder = tmp_path_factory.mktemp("elsewhere")
+    run_elsewhere(
+        USER_PROGRAM, folder, checkpoint.folder, volume, folder / "again", folder / "out.safetensors", *TEXTS
+    )
+    return folder
+
+
+def run_elsewhere(program: str, folder: Path, *arguments: object) -> None:
+    """A program in a process of its own, with a cache of its own; it must succeed."""
     environment = {**os.environ, "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1"}
-    arguments = [checkpoint.folder, volume, folder / "again", folder / "out.safetensors"]
-    command = [sys.executable, "-I", "-c", USER_PROGRAM, *map(str, arguments), *TEXTS]
+    command = [sys.executable, "-I", "-c", program, *map(str, arguments)]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return folder
 
 
 def code_files(folder: Path) -> dict[str, str]:
@@ -192,3 +226,28 @@ def test_registered_package_takes_the_place_of_the_copies(checkpoint: Checkpoint
     assert type(AutoModel.from_pretrained(folder, **options)) is SelipModel
     assert type(AutoImageProcessor.from_pretrained(folder, **options)) is SelipImageProcessor
     assert type(AutoProcessor.from_pretrained(folder, **options)) is SelipProcessor
+
+
+def test_heads_are_used_without_selip(checkpoint: Checkpoint, volume: Path, tmp_path: Path) -> None:
+    """A head on a checkpoint, saved: the folder names its class alone, and gives the same scores without selip."""
+    batch = checkpoint.processor.image_processor({"FLAIR": volume})
+    expected, kinds = {}, {"classification": "ImageClassification", "segmentation": "SemanticSegmentation"}
+    for name, head in (
+        ("classification", SelipForVolumeClassification),
+        ("segmentation", SelipForVolumeSegmentation),
+    ):
+        torch.manual_seed(1)
+        model = head.from_pretrained(checkpoint.folder, num_labels=2).eval()
+        model.save_pretrained(tmp_path / name)
+        checkpoint.processor.image_processor.save_pretrained(tmp_path / name)
+        with torch.inference_mode():
+            expected[name] = model(**batch).logits
+        named = json.loads((tmp_path / name / "config.json").read_text(encoding="utf-8"))["auto_map"]
+        assert named == {
+            "AutoConfig": "configuration_selip.SelipConfig",
+            f"AutoModelFor{kinds[name]}": f"modeling_selip.{head.__name__}",
+        }
+    run_elsewhere(HEADS_PROGRAM, tmp_path, tmp_path, volume, tmp_path / "scores.safetensors")
+    got = load_file(tmp_path / "scores.safetensors")
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-4, atol=1e-5)

@@ -67,6 +67,14 @@ def apply_change(volume: np.ndarray, change: VolumeChange) -> np.ndarray:
     return changed
 
 
+def move_labels(labels: np.ndarray, change: VolumeChange) -> np.ndarray:
+    """The labels of a volume's voxels (X, Y, Z) where a change puts them; 0 where air is shifted in."""
+    moved = np.zeros_like(labels)
+    source, target = _overlap(labels.shape, change.shift)
+    moved[target] = (labels[::-1] if change.is_flipped else labels)[source]
+    return moved
+
+
 def head_patches(counts: np.ndarray, change: VolumeChange, patch_size: Sequence[int]) -> np.ndarray:
     """The patches that show head once a volume is changed.
 

@@ -8,12 +8,11 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-
-from selip.modeling_selip.modeling_selip import SelipModel
-from selip.processing.processing_selip import SelipProcessor
+from transformers import PreTrainedModel
 
 from .text_tuning import merged_weights
 
@@ -45,8 +44,8 @@ class TrainingState:
 
 def save_checkpoint(
     folder: Path,
-    model: SelipModel,
-    processor: SelipProcessor,
+    model: PreTrainedModel,
+    processor: Any,
     state: TrainingState,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
@@ -93,7 +92,7 @@ def read_state(folder: Path) -> TrainingState:
     return TrainingState(**json.loads((folder / STATE_FILE).read_text()))
 
 
-def load_checkpoint(folder: Path, model: SelipModel, optimizer: torch.optim.Optimizer) -> TrainingState:
+def load_checkpoint(folder: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> TrainingState:
     """Puts weights and optimiser of a checkpoint into `model` and `optimizer`, strictly.
 
     Raises:

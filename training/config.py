@@ -252,13 +252,22 @@ class OptimizationConfig:
 class TrackingConfig:
     """Validation, checkpoints and logs."""
 
-    validate_every: int = field(
-        default=100, metadata={"help": "Steps between validations by retrieval; each saves `last`."}
+    validate_every: int = field(default=100, metadata={"help": "Steps between validations; each saves `last`."})
+    patience: int | None = field(
+        default=None,
+        metadata={"help": "Validations no better than the best after which the run ends; none: all steps are taken."},
     )
     log_every: int = field(default=10, metadata={"help": "Steps between lines of metrics.jsonl."})
     tracker: Literal["none", "tensorboard", "trackio"] = field(
         default="none", metadata={"help": "Also log to this tracker, offline."}
     )
+
+    def __post_init__(self) -> None:
+        if self.validate_every < 1 or self.log_every < 1 or (self.patience is not None and self.patience < 1):
+            raise ValueError(
+                "expected validate_every, log_every and patience of at least 1 (patience may be none), got "
+                f"{self.validate_every}, {self.log_every} and {self.patience}"
+            )
 
 
 @dataclass(frozen=True)
@@ -331,11 +340,12 @@ class EvaluateConfig:
 
     checkpoint: Path = field(metadata={"help": "Folder of a checkpoint: model.safetensors, configuration, processor."})
     studies: Path = field(metadata={"help": "Studies table, as `selip ingest` writes it."})
-    task: Literal["retrieval", "pairs", "probe"] = field(
+    task: Literal["retrieval", "pairs", "probe", "classification", "segmentation"] = field(
         default="retrieval",
         metadata={
             "help": "retrieval: series find their texts and texts their series; pairs: choices between two studies "
-            "that differ in one thing (needs `pairs`); probe: linear classifiers on frozen embeddings."
+            "that differ in one thing (needs `pairs`); probe: linear classifiers on frozen embeddings; "
+            "classification and segmentation: a checkpoint of `selip finetune` on its own task."
         },
     )
     pairs: Path | None = field(
@@ -352,6 +362,16 @@ class EvaluateConfig:
     findings: Path | None = field(
         default=None,
         metadata={"help": "Findings table, used as reference only for studies whose true findings are not known."},
+    )
+    labels: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Table of labels for the task classification, as `selip finetune` takes it; without one the "
+            "labels of the studies table count."
+        },
+    )
+    mask: str = field(
+        default="lesions", metadata={"help": "Name of the true mask in the studies table, for the task segmentation."}
     )
     split: Literal["train", "validation", "test"] = field(
         default="test", metadata={"help": "Studies that are evaluated."}
@@ -405,6 +425,8 @@ class EvaluateConfig:
             )
         if self.out is not None and self.out.suffix != ".json":
             raise ValueError(f"expected out to end in .json, got {self.out.name}")
+        if self.task in ("classification", "segmentation") and self.control != "none":
+            raise ValueError(f"expected no control for {self.task}, which reads no text, got {self.control}")
         if self.task == "probe" and self.control in ("shuffled_text", "empty_text"):
             raise ValueError(
                 f"expected the control shuffled_images for a probe, which reads no text, got {self.control}"
@@ -442,6 +464,31 @@ class MissingConfig:
     )
     seed: int = field(default=0, metadata={"help": "Seed of the bootstrap."})
     overwrite: bool = field(default=False, metadata={"help": "Replace a summary of the same name."})
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """`selip segment`: the mask of a study on its own grid."""
+
+    checkpoint: Path = field(metadata={"help": "Folder of a checkpoint of `selip finetune` for segmentation."})
+    input: Path = field(metadata={"help": "NIfTI file, or the folder of one study; its series are read together."})
+    out: Path = field(metadata={"help": "Mask to write (.nii.gz, .nii): 1 = lesion."})
+    sequence: str | None = field(
+        default=None,
+        metadata={"help": "MRI sequence of a single file, e.g. FLAIR; none: what its name says."},
+    )
+    grid: Path | None = field(
+        default=None,
+        metadata={"help": "NIfTI file whose grid the mask gets; none: the file, or the first series of a folder."},
+    )
+    threshold: float = field(default=0.5, metadata={"help": "Probability from which a voxel is marked, in (0, 1]."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace a mask of the same name."})
+
+    def __post_init__(self) -> None:
+        if not self.out.name.endswith((".nii", ".nii.gz")):
+            raise ValueError(f"expected out to end in .nii or .nii.gz, got {self.out.name}")
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"expected threshold in (0, 1], got {self.threshold}")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Protocol, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -263,8 +263,7 @@ class BatchSource:
         waiting.extendleft(reversed(passed_over))
 
     def _draw(self, study: Study, sequence: str | None, epoch: int) -> DrawnStudy:
-        digest = hashlib.sha256(f"{study.study_id}\0{sequence}".encode()).digest()
-        generator = np.random.default_rng([self.seed, epoch, int.from_bytes(digest[:8], "little")])
+        generator = drawing_generator(self.seed, epoch, f"{study.study_id}\0{sequence}")
         is_flipped = bool(generator.random() < self.augmentation.flip_probability)
         speaking = self._speaking_series(study, sequence)
         chosen = generator.permutation(len(speaking))[: self.data.series_per_study]
@@ -318,29 +317,8 @@ class BatchSource:
         return [row for row in rows if self.texts.of_series(study, row.sequence) is not None]
 
     def images(self, drawn: Sequence[DrawnStudy]) -> dict[str, torch.Tensor]:
-        """Augmented volumes as the model takes them: `pixel_values`, `series_mask`, `sequence_ids`, `patch_mask`."""
-        slots = self.data.series_per_study
-        settings = self.table.processor_config
-        shape, patch_size = settings["spatial_size"], settings["patch_size"]
-        grid = [size // step for size, step in zip(shape, patch_size, strict=True)]
-        pixel_values = np.zeros((len(drawn), slots, *shape), dtype=np.float32)
-        series_mask = np.zeros((len(drawn), slots), dtype=bool)
-        sequence_ids = np.zeros((len(drawn), slots), dtype=np.int64)
-        patch_mask = np.zeros((len(drawn), slots, *grid), dtype=bool)
-        for number, study in enumerate(drawn):
-            generator = np.random.default_rng(study.patch_seed)
-            for slot, (row, change) in enumerate(zip(study.series, study.changes, strict=True)):
-                pixel_values[number, slot] = apply_change(self.table.read(row.row), change)
-                series_mask[number, slot] = True
-                sequence_ids[number, slot] = study.shown_sequence_ids[slot]
-                is_head = head_patches(self.table.patch_counts(row.row), change, patch_size)
-                patch_mask[number, slot] = draw_patches(is_head, self.token_budget, generator)
-        return {
-            "pixel_values": torch.from_numpy(pixel_values),
-            "series_mask": torch.from_numpy(series_mask),
-            "sequence_ids": torch.from_numpy(sequence_ids),
-            "patch_mask": torch.from_numpy(patch_mask),
-        }
+        """Augmented volumes of drawn studies, see `image_batch`."""
+        return image_batch(drawn, self.table, slots=self.data.series_per_study, token_budget=self.token_budget)
 
     def _views(self, drawn: list[DrawnStudy]) -> dict[str, torch.Tensor]:
         texts = [(number, text) for number, study in enumerate(drawn) for text in study.texts]
@@ -364,6 +342,46 @@ class BatchSource:
             return_tensors="pt",
         )
         return {name: encoded[name][own] for name in ("input_ids", "attention_mask")}
+
+
+def drawing_generator(seed: int, epoch: int, name: str) -> np.random.Generator:
+    """What is drawn for a study in an epoch: of these three alone, so on no process, worker or earlier draw."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return np.random.default_rng([seed, epoch, int.from_bytes(digest[:8], "little")])
+
+
+def image_batch(
+    drawn: Sequence[DrawnStudy], table: VolumesTable, *, slots: int, token_budget: int | None
+) -> dict[str, torch.Tensor]:
+    """Augmented volumes as the model takes them: `pixel_values`, `series_mask`, `sequence_ids`, `patch_mask`.
+
+    Args:
+        drawn: B studies.
+        table: where their series are.
+        slots: S, at least as many as a study brings series.
+        token_budget: most patches of a series in `patch_mask`, a random subset of those that show head; None: all.
+    """
+    settings = table.processor_config
+    shape, patch_size = settings["spatial_size"], settings["patch_size"]
+    grid = [size // step for size, step in zip(shape, patch_size, strict=True)]
+    pixel_values = np.zeros((len(drawn), slots, *shape), dtype=np.float32)
+    series_mask = np.zeros((len(drawn), slots), dtype=bool)
+    sequence_ids = np.zeros((len(drawn), slots), dtype=np.int64)
+    patch_mask = np.zeros((len(drawn), slots, *grid), dtype=bool)
+    for number, study in enumerate(drawn):
+        generator = np.random.default_rng(study.patch_seed)
+        for slot, (row, change) in enumerate(zip(study.series, study.changes, strict=True)):
+            pixel_values[number, slot] = apply_change(table.read(row.row), change)
+            series_mask[number, slot] = True
+            sequence_ids[number, slot] = study.shown_sequence_ids[slot]
+            is_head = head_patches(table.patch_counts(row.row), change, patch_size)
+            patch_mask[number, slot] = draw_patches(is_head, token_budget, generator)
+    return {
+        "pixel_values": torch.from_numpy(pixel_values),
+        "series_mask": torch.from_numpy(series_mask),
+        "sequence_ids": torch.from_numpy(sequence_ids),
+        "patch_mask": torch.from_numpy(patch_mask),
+    }
 
 
 def read_studies(
@@ -393,7 +411,17 @@ def read_studies(
     return studies
 
 
-def choose_studies(studies: Sequence[Study], share: float) -> list[Study]:
+class Named(Protocol):
+    """Anything with the id of a study."""
+
+    @property
+    def study_id(self) -> str: ...
+
+
+NamedT = TypeVar("NamedT", bound=Named)
+
+
+def choose_studies(studies: Sequence[NamedT], share: float) -> list[NamedT]:
     """A share of the studies, in their order: those whose ids have the lowest SHA-256, so that fewer are among more.
 
     Args:

@@ -10,30 +10,34 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from selip.modeling_selip.modeling_selip import SelipModel
-from selip.processing.image_processing_selip import SelipImageProcessor
 from selip.processing.processing_selip import SelipProcessor
 from selip.processing.sequences_selip import sequence_id
 from selip.processing.sources.studies import studies_fingerprint
 
 from .config import EvaluateConfig
+from .evaluation.classification_task import evaluate_classification
 from .evaluation.controls import under_control
 from .evaluation.embedding import CheckpointEmbedder
 from .evaluation.embedding_store import EmbeddingStore, store_folder
 from .evaluation.figures import require_matplotlib
+from .evaluation.heads import HeadInputs
 from .evaluation.leakage import count_leaks
 from .evaluation.pairs_task import evaluate_pairs
 from .evaluation.probe_task import evaluate_probe
 from .evaluation.provenance import checkpoint_fingerprint, environment, is_simulated
 from .evaluation.result_file import FORMAT_VERSION, ResultRecord, command_line, write_cases, write_result
 from .evaluation.retrieval_task import evaluate_retrieval
-from .evaluation.task import EvaluationInputs, TaskOutcome
+from .evaluation.segmentation_task import evaluate_segmentation
+from .evaluation.task import EvaluationInputs, StudyInputs, TaskOutcome
+from .finetuning.network import load_head_checkpoint
+from .network import load_image_processor
 from .volumes import VolumesTable
 
 logger = logging.getLogger(__name__)
@@ -43,6 +47,11 @@ TASKS: dict[str, Callable[[EvaluationInputs], TaskOutcome]] = {
     "pairs": evaluate_pairs,
     "probe": evaluate_probe,
 }
+HEAD_TASKS: dict[str, Callable[[HeadInputs], TaskOutcome]] = {
+    "classification": evaluate_classification,
+    "segmentation": evaluate_segmentation,
+}
+InputsT = TypeVar("InputsT", bound=StudyInputs)
 
 
 def evaluate(config: EvaluateConfig) -> ResultRecord:
@@ -65,6 +74,8 @@ def evaluate(config: EvaluateConfig) -> ResultRecord:
     if config.num_figure_cases:
         require_matplotlib()
     disable_progress_bar()  # Transformers draws one for reading the weights, which takes no time
+    if config.task in HEAD_TASKS:
+        return _evaluate_head(config)
     model, processor = load_checkpoint(config.checkpoint)
     subject = {"name": config.checkpoint.resolve().name, "sha256": checkpoint_fingerprint(config.checkpoint)}
     store = EmbeddingStore(
@@ -78,7 +89,7 @@ def evaluate(config: EvaluateConfig) -> ResultRecord:
         )
     )
     embedder = CheckpointEmbedder(model, processor, config.batch_size, store)
-    inputs = EvaluationInputs(config, embedder, processor.image_processor)
+    inputs = EvaluationInputs(config, processor.image_processor, embedder)
     return evaluate_embedder(inputs, subject=subject, command=command_line(config))
 
 
@@ -90,14 +101,30 @@ def evaluate_embedder(inputs: EvaluationInputs, *, subject: dict[str, str], comm
         subject: Name of what is evaluated and, of a checkpoint, its fingerprint.
         command: The command that makes this result.
     """
+    config = inputs.config
+    if config.control != "none":
+        inputs = replace(inputs, embedder=under_control(inputs.embedder, config.control, config.seed))
+    return _run_task(inputs, TASKS[config.task], subject, command)
+
+
+def _evaluate_head(config: EvaluateConfig) -> ResultRecord:
+    """Evaluate a checkpoint with a head on its own task."""
+    model, image_processor = load_head_checkpoint(config.checkpoint, config.task)
+    inputs = HeadInputs(config, image_processor, model)
+    subject = {"name": config.checkpoint.resolve().name, "sha256": checkpoint_fingerprint(config.checkpoint)}
+    return _run_task(inputs, HEAD_TASKS[config.task], subject, command_line(config))
+
+
+def _run_task(
+    inputs: InputsT, task: Callable[[InputsT], TaskOutcome], subject: dict[str, str], command: str
+) -> ResultRecord:
+    """Refuse splits that leak, evaluate, and write the result file and what stands beside it."""
     config, out = inputs.config, result_path(inputs.config)
     for name in config.sequences:
         sequence_id(name)  # an unknown name is refused
     table = None if config.volumes is None else VolumesTable(config.volumes)
     leaks = count_leaks(inputs.splits, config.split, table)
-    if config.control != "none":
-        inputs = replace(inputs, embedder=under_control(inputs.embedder, config.control, config.seed))
-    outcome = TASKS[config.task](inputs)
+    outcome = task(inputs)
     out.parent.mkdir(parents=True, exist_ok=True)
     cases = {name: values.tolist() for name, values in outcome.cases.items()}
     files = {"cases": write_cases(cases, out.with_suffix(".cases.parquet"))}
@@ -133,10 +160,8 @@ def load_checkpoint(folder: Path) -> tuple[Any, Any]:
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}; give the folder of a checkpoint, e.g. RUN/best")
-    if not any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json")):
-        raise FileNotFoundError(f"{folder} has no processor; save it beside the model: processor.save_pretrained(...)")
+    image_processor = load_image_processor(folder)
     model = SelipModel.from_pretrained(folder).eval()
-    image_processor = SelipImageProcessor.from_pretrained(folder)
     # With the configuration at hand the Auto class asks for no permission to run the code in the folder.
     tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config)
     processor = SelipProcessor(image_processor, tokenizer)

@@ -5,17 +5,17 @@ is then next to nothing and a run can stay there. As in data-dependent initialis
 section 4), a sample of the training data sets scale and shift so that every output has mean 0 and variance 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from selip.modeling_selip.modeling_selip import SelipModel
+from selip.modeling_selip.modeling_selip import SelipModel, SelipStudyModel
 from selip.modeling_selip.population_selip import pool_input
 
 from .data import Study
-from .volumes import VolumesTable
+from .volumes import SeriesRow, VolumesTable
 
 # enough for the mean and spread of a voxel
 POPULATION_PER_SEQUENCE = 384
@@ -42,19 +42,36 @@ def initialise_from_data(
         studies: training studies; the first series of each sequence in their order are the sample.
         texts: training texts; an even sample of them is taken.
     """
-    rows: dict[int, list[int]] = {}
-    for study in studies:
-        for series in study.series:
-            rows.setdefault(series.sequence_id, []).append(series.row)
-    rows = dict(sorted(rows.items()))
+    rows = rows_by_sequence(series for study in studies for series in study.series)
     model.eval()
-    _fit_population(model, table, rows)
-    _standardise_series_tokens(model, table, rows)
+    initialise_images(model, table, rows)
     _standardise_texts(model, tokenizer, texts, max_text_tokens)
     model.train()
 
 
-def _fit_population(model: SelipModel, table: VolumesTable, rows: dict[int, list[int]]) -> None:
+def rows_by_sequence(series: Iterable[SeriesRow]) -> dict[int, list[int]]:
+    """Rows of the volumes table by sequence, in the order in which they come."""
+    rows: dict[int, list[int]] = {}
+    for each in series:
+        rows.setdefault(each.sequence_id, []).append(each.row)
+    return dict(sorted(rows.items()))
+
+
+@torch.no_grad()
+def initialise_images(model: SelipStudyModel, table: VolumesTable, rows: Mapping[int, list[int]]) -> None:
+    """Measures the population of each sequence; with a fusion, also standardises its series tokens. In place.
+
+    Args:
+        model: a model of studies before its first step, in evaluation mode.
+        table: where the volumes are.
+        rows: training volumes by sequence, of which the first are the sample.
+    """
+    _fit_population(model, table, rows)
+    if hasattr(model, "fusion"):
+        _standardise_series_tokens(model, table, rows)
+
+
+def _fit_population(model: SelipStudyModel, table: VolumesTable, rows: Mapping[int, list[int]]) -> None:
     """For a model with `input_norm="population"`. A sequence with a single volume stays unknown to it."""
     vision = model.vision_model
     if vision.population is None:
@@ -67,7 +84,7 @@ def _fit_population(model: SelipModel, table: VolumesTable, rows: dict[int, list
             vision.population.fit(sequence_id, torch.cat(pooled))
 
 
-def _standardise_series_tokens(model: SelipModel, table: VolumesTable, rows: dict[int, list[int]]) -> None:
+def _standardise_series_tokens(model: SelipStudyModel, table: VolumesTable, rows: Mapping[int, list[int]]) -> None:
     """Sets scale and shift of the tokens of every sequence, so that they have mean 0 and variance 1."""
     tokens = {number: _series_tokens(model, table, number, sample) for number, sample in rows.items()}
     # 0, the unknown sequence, and sequences that the training data lacks start from all there are
@@ -90,7 +107,7 @@ def _standardise_texts(
     model.text_projection.bias.copy_((model.text_projection.bias - mean) * scale)
 
 
-def _series_tokens(model: SelipModel, table: VolumesTable, sequence_id: int, rows: list[int]) -> torch.Tensor:
+def _series_tokens(model: SelipStudyModel, table: VolumesTable, sequence_id: int, rows: list[int]) -> torch.Tensor:
     """Tokens (n, H) of stored volumes of one sequence."""
     batches, sample = [], rows[:VOLUMES_PER_SEQUENCE]
     for start in range(0, len(sample), 16):

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -123,13 +124,26 @@ def load_weights(model: SelipModel, checkpoint: Path) -> None:
         ) from error
 
 
-def weights_of(checkpoint: Path) -> Path:
-    """The file of weights in a checkpoint.
+def weights_of(checkpoint: Path, option: str = "start_from") -> Path:
+    """The file of weights in a checkpoint that an option names.
 
     Raises:
         FileNotFoundError: there is none.
     """
     file = checkpoint / "model.safetensors"
     if not file.is_file():
-        raise FileNotFoundError(f"expected a checkpoint at start_from, e.g. RUN/best, found no {file}")
+        raise FileNotFoundError(f"expected a checkpoint at {option}, e.g. RUN/best, found no {file}")
     return file
+
+
+def load_image_processor(checkpoint: Path) -> Any:
+    """The image processor of a checkpoint.
+
+    Raises:
+        FileNotFoundError: It has none.
+    """
+    if not any((checkpoint / name).is_file() for name in ("processor_config.json", "preprocessor_config.json")):
+        raise FileNotFoundError(
+            f"{checkpoint} has no processor; save it beside the model: processor.save_pretrained(...)"
+        )
+    return SelipImageProcessor.from_pretrained(checkpoint)

@@ -1,8 +1,9 @@
-"""Optimiser, schedule and precision of pretraining."""
+"""Optimiser, schedule and precision of training."""
 
 import math
 import time
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -17,23 +18,35 @@ def build_optimizer(model: SelipModel, config: OptimizationConfig) -> torch.opti
 
     The text tower is `text_model` and `text_projection`; everything else learns at the rate of the vision tower.
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     model.logit_scale.requires_grad_(config.learn_logit_scale)
+    groups = parameter_groups(
+        model,
+        lambda name: (
+            config.learning_rate_text
+            if name.startswith(("text_model.", "text_projection."))
+            else config.learning_rate_vision
+        ),
+        config.weight_decay,
+    )
+    return torch.optim.AdamW(groups, eps=config.adam_epsilon)
+
+
+def parameter_groups(model: nn.Module, peak_of: Callable[[str], float], weight_decay: float) -> list[dict[str, Any]]:
+    """The trained parameters of a model by peak learning rate and decay, in an order that depends on neither.
+
+    Args:
+        model: Its parameters that need no gradient are left out.
+        peak_of: Peak learning rate of a parameter by its name.
+        weight_decay: Of matrices and kernels; other parameters have none.
+    """
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            is_text = name.startswith(("text_model.", "text_projection."))
-            groups.setdefault((is_text, parameter.ndim > 1), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "peak": config.learning_rate_text if is_text else config.learning_rate_vision,
-                "weight_decay": config.weight_decay if is_matrix else 0.0,
-            }
-            for (is_text, is_matrix), parameters in sorted(groups.items(), key=lambda group: group[0])
-        ],
-        eps=config.adam_epsilon,
-    )
+            peak, is_matrix = peak_of(name), parameter.ndim > 1
+            decay = weight_decay if is_matrix else 0.0
+            group = {"params": [], "peak": peak, "weight_decay": decay}
+            groups.setdefault((f"{peak!r}", is_matrix), group)["params"].append(parameter)
+    return list(groups.values())
 
 
 class Schedule(Protocol):
@@ -57,12 +70,12 @@ def learning_rate_factor(step: int, config: Schedule) -> float:
     return (1 - progress) ** 0.9 if config.decay == "poly" else 1.0
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, config: OptimizationConfig) -> float:
-    """Sets the rate of every group for this step and returns the vision tower's."""
-    factor = learning_rate_factor(step, config)
+def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, schedule: Schedule) -> float:
+    """Sets the rate of every group for this step and returns the share of its peak that it is."""
+    factor = learning_rate_factor(step, schedule)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
-    return config.learning_rate_vision * factor
+    return factor
 
 
 def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:

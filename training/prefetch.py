@@ -1,7 +1,7 @@
 """Makes the next batches while the current one is computed."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,7 +21,7 @@ class _Steps(Dataset):
         return self.make(self.start + index)
 
 
-def prefetch(make: Callable[[int], Any], start: int, stop: int, *, num_workers: int, depth: int = 2) -> Iterator[Any]:
+def prefetch(make: Callable[[int], Any], start: int, stop: int, *, num_workers: int, depth: int = 2) -> Generator[Any]:
     """`make(step)` for each step, in order, made ahead of time.
 
     Args:

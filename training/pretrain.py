@@ -8,19 +8,12 @@ What a batch is stands in data.py, its loss and gradient over all processes in c
 work, validated, saved and resumed. docs/scaling.md has launch commands for several GPUs and machines.
 """
 
-import json
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
-from accelerate import PartialState
-from accelerate.utils import DistributedType, broadcast_object_list, set_seed
-from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from selip.modeling_selip.loss_selip import compared_pairs, scale_of
@@ -28,18 +21,18 @@ from selip.modeling_selip.modeling_selip import SelipModel
 from selip.processing.findings_table import load_findings
 from selip.processing.sources.studies import load_studies
 
-from .checkpoint import TrainingState, load_checkpoint, read_state, save_checkpoint
+from .checkpoint import TrainingState, load_checkpoint
 from .config import PretrainConfig
-from .configuration import as_dict, find_config, load_config, overrides_from_arguments
+from .configuration import find_config, load_config, overrides_from_arguments
 from .contrastive import ContrastiveGradient
 from .data import BatchSource, StudyTexts, choose_studies, read_studies
-from .distributed import leave_processes, new_accelerator
+from .distributed import leave_processes
 from .initialization import initialise_from_data
 from .network import build_model, build_processor
 from .objectives import load_objective, target_statistics
-from .optimization import build_optimizer, choose_precision, set_learning_rate
-from .prefetch import WaitClock, prefetch
-from .run_folder import describe_environment, drop_lines_after, prepare_output
+from .optimization import build_optimizer
+from .run import TrainingRun, run_to_end
+from .run_folder import describe_environment
 from .text_features import read_texts
 from .text_similarity import build_similarity
 from .validation import PRIMARY_METRIC, ValidationSet
@@ -69,39 +62,17 @@ class PretrainSummary:
     data_wait_share: float
 
 
-class PretrainRun:
+class PretrainRun(TrainingRun[SelipModel]):
     """Everything a run is made of, built from its configuration, resumed where `last` stands."""
+
+    primary_metric = PRIMARY_METRIC
 
     def __init__(self, config: PretrainConfig):
         self.config = config
         self.objective = load_objective(config.optimization.objective)
-        processes = PartialState(cpu=not torch.cuda.is_available())
-        if processes.is_main_process:
-            prepare_output(config)
-        processes.wait_for_everyone()
-        device = processes.device
-        self.precision, reason = agreed_precision(config, device)
-        self.accelerator = new_accelerator(
-            self.precision,
-            device,
-            log_with=None if config.tracking.tracker == "none" else config.tracking.tracker,
-            project_dir=str(config.output),
-        )
-        if self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-            raise ValueError(
-                "expected one process or data-parallel ones, each with the whole model (its checkpoints are), got "
-                f"{self.accelerator.distributed_type.value}; see docs/scaling.md"
-            )
-        if self.is_main:
-            logger.info("device %s, precision %s (%s)", device, self.precision, reason)
-        set_seed(config.optimization.seed)
+        super().__init__(config)
         self._load_data()
         self._build()
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process writes and talks."""
-        return self.accelerator.is_main_process
 
     def _load_data(self) -> None:
         data = self.config.data
@@ -137,8 +108,7 @@ class PretrainRun:
             self.state = TrainingState()
             if config.model.start_from is None:
                 initialise_from_data(model, tokenizer, self.table, self.train_studies, corpus, max_tokens)
-        if self.is_main:
-            drop_lines_after(config.output / "metrics.jsonl", self.state.step)
+        self.drop_unsaved_lines()
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.gradient = ContrastiveGradient(
             accelerator,
@@ -168,48 +138,23 @@ class PretrainRun:
 
     def step(self, batch: dict) -> dict[str, float]:
         """One optimiser step on one global batch."""
-        config, device = self.config.optimization, self.accelerator.device
+        device = self.accelerator.device
         similarity = batch["similarity"].to(device)
         compared = compared_pairs(batch["text_study"], batch["text_mask"]).to(device)
         loss = self.gradient(batch["inputs"], compared, similarity, step=self.state.step)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
-        learning_rate = set_learning_rate(self.optimizer.optimizer, self.state.step, config)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.state = replace(self.state, step=self.state.step + 1)
-        if not torch.isfinite(loss):
-            raise RuntimeError(
-                f"the loss is {loss.item()} at step {self.state.step}; resume from `last` with a lower learning rate"
-            )
+        line = self.take_step(loss)
+        factor = line.pop("learning_rate_factor")
         return {
-            "loss": loss.item(),
-            "grad_norm": float(norm),
-            "learning_rate": learning_rate,
+            **line,
+            "learning_rate": self.config.optimization.learning_rate_vision * factor,
             "logit_scale": scale_of(self.bare_model.logit_scale.detach()).item(),
             **target_statistics(similarity, compared),
         }
 
-    @property
-    def bare_model(self) -> SelipModel:
-        """The model without the wrapper of distributed training."""
-        return self.accelerator.unwrap_model(self.model)
-
-    def validate(self) -> dict[str, float]:
-        """Validation metrics; writes `last`, and `best` where it is."""
+    def measure(self) -> dict[str, float]:
+        """Retrieval on the validation split."""
         with self.accelerator.autocast():
-            metrics = self.validation(self.bare_model)
-        metric = metrics[PRIMARY_METRIC]
-        is_best = self.state.best_metric is None or metric > self.state.best_metric
-        self.state = replace(self.state, metrics=metrics)
-        if is_best:
-            self.state = replace(self.state, best_metric=metric, best_step=self.state.step)
-        if self.is_main:
-            model = self.bare_model
-            if is_best:
-                save_checkpoint(self.config.output / "best", model, self.processor, self.state)
-            save_checkpoint(self.config.output / "last", model, self.processor, self.state, self.optimizer.optimizer)
-        self.accelerator.wait_for_everyone()
-        return metrics
+            return self.validation(self.bare_model)
 
 
 def pretrain(config: PretrainConfig) -> PretrainSummary:
@@ -221,73 +166,25 @@ def pretrain(config: PretrainConfig) -> PretrainSummary:
     """
     disable_progress_bar()  # Transformers draws one for each checkpoint, across the bar of the run
     run = PretrainRun(config)
-    tracking, optimization, data = config.tracking, config.optimization, config.data
     if run.is_main:
         _tell_start(run)
-        if tracking.tracker != "none":
-            run.accelerator.init_trackers("selip", config=_flat(as_dict(config)))
-    clock, shown_waits, first_step = WaitClock(), [], run.state.step
-    batches = prefetch(run.source.batch, first_step, optimization.steps, num_workers=data.num_workers)
-    bar = tqdm(
-        total=optimization.steps,
-        initial=first_step,
-        desc="pretrain",
-        unit="step",
-        disable=None if run.is_main else True,
+    done = run_to_end(
+        run,
+        config,
+        run.source.batch,
+        name="pretrain",
+        batch_studies=config.data.batch_studies,
+        num_workers=config.data.num_workers,
     )
-    volumes = data.batch_studies * data.series_per_study
-    started, training_seconds = time.perf_counter(), 0.0
-    for batch in clock.watch(batches):
-        line = run.step(batch)
-        step = run.state.step
-        if step % tracking.log_every == 0 or step == optimization.steps:
-            seconds, wait_share = clock.read()
-            training_seconds += seconds
-            shown_waits.append(seconds * wait_share)
-            done_since = (step - first_step) % tracking.log_every or tracking.log_every
-            line |= {
-                "step": step,
-                "studies_per_second": done_since * data.batch_studies / seconds,
-                "data_wait_share": wait_share,
-            }
-            bar.set_postfix(
-                loss=f"{line['loss']:.3f}",
-                studies_s=f"{line['studies_per_second']:.0f}",
-                wait=f"{wait_share:.1%}",
-            )
-            _log(run, line)
-        bar.update()
-        if step % tracking.validate_every == 0 or step == optimization.steps:
-            run.state = replace(run.state, seconds=run.state.seconds + time.perf_counter() - started)
-            metrics = run.validate()
-            _log(run, {"step": step, **{f"validation/{name}": value for name, value in metrics.items()}})
-            started = time.perf_counter()
-            clock.read()
-    bar.close()
-    if run.is_main and tracking.tracker != "none":
-        for tracker in run.accelerator.trackers:  # `end_training` would also end the group that others still talk in
-            tracker.finish()
-    taken = run.state.step - first_step
+    volumes = done.steps * config.data.batch_studies * config.data.series_per_study
     return PretrainSummary(
         best=config.output / "best",
         best_metric=float(run.state.best_metric or 0.0),
         best_step=run.state.best_step,
         steps=run.state.step,
-        volumes_per_second=taken * volumes / training_seconds if training_seconds else 0.0,
-        data_wait_share=sum(shown_waits) / training_seconds if training_seconds else 0.0,
+        volumes_per_second=volumes / done.training_seconds if done.training_seconds else 0.0,
+        data_wait_share=done.wait_share,
     )
-
-
-def agreed_precision(config: PretrainConfig, device: torch.device) -> tuple[str, str]:
-    """Precision of a run and the reason for it: one on all processes, and the same after it is resumed.
-
-    `auto` measures on a CPU, and may come out otherwise in another process or at another time.
-    """
-    wanted, last = config.optimization.precision, config.output / "last"
-    if wanted == "auto" and last.exists():
-        before = read_state(last).environment or {}
-        return before["precision"], "as before it was resumed"
-    return broadcast_object_list([choose_precision(wanted, device)])[0]
 
 
 def _written_findings(studies_path: Path) -> dict[str, str]:
@@ -312,25 +209,6 @@ def _tell_start(run: PretrainRun) -> None:
         sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         run.state.step,
     )
-
-
-def _log(run: PretrainRun, line: dict[str, float]) -> None:
-    if not run.is_main:
-        return
-    with (run.config.output / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    if run.config.tracking.tracker != "none":
-        run.accelerator.log({key: value for key, value in line.items() if key != "step"}, step=int(line["step"]))
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value if isinstance(value, int | float | str | bool) else str(value)
-    return flat
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

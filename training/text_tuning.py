@@ -26,7 +26,7 @@ def tune_text_tower(model: SelipModel, tuning: Literal["full", "frozen", "lora"]
         inject_adapter_in_model(adapters, model.text_model, adapter_name=ADAPTER)
 
 
-def merged_weights(model: SelipModel) -> dict[str, torch.Tensor]:
+def merged_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Weights of the same model without adapters: W + BA in the place of W, under the name that W had before."""
     layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLinear)}
     merged = {}

@@ -15,6 +15,8 @@ _PUBLIC = {
     "SelipConfig": "selip.modeling_selip.configuration_selip",
     "SelipVisionConfig": "selip.modeling_selip.configuration_selip",
     "SelipModel": "selip.modeling_selip.modeling_selip",
+    "SelipForVolumeClassification": "selip.modeling_selip.modeling_selip",
+    "SelipForVolumeSegmentation": "selip.modeling_selip.modeling_selip",
     "SelipImageProcessor": "selip.processing.image_processing_selip",
     "SelipProcessor": "selip.processing.processing_selip",
     "StructuredReport": "selip.processing.findings",
@@ -22,13 +24,23 @@ _PUBLIC = {
     "structure_report": "selip.processing.rules.structurer",
     "load_studies": "selip.processing.sources.studies",
 }
-_REGISTERS = {"SelipConfig", "SelipVisionConfig", "SelipModel", "SelipImageProcessor", "SelipProcessor"}
+_REGISTERS = {
+    "SelipConfig",
+    "SelipVisionConfig",
+    "SelipModel",
+    "SelipForVolumeClassification",
+    "SelipForVolumeSegmentation",
+    "SelipImageProcessor",
+    "SelipProcessor",
+}
 
 __all__ = ["__version__", "register", *_PUBLIC]
 
 if TYPE_CHECKING:
     from selip.modeling_selip.configuration_selip import SelipConfig as SelipConfig
     from selip.modeling_selip.configuration_selip import SelipVisionConfig as SelipVisionConfig
+    from selip.modeling_selip.modeling_selip import SelipForVolumeClassification as SelipForVolumeClassification
+    from selip.modeling_selip.modeling_selip import SelipForVolumeSegmentation as SelipForVolumeSegmentation
     from selip.modeling_selip.modeling_selip import SelipModel as SelipModel
     from selip.processing.findings import StructuredReport as StructuredReport
     from selip.processing.findings import json_schema as json_schema
@@ -58,11 +70,23 @@ def register() -> None:
 
     Calling it again changes nothing. It is called by the first use of a public model or processor class.
     """
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
+    from transformers import (
+        AutoConfig,
+        AutoImageProcessor,
+        AutoModel,
+        AutoModelForImageClassification,
+        AutoModelForSemanticSegmentation,
+        AutoProcessor,
+    )
     from transformers.pipelines import PIPELINE_REGISTRY
 
     from selip.modeling_selip.configuration_selip import SelipConfig, SelipVisionConfig
-    from selip.modeling_selip.modeling_selip import SelipModel, SelipVisionModel
+    from selip.modeling_selip.modeling_selip import (
+        SelipForVolumeClassification,
+        SelipForVolumeSegmentation,
+        SelipModel,
+        SelipVisionModel,
+    )
     from selip.modeling_selip.pipelines_selip import PIPELINES
     from selip.processing.image_processing_selip import SelipImageProcessor
     from selip.processing.processing_selip import SelipProcessor
@@ -71,6 +95,8 @@ def register() -> None:
     AutoConfig.register(SelipVisionConfig.model_type, SelipVisionConfig, exist_ok=True)
     AutoModel.register(SelipConfig, SelipModel, exist_ok=True)
     AutoModel.register(SelipVisionConfig, SelipVisionModel, exist_ok=True)
+    AutoModelForImageClassification.register(SelipConfig, SelipForVolumeClassification, exist_ok=True)
+    AutoModelForSemanticSegmentation.register(SelipConfig, SelipForVolumeSegmentation, exist_ok=True)
     AutoImageProcessor.register(SelipConfig, image_processor_classes={"pil": SelipImageProcessor}, exist_ok=True)
     AutoProcessor.register(SelipConfig, SelipProcessor, exist_ok=True)
     for task, pipeline_class in PIPELINES.items():

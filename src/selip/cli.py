@@ -116,6 +116,14 @@ COMMANDS = (
         config_first=True,
     ),
     Command(
+        ("finetune",),
+        "train a head for labels of studies or masks of lesions on a pretrained checkpoint",
+        "selip.training.finetuning.config:FinetuneConfig",
+        "selip.training.finetuning.run:finetune",
+        "selip finetune CONFIG.yaml --output runs/labels --model.checkpoint runs/tiny/best --data.label-share 0.1",
+        config_first=True,
+    ),
+    Command(
         ("evaluate",),
         "evaluate a checkpoint and write a result file with intervals",
         "selip.training.config:EvaluateConfig",
@@ -164,6 +172,13 @@ COMMANDS = (
         "selip.training.search.config:SearchConfig",
         "selip.search:search_index",
         "selip search index --text 'left thalamus shows hemorrhage' --finding hemorrhage --html search.html",
+    ),
+    Command(
+        ("segment",),
+        "write the lesion mask of a study on its own grid, by a fine-tuned checkpoint",
+        "selip.training.config:SegmentConfig",
+        "selip.training.segment:segment",
+        "selip segment runs/masks/best data/bids/sub-0001/ses-01 lesions.nii.gz",
     ),
     Command(
         ("annotate", "sample"),

@@ -52,5 +52,5 @@ def evaluate_reference(
     else:
         embedder = SupervisedNetwork(run, labels, truth, items)
     for config in configs:
-        inputs = EvaluationInputs(config, embedder, run.processor.image_processor)
+        inputs = EvaluationInputs(config, run.processor.image_processor, embedder)
         evaluate_embedder(inputs, subject={"name": kind}, command="selip benchmark simulated")

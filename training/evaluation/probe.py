@@ -180,7 +180,10 @@ def probe_case_metrics(cases: Cases, resampling: PatientBootstrap | None) -> Cas
         return CaseMetrics(points, {})
     replicates = area_replicates(cases, resampling)
     named = {f"{label}/auroc": replicates[:, number] for number, label in enumerate(labels)}
-    return CaseMetrics(points, {"mean/auroc": np.nanmean(replicates, axis=1), **named})
+    usable = ~np.isnan(replicates)
+    sums, counts = np.where(usable, replicates, 0).sum(axis=1), usable.sum(axis=1)
+    mean = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+    return CaseMetrics(points, {"mean/auroc": mean, **named})
 
 
 def area_replicates(cases: Cases, resampling: PatientBootstrap) -> npt.NDArray[np.float64]:
@@ -198,6 +201,26 @@ def area_replicates(cases: Cases, resampling: PatientBootstrap) -> npt.NDArray[n
         rows = np.flatnonzero(cases["label"] == label)
         columns.append(resampling.areas(cases["score"], cases["positive"], rows))
     return np.column_stack(columns)
+
+
+def mean_area(scores: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> float:
+    """Mean area under the ROC curve over the labels that have both kinds of study.
+
+    Args:
+        scores: (N, K).
+        truth: (N, K) 1, 0, or below 0 where it is not known.
+
+    Raises:
+        ValueError: No label has both kinds.
+    """
+    areas = []
+    for k in range(truth.shape[1]):
+        known = truth[:, k] >= 0
+        if len(np.unique(truth[known, k])) == 2:
+            areas.append(roc_auc_score(truth[known, k] == 1, scores[known, k]))
+    if not areas:
+        raise ValueError("expected a label with both kinds of study, got none")
+    return float(np.mean(areas))
 
 
 def _area(cases: Cases, label: str) -> float:

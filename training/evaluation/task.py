@@ -19,17 +19,15 @@ from .pairs import read_pairs
 
 
 @dataclass(frozen=True)
-class EvaluationInputs:
-    """What is evaluated, and on which studies.
+class StudyInputs:
+    """The studies that something is evaluated on.
 
     Attributes:
         config: The request.
-        embedder: What is evaluated.
-        image_processor: `SelipImageProcessor` with the box that it takes.
+        image_processor: `SelipImageProcessor` with the box that what is evaluated takes.
     """
 
     config: EvaluateConfig
-    embedder: Embedder
     image_processor: Any
 
     @cached_property
@@ -102,6 +100,17 @@ def series_source(studies: Dataset, path: Path, volumes: Path | None, image_proc
             "again, or leave volumes out"
         )
     return PreparedSeries(table, image_processor)
+
+
+@dataclass(frozen=True)
+class EvaluationInputs(StudyInputs):
+    """What embeds series and texts, and the studies it is evaluated on.
+
+    Attributes:
+        embedder: What is evaluated.
+    """
+
+    embedder: Embedder
 
 
 Intervals = Mapping[str, tuple[float, float]]

@@ -1,0 +1,147 @@
+"""`selip evaluate --task segmentation`: the masks of a fine-tuned checkpoint, on the grid of the true masks."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from selip.processing.nifti_selip import VolumeError, read_volume
+from selip.processing.sources.schema import StudyRow
+
+from ..finetuning.masks import mask_cell
+from .bootstrap import PatientBootstrap
+from .embedding import BoxedSeries
+from .heads import HeadInputs, boxed_studies, head_logits
+from .provenance import is_simulated
+from .segmentation import count_lesions, hd95_mm, segmentation_case_metrics
+from .task import TaskOutcome, percent_with_interval
+
+PRIMARY_METRIC = "dice"
+CONFIDENCE = 0.95
+THRESHOLD = 0.5
+"""Probability from which a voxel is lesion."""
+
+
+def evaluate_segmentation(inputs: HeadInputs) -> TaskOutcome:
+    """Dice, HD95, volume error and lesion F1 of every study with a mask (metrics as in segmentation.py).
+
+    The probability of a lesion is computed on the study box in one piece, brought to the grid of the true mask, and
+    cut at 0.5 there. `box_dice` is what that way leaves of the true mask itself: no model of this box does better.
+
+    Raises:
+        ValueError: No study has a mask of that name, or none has a lesion in it.
+    """
+    config = inputs.config
+    reasons: Counter[str] = Counter()
+    rows: list[dict[str, Any]] = []
+    for row, series in boxed_studies(inputs, config.split, reasons):
+        cell = mask_cell(row, config.mask)
+        if cell is None:
+            reasons["study without a mask"] += 1
+            continue
+        rows.append(_case(inputs, row, series, cell))
+    if not any(each["voxels_true"] for each in rows):
+        raise ValueError(
+            f"expected studies of split {config.split} with a lesion in a mask named {config.mask!r}, got none among "
+            f"{len(rows)} with such a mask ({dict(reasons)})"
+        )
+    cases = {
+        name: np.array([each[name] for each in rows], dtype=object if isinstance(rows[0][name], str) else None)
+        for name in rows[0]
+    }
+    resampling = None
+    if config.bootstrap_samples:
+        resampling = PatientBootstrap(cases["patient_id"], num_samples=config.bootstrap_samples, seed=config.seed)
+    found = segmentation_case_metrics(cases, resampling)
+    intervals = found.intervals(CONFIDENCE)
+    n = {
+        "patients": len(set(cases["patient_id"])),
+        "studies": len(rows),
+        "with a lesion": int((cases["voxels_true"] > 0).sum()),
+    }
+    return TaskOutcome(
+        primary_metric=PRIMARY_METRIC,
+        greater_is_better=True,
+        metrics=found.points,
+        intervals=intervals,
+        cases=cases,
+        n=n,
+        skipped=dict(reasons),
+        references={"masks": len(rows)},
+        settings={
+            "task": "segmentation",
+            "mask": config.mask,
+            "input": "all series of a study, the whole study box at once",
+            "grid": "that of the true mask",
+            "threshold": THRESHOLD,
+            "empty masks": "both empty: Dice and F1 1, HD95 0; one empty: Dice and F1 0, HD95 374 mm",
+            "lesions": "components of 26 neighbours; found by one shared voxel",
+            "interval": "patient-clustered percentile bootstrap",
+            "bootstrap_samples": config.bootstrap_samples,
+            "confidence": CONFIDENCE,
+            "seed": config.seed,
+        },
+        summary=segmentation_table(found.points, intervals, n, is_simulated(config.studies)),
+    )
+
+
+def lesion_probability(model: Any, series: list[BoxedSeries]) -> npt.NDArray[np.float32]:
+    """Probability (X, Y, Z) on the box of a study that a voxel is not background."""
+    probability: npt.NDArray[np.float32] = 1 - head_logits(model, [series]).softmax(1)[0, 0].numpy()
+    return probability
+
+
+def _case(inputs: HeadInputs, row: StudyRow, series: list[BoxedSeries], cell: Any) -> dict[str, Any]:
+    processor, study_id, affine = inputs.image_processor, row["study_id"], series[0].affine
+    try:
+        values, mask_affine = read_volume(
+            cell, where=f"mask of {study_id}", max_voxels=processor.max_voxels, allow_constant=True
+        )
+        on_box = processor.mask_to_box(cell, affine)
+    except VolumeError as error:
+        raise ValueError(f"expected a readable mask of study {study_id}, got {error}; repair or remove it") from error
+    true, spacing_mm = values > 0, np.linalg.norm(mask_affine[:3, :3], axis=0)
+    grid = (values, mask_affine)
+    native = processor.to_native(lesion_probability(inputs.model, series), affine, like=grid)
+    predicted = np.asarray(native.dataobj) >= THRESHOLD
+    box_mask = np.asarray(processor.to_native(on_box, affine, like=grid).dataobj) > 0
+    lesions_true, lesions_found, lesions_false = count_lesions(predicted, true)
+    return {
+        "study_id": study_id,
+        "patient_id": row["patient_id"],
+        "voxels_true": int(true.sum()),
+        "voxels_predicted": int(predicted.sum()),
+        "voxels_shared": int((true & predicted).sum()),
+        "voxel_ml": float(np.prod(spacing_mm)) / 1000,
+        "hd95_mm": hd95_mm(predicted, true, spacing_mm),
+        "lesions_true": lesions_true,
+        "lesions_found": lesions_found,
+        "lesions_false": lesions_false,
+        "box_voxels_predicted": int(box_mask.sum()),
+        "box_voxels_shared": int((true & box_mask).sum()),
+    }
+
+
+def segmentation_table(
+    points: Mapping[str, float], intervals: Mapping[str, tuple[float, float]], n: Mapping[str, int], simulated: bool
+) -> str:
+    """The main numbers as a few lines of text."""
+    kind = ", simulated studies" if simulated else ""
+    lines = [
+        f"segmentation, {n['studies']} studies of {n['patients']} patients{kind}, {n['with a lesion']} with a lesion; "
+        "[95 % interval over patients]",
+        f"{'Dice (%)':<44}{percent_with_interval('dice', points, intervals):>22}",
+        f"{'Dice of the true mask through the box (%)':<44}{percent_with_interval('box_dice', points, intervals):>22}",
+        f"{'lesion F1 (%)':<44}{percent_with_interval('lesion_f1', points, intervals):>22}",
+    ]
+    in_units = (("hd95_mm", "HD95 (mm; 374 where nothing is marked)"), ("volume_error_ml", "volume error (ml)"))
+    for name, shown in in_units:
+        ends = intervals.get(name)
+        between = "" if ends is None else f" [{ends[0]:.1f}, {ends[1]:.1f}]"
+        lines.append(f"{shown:<44}{f'{points[name]:.1f}{between}':>22}")
+    if "no_lesion/clean" in points:
+        value = percent_with_interval("no_lesion/clean", points, intervals)
+        lines.append(f"{'nothing marked where nothing is (%)':<44}{value:>22}")
+    return "\n".join(lines)
