@@ -34,6 +34,7 @@ from .evaluation.provenance import checkpoint_fingerprint, environment, is_simul
 from .evaluation.result_file import FORMAT_VERSION, ResultRecord, command_line, write_cases, write_result
 from .evaluation.retrieval_task import evaluate_retrieval
 from .evaluation.task import EvaluationInputs, TaskOutcome
+from .evaluation.zero_shot_task import evaluate_zero_shot
 from .volumes import VolumesTable
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ TASKS: dict[str, Callable[[EvaluationInputs], TaskOutcome]] = {
     "retrieval": evaluate_retrieval,
     "pairs": evaluate_pairs,
     "probe": evaluate_probe,
+    "zero_shot": evaluate_zero_shot,
 }
 
 
@@ -114,6 +116,8 @@ def result_path(config: EvaluateConfig) -> Path:
     if config.out is not None:
         return config.out
     parts = [config.checkpoint.resolve().name, config.task, config.split, *config.sequences]
+    if config.protocol is not None:
+        parts.insert(2, Path(config.protocol).stem)
     if config.control != "none":
         parts.append(config.control)
     return evaluation_folder(config) / ("-".join(parts) + ".json")

@@ -8,6 +8,7 @@ from .case_metrics import CaseMetrics, Cases
 from .pairs import pairs_case_metrics
 from .probe import probe_case_metrics
 from .retrieval import retrieval_case_metrics
+from .zero_shot import zero_shot_case_metrics
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ _TASKS = {
     "retrieval": _Task(("direction", "sequence", "study_id", "series_id", "text"), retrieval_case_metrics),
     "pairs": _Task(("direction", "kind", "sequence", "study_id", "partner_id"), pairs_case_metrics),
     "probe": _Task(("study_id", "label"), probe_case_metrics),
+    "zero_shot": _Task(("study_id", "label"), zero_shot_case_metrics),
 }
 
 
