@@ -5,7 +5,13 @@ from itertools import permutations
 import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
-from sklearn.metrics import average_precision_score, balanced_accuracy_score, brier_score_loss, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    roc_auc_score,
+    roc_curve,
+)
 
 from selip.training.evaluation.binary_metrics import (
     areas_under_roc,
@@ -60,7 +66,9 @@ def test_sensitivity_is_the_best_of_all_thresholds(cases):
     alarms, found = roc_points(scores, positive, weights)
     assert (alarms[:, 0], found[:, 0]) == (pytest.approx(0), pytest.approx(0))
     assert (alarms[:, -1], found[:, -1]) == (pytest.approx(1), pytest.approx(1))
-    assert np.trapezoid(found[1], alarms[1]) == pytest.approx(roc_auc_score(positive, scores, sample_weight=weights[1]))
+    assert np.trapezoid(found[1], alarms[1]) == pytest.approx(
+        roc_auc_score(positive, scores, sample_weight=weights[1])
+    )
 
 
 def test_probabilities_are_judged_by_hand(cases):
@@ -74,7 +82,9 @@ def test_probabilities_are_judged_by_hand(cases):
         error = 0.0
         for number in range(10):
             low, high = number / 10, (number + 1) / 10
-            members = [i for i in range(COUNT) if low <= probabilities[i] < high or (number == 9 and probabilities[i] == 1)]
+            members = [
+                i for i in range(COUNT) if low <= probabilities[i] < high or (number == 9 and probabilities[i] == 1)
+            ]
             mass = sum(weight[i] for i in members)
             if mass:
                 said = sum(weight[i] * probabilities[i] for i in members) / mass
@@ -105,7 +115,7 @@ def test_p_value_is_the_share_of_all_deals():
 
 
 def test_p_value_of_independent_studies_is_that_of_mann_whitney():
-    """One study a patient: close to the rank test; what nothing separates is near 1, what all separates at the floor."""
+    """One study a patient: close to the rank test; what separates all is at the floor."""
     generator = np.random.default_rng(1)
     positive = generator.random((80, 3)) < 0.4
     scores = generator.normal(size=(80, 3)) + positive * np.array([0.0, 0.45, 9.0])
