@@ -112,6 +112,7 @@ setup(
         "": ["*.jinja", "*.json", "*.yaml", "py.typed"],
         "selip.processing": ["lexicon/**/*"],
         "selip.training": ["configs/**/*.yaml"],
+        "selip.training.evaluation": ["protocols/*.yaml"],
     },
     entry_points={"console_scripts": ["selip = selip.cli:main"]},
 )

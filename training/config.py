@@ -340,13 +340,25 @@ class EvaluateConfig:
 
     checkpoint: Path = field(metadata={"help": "Folder of a checkpoint: model.safetensors, configuration, processor."})
     studies: Path = field(metadata={"help": "Studies table, as `selip ingest` writes it."})
-    task: Literal["retrieval", "pairs", "probe", "classification", "segmentation"] = field(
+    task: Literal["retrieval", "pairs", "probe", "zero_shot", "classification", "segmentation"] = field(
         default="retrieval",
         metadata={
             "help": "retrieval: series find their texts and texts their series; pairs: choices between two studies "
-            "that differ in one thing (needs `pairs`); probe: linear classifiers on frozen embeddings; "
-            "classification and segmentation: a checkpoint of `selip finetune` on its own task."
+            "that differ in one thing (needs `pairs`); probe: linear classifiers on frozen embeddings; zero_shot: "
+            "labels by prompts (needs `protocol`); classification and segmentation: a checkpoint of `selip finetune` "
+            "on its own task."
         },
+    )
+    protocol: str | None = field(
+        default=None,
+        metadata={
+            "help": "Labels, prompts and rule of the task zero_shot: the name of a shipped protocol (simulated, "
+            "simulated-zh, simulated-simple, mrrate-37, mrrate-head, pub-brain-5) or a YAML file."
+        },
+    )
+    labels: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "Labels of the protocol that are asked for (zero_shot), with commas. Without it: all."},
     )
     pairs: Path | None = field(
         default=None,
@@ -427,6 +439,13 @@ class EvaluateConfig:
             raise ValueError(f"expected out to end in .json, got {self.out.name}")
         if self.task in ("classification", "segmentation") and self.control != "none":
             raise ValueError(f"expected no control for {self.task}, which reads no text, got {self.control}")
+        if (self.task == "zero_shot") != (self.protocol is not None):
+            raise ValueError(
+                f"expected a protocol (a name or FILE.yaml) with the task zero_shot and with no other, got "
+                f"{self.protocol} with {self.task}"
+            )
+        if self.labels and self.task != "zero_shot":
+            raise ValueError(f"expected labels with the task zero_shot only, got them with {self.task}")
         if self.task == "probe" and self.control in ("shuffled_text", "empty_text"):
             raise ValueError(
                 f"expected the control shuffled_images for a probe, which reads no text, got {self.control}"

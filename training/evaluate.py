@@ -36,6 +36,7 @@ from .evaluation.result_file import FORMAT_VERSION, ResultRecord, command_line, 
 from .evaluation.retrieval_task import evaluate_retrieval
 from .evaluation.segmentation_task import evaluate_segmentation
 from .evaluation.task import EvaluationInputs, StudyInputs, TaskOutcome
+from .evaluation.zero_shot_task import evaluate_zero_shot
 from .finetuning.network import load_head_checkpoint
 from .network import load_image_processor
 from .volumes import VolumesTable
@@ -46,6 +47,7 @@ TASKS: dict[str, Callable[[EvaluationInputs], TaskOutcome]] = {
     "retrieval": evaluate_retrieval,
     "pairs": evaluate_pairs,
     "probe": evaluate_probe,
+    "zero_shot": evaluate_zero_shot,
 }
 HEAD_TASKS: dict[str, Callable[[HeadInputs], TaskOutcome]] = {
     "classification": evaluate_classification,
@@ -141,6 +143,8 @@ def result_path(config: EvaluateConfig) -> Path:
     if config.out is not None:
         return config.out
     parts = [config.checkpoint.resolve().name, config.task, config.split, *config.sequences]
+    if config.protocol is not None:
+        parts.insert(2, Path(config.protocol).stem)
     if config.control != "none":
         parts.append(config.control)
     return evaluation_folder(config) / ("-".join(parts) + ".json")

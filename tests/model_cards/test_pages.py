@@ -112,6 +112,48 @@ def test_results_of_structurers_are_no_results_of_checkpoints() -> None:
         result_table({**RESULT, "task": "structuring", "n": {"patients": 1, "studies": 1}})
 
 
+ZERO_SHOT: dict[str, Any] = {
+    **RESULT,
+    "task": "zero_shot",
+    "primary_metric": "macro/auroc",
+    "metrics": {
+        "macro/auroc": 0.7,
+        "mass/auroc": 0.65,
+        "mass/polarity": 0.6,
+        "mass/p": 0.01,
+        "all/laterality": 0.5,
+        "templates/00/auroc": 0.6,
+    },
+    "intervals": {"macro/auroc": [0.6, 0.8], "mass/auroc": [0.5, None], "mass/polarity": [0.5, 0.7],
+                  "all/laterality": [0.4, 0.6]},
+    "n": {"patients": 70, "studies": 90, "labels": 3},
+    "settings": {"protocol": "simulated", "protocol_sha256": "0123456789abcdef"},
+}  # fmt: skip
+
+
+def test_other_tasks_show_every_metric_like_the_one_that_ranks(checkpoint: Path, tmp_path: Path) -> None:
+    """By label, in percent with intervals; a spread over templates, which has none, is no line."""
+    table = result_table(ZERO_SHOT)
+    assert table.rows == ()
+    assert table.columns == ("auroc", "auprc", "polarity", "laterality")
+    assert table.lines == (
+        ("macro", "70.0 (60.0 to 80.0)", "", "", ""),
+        ("mass", "65.0", "", "60.0 (50.0 to 70.0)", ""),
+        ("all", "", "", "", "50.0 (40.0 to 60.0)"),
+    )
+    assert table.title == "Zero-shot, test split"
+    assert table.subtitle == "90 simulated studies of 70 patients, 3 labels, protocol simulated (0123456789ab)."
+    probe = result_table({**ZERO_SHOT, "task": "probe", "settings": {}})
+    assert probe.columns == ("auroc",)
+    path = tmp_path / "zero-shot.json"
+    path.write_text(json.dumps(ZERO_SHOT))
+    text = write_card(CardConfig(checkpoint, "600 simulated studies", (path,))).read_text()
+    assert (
+        "\n| | auroc | auprc | polarity | laterality |\n|---|---|---|---|---|\n| macro | 70.0 (60.0 to 80.0) |" in text
+    )
+    assert "recall@1" not in text
+
+
 def test_card_has_valid_metadata_and_the_exact_preprocessing(checkpoint: Path, result_file: Path) -> None:
     """The Hub reads the front matter; a reader finds grid, window, numbers, and that it is no medical device."""
     card = write_card(CardConfig(checkpoint, "600 simulated studies", (result_file,), name="org/model"))

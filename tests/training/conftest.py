@@ -237,10 +237,31 @@ def _probe_cases(generator, skill):
     }
 
 
+def _zero_shot_cases(generator, skill):
+    """Two labels for each patient, two templates."""
+    cases = _probe_cases(generator, skill)
+    margin = cases.pop("score") - 1.5 * skill
+    return cases | {
+        "margin": margin,
+        "probability": 1 / (1 + np.exp(-margin)),
+        "polarity_margin": margin,
+        "side": np.array(["left"] * len(margin), dtype=object),
+        "side_margin": np.where(generator.random(len(margin)) < skill, 1.0, -1.0),
+        "choices": np.array([""] * len(margin), dtype=object),
+        "template_00": margin,
+        "template_01": generator.normal(size=len(margin)),
+    }
+
+
 @pytest.fixture(scope="session")
 def case_tables():
     """Makes the tables of one system in a task, one a training seed: of (task, skill, seed, number of tables)."""
-    makers = {"retrieval": _retrieval_cases, "pairs": _pairs_cases, "probe": _probe_cases}
+    makers = {
+        "retrieval": _retrieval_cases,
+        "pairs": _pairs_cases,
+        "probe": _probe_cases,
+        "zero_shot": _zero_shot_cases,
+    }
 
     def make(task: str, skill: float, seed: int, count: int = 3) -> list:
         generator = np.random.default_rng([seed, len(task)])

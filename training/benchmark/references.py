@@ -37,6 +37,11 @@ class LabelEmbedder:
     items: Mapping[str, TextItem]
     logits: Callable[[Sequence[BoxedSeries]], npt.NDArray[np.floating]]
 
+    @property
+    def scale(self) -> float:
+        """See `Embedder`: log-odds are scaled already."""
+        return 1.0
+
     def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
         """See `Embedder`."""
         return embed_with(lambda series: likelihood_of_series(self.logits(series)), source, names, batch_size=_BATCH)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from selip.modeling_selip.loss_selip import clip_loss, compared_pairs
+from selip.modeling_selip.loss_selip import clip_loss, compared_pairs, scale_of
 from selip.processing.laterality import swap_laterality
 from selip.processing.rendering import TextItem
 
@@ -162,6 +162,11 @@ class SupervisedNetwork:
             self._project(self._features(volumes, sequence_ids, patch_mask)).float().numpy()
         )
         return embeds
+
+    @property
+    def scale(self) -> float:
+        """See `Embedder`."""
+        return float(scale_of(self.model.logit_scale.detach()))
 
     def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
         """See `Embedder`."""

@@ -10,6 +10,8 @@ a weight that sums to one, so it is drawn in proportion to those patients.
 import numpy as np
 import numpy.typing as npt
 
+from .binary_metrics import areas_under_roc
+
 FloatArray = npt.NDArray[np.float64]
 
 # Bounds the (replicates, rows) block that is held at once: 4 million float64 are 32 MB.
@@ -88,17 +90,7 @@ class PatientBootstrap:
         Returns:
             (num_samples,); NaN where a replicate drew rows of one kind only.
         """
-        order = rows[np.argsort(scores[rows], kind="stable")]
-        counts = self.counts[:, self.patient_of_row[order]].astype(np.float64)  # (num_samples, rows)
-        is_positive = positive[order]
-        _, group = np.unique(scores[order], return_inverse=True)  # rows of one score share a group, ascending
-        starts = np.flatnonzero(np.diff(group, prepend=-1))
-        wins = np.add.reduceat(counts * is_positive, starts, axis=1)
-        losses = np.add.reduceat(counts * ~is_positive, starts, axis=1)
-        below = losses.cumsum(axis=1) - losses
-        pairs = (wins.sum(axis=1) * losses.sum(axis=1)).astype(np.float64)
-        won = (wins * (below + losses / 2)).sum(axis=1)
-        return np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+        return areas_under_roc(scores[rows], positive[rows], self.counts[:, self.patient_of_row[rows]])
 
 
 def weighted_median(values: FloatArray, weights: FloatArray) -> float:

@@ -38,6 +38,11 @@ class ShuffledText:
     embedder: Embedder
     seed: int
 
+    @property
+    def scale(self) -> float:
+        """See `Embedder`."""
+        return self.embedder.scale
+
     def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
         """See `Embedder`."""
         return self.embedder.embed_series(source, names)
@@ -54,6 +59,11 @@ class EmptyText:
     embedder: Embedder
     seed: int
 
+    @property
+    def scale(self) -> float:
+        """See `Embedder`."""
+        return self.embedder.scale
+
     def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
         """See `Embedder`."""
         return self.embedder.embed_series(source, names)
@@ -69,6 +79,11 @@ class ShuffledImages:
 
     embedder: Embedder
     seed: int
+
+    @property
+    def scale(self) -> float:
+        """See `Embedder`."""
+        return self.embedder.scale
 
     def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
         """See `Embedder`."""

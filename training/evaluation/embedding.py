@@ -16,6 +16,7 @@ import torch
 from datasets import Dataset
 from tqdm import tqdm
 
+from selip.modeling_selip.loss_selip import scale_of
 from selip.processing.image_processing_selip import SeriesInput
 from selip.processing.intensity_selip import dequantise, quantise
 from selip.processing.nifti_selip import VolumeError
@@ -172,6 +173,11 @@ def series_of(rows: Iterable[Mapping[str, Any]]) -> list[StudySeries]:
 class Embedder(Protocol):
     """What maps series and texts into one space: a checkpoint, or a reference that it is compared with."""
 
+    @property
+    def scale(self) -> float:
+        """What a cosine is multiplied by before a softmax or a sigmoid."""
+        ...
+
     def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
         """Embeddings of the series that could be had, each embedded alone."""
         ...
@@ -196,6 +202,11 @@ class CheckpointEmbedder:
     processor: Any
     batch_size: int
     store: EmbeddingStore | None = None
+
+    @property
+    def scale(self) -> float:
+        """See `Embedder`."""
+        return float(scale_of(self.model.logit_scale.detach()))
 
     def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
         """See `Embedder`."""

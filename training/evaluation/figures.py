@@ -27,7 +27,7 @@ _OWN, _RIGHT, _RELATED, _WRONG = "#1f3f7f", "#12703c", "#8a5a00", "#444444"
 
 
 @contextmanager
-def _fonts() -> Iterator[None]:
+def picture_fonts() -> Iterator[None]:
     """Fonts for both languages while a picture is made."""
     require_matplotlib()
     import matplotlib
@@ -82,7 +82,7 @@ class RetrievalExample:
     lesions: npt.NDArray[np.bool_] | None = None
 
 
-@_fonts()
+@picture_fonts()
 def draw_examples(examples: Sequence[RetrievalExample], path: str | Path, *, title: str) -> None:
     """Write a PNG with one row an example: three axial slices, its own text, the retrieved texts, the rank of the hit.
 
@@ -114,7 +114,7 @@ def draw_examples(examples: Sequence[RetrievalExample], path: str | Path, *, tit
     save_figure(figure, path)
 
 
-@_fonts()
+@picture_fonts()
 def draw_recall(
     metrics: Mapping[str, float],
     intervals: Mapping[str, tuple[float, float]],

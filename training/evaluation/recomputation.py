@@ -9,6 +9,7 @@ from .pairs import pairs_case_metrics
 from .probe import probe_case_metrics
 from .retrieval import retrieval_case_metrics
 from .segmentation import segmentation_case_metrics
+from .zero_shot import zero_shot_case_metrics
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ _TASKS = {
     "probe": _Task(("study_id", "label"), probe_case_metrics),
     "classification": _Task(("study_id", "label"), probe_case_metrics),
     "segmentation": _Task(("study_id",), segmentation_case_metrics),
+    "zero_shot": _Task(("study_id", "label"), zero_shot_case_metrics),
 }
 
 

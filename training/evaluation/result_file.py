@@ -67,11 +67,16 @@ def command_line(config: Any, *command: str) -> str:
     for item in fields(config):
         value = getattr(config, item.name)
         if item.default is MISSING and item.metadata.get("positional", True):
-            words.append(str(value))
+            words.append(_word(value))
         elif value != item.default:
             flag = f"--{item.name.replace('_', '-')}"
-            options += [flag] if value is True else [flag, str(value)]
+            options += [flag] if value is True else [flag, _word(value)]
     return shlex.join(words + options)
+
+
+def _word(value: Any) -> str:
+    """A value as a command line takes it, several with commas."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _without_nan(value: Any) -> Any:

@@ -12,7 +12,12 @@ from selip.training.evaluation.comparison_config import CompareConfig
 from selip.training.evaluation.result_file import read_cases, write_cases
 
 RECALL = "within_sequence_abnormal/image_to_text/recall@5"
-SKILLED = {"retrieval": RECALL, "pairs": "side/image_to_text/accuracy", "probe": "mean/auroc"}
+SKILLED = {
+    "retrieval": RECALL,
+    "pairs": "side/image_to_text/accuracy",
+    "probe": "mean/auroc",
+    "zero_shot": "macro/auroc",
+}
 
 
 @pytest.mark.parametrize("task", SKILLED)
