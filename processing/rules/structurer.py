@@ -26,7 +26,7 @@ from .chinese import read_sentence as read_chinese_sentence
 from .english import read_sentence
 from .mentions import ACCOMPANYING, AS_SIGNAL, VAGUE_SITES, Mention
 
-VERSION = "0.4"  # raise with every change that alters the findings of some report
+VERSION = "0.5"  # raise with every change that alters the findings of some report
 
 _SEQUENCES = ("T1w", "T1c", "T2w", "FLAIR", "DWI", "ADC", "SWI", "MRA", "PD", "any")
 _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
@@ -36,7 +36,7 @@ READERS: Mapping[str, Callable[[str], list[Mention]]] = {"en": read_sentence, "z
 _HEADINGS: Mapping[str, Callable[[str], str | None]] = {"zh": heading_sequence}
 
 # Where a finding of such a part is told after another of it, it is on that one's side.
-_PARTS = ("hippocampus", "paranasal sinuses", "maxillary sinus", "mastoid", "pituitary", "cerebellopontine angle")
+_PARTS = ("hippocampus", "paranasal sinuses", "maxillary sinus", "mastoid", "pituitary", "cerebellopontine angle", "meninges")
 # What goes with a lesion is not what "it" points at in the next sentence.
 _COMPANIONS = ACCOMPANYING | {
     "midline shift",
@@ -53,8 +53,10 @@ _CAUSES = frozenset((
     "hemangioblastoma", "hemangioma", "epidermoid cyst", "other tumor", "vascular malformation",
     "cavernous malformation", "developmental venous anomaly", "abscess", "arachnoid cyst", "encephalitis", "infection",
     "demyelinating plaque", "infarct", "acute infarct", "subacute infarct", "chronic infarct", "calcification",
+    "mass", "cyst", "gliosis", "ischemic change", "leukoencephalopathy", "necrosis", "microbleed", "contusion",
 ))
 # fmt: on
+_HEDGED = ("probable", "possible")
 # What has no signal of its own: an enhancement told after it is that of the lesion before.
 _DISPLACEMENTS = frozenset(("mass effect", "midline shift", "herniation", "ventricular dilation", "sulcal widening"))
 
@@ -158,8 +160,7 @@ def _read(sentence: str, reading: _Reading) -> None:
 
 def _explains(mention: Mention) -> bool:
     """Whether a doubted diagnosis without a place names the cause of what has been described."""
-    is_hedged = mention.certainty in ("probable", "possible")
-    return is_hedged and not mention.sites and mention.side == "none" and mention.term in _CAUSES
+    return mention.certainty in _HEDGED and not mention.sites and mention.side == "none" and mention.term in _CAUSES
 
 
 def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) -> bool:
@@ -188,19 +189,32 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
         follows = follows or (mention.term in ("edema", "mass effect") and mention.certainty != "absent")
     elif _explains(mention):
         follows = True
-    elif mention.certainty in ("probable", "possible") and term.kind == "diagnosis":
-        follows = follows or (load_terms().is_within(term.default_site, "brain") and term.default_site in VAGUE_SITES)
+    elif mention.certainty in _HEDGED and term.kind == "diagnosis":
+        follows = term.default_site in VAGUE_SITES or (follows and any(_may_be_at(e, mention.term) for e in earlier))
     is_of_part = term.default_site in _PARTS and mention.certainty != "absent" and mention.side == "none"
     near = [e for e in earlier if is_of_part and load_terms().is_within(e.site, term.default_site)]
     if near:
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in near]
+    is_of_several = len(earlier) > 1 and all(e.mention.count not in ("none", 1) for e in earlier)
+    if follows and _explains(mention) and is_of_several and not is_same_sentence:
+        return [_Entry(mention, "brain", "none", False, quote)]  # "these findings" of several lesions
     if earlier and follows and mention.side == "none":
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in earlier]
     return [_Entry(mention, term.default_site, mention.side, False, quote)]
 
 
+def _may_be_at(entry: _Entry, term: str) -> bool:
+    """Whether what is spoken of lies where a diagnosis has its place ("this suggests hydrocephalus" may not)."""
+    return load_terms().is_within(entry.site, load_terms().findings[term].default_site)
+
+
 def _named_by_site(mention: Mention, site: str) -> Mention:
-    """ "Ventricles and sulci are prominent": wide ventricles are dilated, wide sulci and cisterns widened."""
+    """ "Ventricles and sulci are prominent": wide ventricles are dilated, wide sulci and cisterns widened.
+
+    Enhancement of brain and meninges is one of each kind.
+    """
+    if mention.term == "abnormal enhancement" and load_terms().is_within(site, "meninges"):
+        return replace(_copy(mention), term="meningeal enhancement")
     if mention.term not in ("ventricular dilation", "sulcal widening"):
         return mention
     term = "ventricular dilation" if load_terms().is_within(site, "ventricles") else "sulcal widening"
@@ -244,8 +258,9 @@ def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
 
 def _is_hedged_repetition(new: _Entry, old: _Entry) -> bool:
     """Whether a section doubts, at no place of its own, what it has stated: a subtype of the same term."""
-    is_hedged = new.mention.certainty in ("probable", "possible") and not new.is_placed
-    return is_hedged and old.mention.certainty == "present" and new.section == old.section
+    if new.mention.certainty not in _HEDGED or old.mention.certainty != "present" or new.section != old.section:
+        return False
+    return not new.is_placed or (not new.mention.sites and (new.site, new.side) == (old.site, old.side))
 
 
 def _is_another_denial(new: _Entry, old: _Entry) -> bool:
