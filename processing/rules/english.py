@@ -23,7 +23,8 @@ def read_sentence(text: str) -> list[Mention]:
         _read_segment(segment, tokens, start, stop, mentions, text)
     reference = next((m for m in marks if m.kind == "back_reference"), None)
     for mention in mentions:
-        mention.is_back_reference = reference is not None and reference.first <= mention.first
+        is_denied_verb = any(m.kind == "certainty" and m.first == mention.first for m in marks)  # "does not enhance"
+        mention.is_back_reference = is_denied_verb or (reference is not None and reference.first <= mention.first)
         before = [t.word for t in tokens[max(0, mention.first - 2) : mention.first]]
         mention.is_definite = bool(before) and (
             before[-1] in _DEFINITE or (before[0] in _DEFINITE and len(before) == 2)
@@ -36,7 +37,7 @@ def _read_segment(
 ) -> None:
     marks = with_causes(with_predicates(marks, tokens), tokens)
     own = [Mention(m.value, m.first, m.stop) for m in marks if m.kind == "findings"]
-    own = _name_signals(_joined_to_nouns(_without_normal_words(own), tokens), marks, mentions)
+    own = _name_signals(_joined_to_nouns(_without_normal_words(own), marks, tokens), marks, mentions)
     if not own and not mentions:
         own = [Mention("", start, start)]
     carriers = own or mentions[-1:]
@@ -56,8 +57,13 @@ def _read_segment(
     mentions.extend(own)
 
 
-def _joined_to_nouns(own: list[Mention], tokens: list[Token]) -> list[Mention]:
-    """ "Focus of restricted diffusion": the noun is the lesion, what it is a focus of its signal."""
+def _joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token]) -> list[Mention]:
+    """ "Focus of restricted diffusion": the noun is the lesion, what it is a focus of its signal.
+
+    So it is in "hyperintensity with restricted diffusion" and "enhancement of a small lesion", if nothing is denied.
+    """
+    denials = [m.first for m in marks if m.kind == "certainty" and m.value == "absent"]
+    named = {i for m in marks if m.kind == "sites" for i in range(m.first, m.stop)}
     joined: list[Mention] = []
     for mention in own:
         last = joined[-1] if joined else None
@@ -68,9 +74,26 @@ def _joined_to_nouns(own: list[Mention], tokens: list[Token]) -> list[Mention]:
             last.signals.add(AS_SIGNAL[mention.term])
         elif last is not None and is_noun and mention.term == "signal abnormality" and len(between) <= 4:
             last.stop = mention.stop
+        elif last is not None and _is_signal_with(last, mention, between, denials, named):
+            lesion, signal = (last, mention) if mention.term in AS_SIGNAL else (mention, last)
+            lesion.signals.add(AS_SIGNAL[signal.term])
+            lesion.first, lesion.stop = last.first, mention.stop
+            joined[-1] = lesion
         else:
             joined.append(mention)
     return joined
+
+
+def _is_signal_with(
+    last: Mention, mention: Mention, between: list[str], denials: list[int], named: set[int]
+) -> bool:
+    """Whether one of two neighbours is a signal of the other, a lesion of no better name."""
+    places = named & set(range(last.stop, mention.first))
+    if any(i < mention.first for i in denials) or not 1 <= len(between) <= 4:
+        return False
+    if mention.term in AS_SIGNAL and last.term in ("signal abnormality", "mass"):
+        return between[0] in ("with", "and") and not places and "," not in between
+    return last.term in AS_SIGNAL and mention.term in ("signal abnormality", "mass") and between[0] == "of"
 
 
 def _name_signals(own: list[Mention], marks: list[Mark], mentions: list[Mention]) -> list[Mention]:
@@ -132,6 +155,7 @@ def _merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[
     - "infarct with restricted diffusion", "mass with T2 hyperintensity": the second term is a signal of the first.
     """
     links = [m.first for m in marks if m.kind == "consistent"]
+    _absorb_before_which(own, earlier, links)
     brackets = [i for i, t in enumerate(tokens) if t.word == "("]
     kinds = load_terms().findings
     for mention in list(own):
@@ -155,6 +179,19 @@ def _merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[
                 lesions[-1].signals |= mention.signals or {AS_SIGNAL[mention.term]}
                 lesions[-1].morphology |= mention.morphology
                 own.remove(mention)
+
+
+def _absorb_before_which(own: list[Mention], earlier: list[Mention], links: list[int]) -> None:
+    """ "Foci, which are consistent with infarcts": the description stands in the part of the sentence before."""
+    kinds = load_terms().findings
+    if not own or not earlier or not own[0].term or not any(link < own[0].first for link in links):
+        return
+    first, last = own[0], earlier[-1]
+    is_diagnosis = first.certainty == "present" and kinds[first.term].kind == "diagnosis"
+    is_described = last.term != "" and last.certainty == "present" and kinds[last.term].kind == "description"
+    if is_diagnosis and is_described and not first.sites:
+        _absorb(first, last)
+        earlier.remove(last)
 
 
 def _absorb(mention: Mention, described: Mention) -> None:

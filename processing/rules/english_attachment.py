@@ -82,6 +82,11 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             # "an intra-axial mass in the thalamus": the whole brain beside a part of it says nothing
             placed = [p for p in placed if p[0] != "brain"] or placed[:1]
         owner = _site_owner(group[0], group[-1], tokens, cues, carriers)
+        if _is_of_another(owner, group[0].first, marks, tokens):
+            continue
+        if owner.sites and not owner.sites_follow and owner.first < group[0].first:
+            # "subcortical hyperintensities in the frontal lobe": where lobe and tissue are both said, the lobe
+            owner.sites = [] if _are_tissue(owner.sites) and not _are_tissue(placed) else owner.sites
         if owner.sites and _is_only_beside(group[0].first, tokens):
             continue
         if ("brain", "none") in placed and len(placed) > 1:
@@ -90,7 +95,7 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         owner.sites_follow = owner.first < group[0].first
     for mention in carriers:
         if len(mention.sites) > 1 and mention.certainty != "absent" and id(mention) not in listed_brains:
-            mention.sites = [s for s in mention.sites if s[0] != "brain"]
+            mention.sites = [s for s in mention.sites if s[0] != "brain" or mention.term == "atrophy"]
         mention.sites = _in_the_midline(_without_whole_vessels(_around_the_brain(mention.sites)), mention.term)
         mention.sites = _of_the_term(mention.term, mention.sites)
     for mention, following in reversed(list(pairwise(carriers))):
@@ -98,6 +103,27 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         is_led = _is_joined(mention, following, tokens) or _surrounds(mention, following, tokens)
         if not mention.sites and not is_of_other_place and is_led:
             mention.sites = list(following.sites)
+
+
+def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[Token]) -> bool:
+    """Whether a place belongs to a thing behind a comma that no finding names (", and sagging of the brainstem")."""
+    if owner.stop > first:
+        return False
+    words = [t.word for t in tokens[owner.stop : first]]
+    if "," not in words:
+        return False
+    known = {i for m in marks for i in range(m.first, m.stop)}
+    start = first - words[::-1].index(",")
+    positions = [i for i in range(start, first) if tokens[i].word not in ("and", "a", "an", "the", "some", "mild")]
+    if len(positions) < 2 or positions[0] in known or positions[0] + 1 >= first:
+        return False
+    word, behind = tokens[positions[0]].word, tokens[positions[0] + 1].word
+    return behind == "of" and word not in LOCATIVE and word not in _LIST_WORDS
+
+
+def _are_tissue(sites: list[tuple[str, str]]) -> bool:
+    terms = load_terms()
+    return all(site == "cortex" or terms.is_within(site, "white matter") for site, _ in sites)
 
 
 def _lists_brain(group: list[Mark], tokens: list[Token]) -> bool:
@@ -138,6 +164,11 @@ def _of_the_term(term: str, sites: list[tuple[str, str]]) -> list[tuple[str, str
     - An infarct of an artery is one of its territory.
     """
     terms = load_terms()
+    if term == "midline shift":  # also that of the pituitary stalk
+        return [("midline", side) for _, side in sites[:1]]
+    if sites and term in terms.findings and not terms.is_within(terms.findings[term].default_site, "brain"):
+        own = terms.findings[term].default_site  # "intracranial aneurysm"
+        sites = [(own if site == "brain" else site, side) for site, side in sites]
     if term in _OVER_LOBES and sites:
         own = terms.findings[term].default_site
         lobes = [pair for pair in sites if terms.is_within(pair[0], "cerebral hemisphere") or pair[0] == "meninges"]
@@ -151,6 +182,8 @@ def _of_the_term(term: str, sites: list[tuple[str, str]]) -> list[tuple[str, str
 def _surrounds(mention: Mention, following: Mention, tokens: list[Token]) -> bool:
     """Whether a finding is told to be around the next: "edema about the left frontal mass"."""
     words = {t.word for t in tokens[mention.stop : following.first]}
+    if mention.stop == following.first:  # "hemorrhagic mass"
+        return True
     return following.first - mention.stop <= 7 and bool(words & _AROUND) and not words & {",", "and"}
 
 

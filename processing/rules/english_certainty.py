@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+from ..vocabulary import load_terms
 from .english_attachment import LOCATIVE
 from .matching import Token
 from .mentions import Mark, Mention
@@ -23,6 +24,8 @@ _HEDGES = ("probable", "possible")
 def certainty_of(mention: Mention, marks: list[Mark], tokens: list[Token], own: list[Mention]) -> str:
     """The cue that governs a finding: the last before it, or one behind it that closes ("is not seen")."""
     cues = [m for m in marks if m.kind == "certainty"]
+    if any(c.first == mention.first and c.value == "absent" for c in cues):  # "does not enhance"
+        return "absent"
     closing = _closing_hedge(mention, marks, tokens, own)
     if closing is not None:
         return closing
@@ -61,13 +64,17 @@ def _cue_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: li
 
 
 def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own: list[Mention]) -> str | None:
-    """A hedge that stands behind what it doubts: "a tumor or an abscess cannot be excluded", "infarct versus tumor"."""
+    """A hedge that stands behind what it doubts: "a tumor or abscess cannot be excluded", "infarct versus tumor"."""
     for mark in marks:
         is_versus = mark.kind == "certainty" and tokens[mark.first].word in ("versus", "vs")
         if mark.first < mention.stop or not (is_versus or mark.kind == "closing_hedge"):
             continue
         position = mention.stop
-        for item in [*(o for o in own if mention.stop <= o.first < mark.first), None]:
+        items = [o for o in own if mention.stop <= o.first < mark.first]
+        kinds = load_terms().findings
+        if items and kinds[mention.term].kind != kinds[items[-1].term].kind:  # "lesions, infarct versus tumor"
+            return None
+        for item in [*items, None]:
             stop = mark.first if item is None else item.first
             words = {t.word for t in tokens[position:stop]}
             is_far = item is None and (len(words) > 4 or (is_versus and bool(words & {",", "and", "with"})))
@@ -75,7 +82,7 @@ def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own
             if is_far or is_parted:
                 return None
             position = stop if item is None else item.stop
-        return "possible"
+        return str(mark.value)
     return None
 
 
@@ -89,7 +96,7 @@ def _is_list_end(tokens: list[Token], start: int, stop: int) -> bool:
 
 
 def _is_denial_over(tokens: list[Token], start: int, stop: int) -> bool:
-    """Whether the sentence goes on with something else: "does not enhance and shows edema", "..., with mild atrophy"."""
+    """Whether the sentence goes on with something else: "does not enhance and shows edema", ", with atrophy"."""
     words = [t.word for t in tokens[start:stop]]
     return any(a in ("and", ",") and (b in _VERBS or b == "with") for a, b in pairwise(words))
 

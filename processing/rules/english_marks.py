@@ -10,12 +10,13 @@ from .matching import Match, PhraseMatcher, Token
 from .mentions import Mark
 
 _PLURAL_GROUPS = ("findings", "sites")
-_CUES = ("consistent", "boundary", "back_reference", "neutral", "history", "differential", "closing_hedge")
+_CUES = ("consistent", "boundary", "back_reference", "neutral", "history", "differential")
 _SCAN = frozenset(("mri", "mr", "scan"))
+_MAGNETIC = frozenset(("mri", "mr", "mra", "mrv", "compared", "comparison"))
 # fmt: off
 _REPORTING = frozenset((
     "revealed", "reveals", "showed", "shows", "demonstrated", "demonstrates", "demonstrate", "show", "shown",
-    "confirmed", "reported", "disclosed",
+    "confirmed", "reported", "disclosed", "was", "were",
 ))
 _OTHER_SOURCES = frozenset((
     "ct", "pet", "spect", "angiography", "angiogram", "arteriogram", "arteriography", "biopsy", "pathology",
@@ -58,6 +59,12 @@ def _phrases() -> Iterator[tuple[str, str, Any]]:
         for phrase in _variants(word, spelling, plural=True):
             yield phrase, "findings", term
             yield phrase, "sites", (site,)
+    for word, term in lexicon.extra["denied_findings"].items():
+        yield word, "findings", term
+        yield word, "certainty", "absent"
+    for level, words in lexicon.extra["closing_hedges"].items():
+        for word in words:
+            yield word, "closing_hedge", level
     for row in lexicon.extra["predicates"]:
         for word in row["words"]:
             yield word, "predicates", tuple(row["terms"].items())
@@ -102,12 +109,13 @@ def _tells_another_source(tokens: list[Token]) -> bool:
     """Whether a sentence tells what CT, a biopsy and the like showed ("Biopsy revealed glioblastoma")."""
     verb = next((i for i, t in enumerate(tokens) if t.word in _REPORTING), len(tokens))
     words = {t.word for t in tokens[:verb]}
-    return verb < len(tokens) and verb <= 12 and bool(words & _OTHER_SOURCES) and not words & _SCAN
+    return verb < len(tokens) and verb <= 12 and bool(words & _OTHER_SOURCES) and not words & _MAGNETIC
 
 
 def _without_preamble(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     """Leave out part and contrast agent where they only name the scan ("MRI brain, 3/30, revealed ...")."""
-    scan = next((i for i, t in enumerate(tokens[:8]) if t.word in _SCAN), None)
+    cued = {i for m in marks if m.kind == "certainty" for i in range(m.first, m.stop)}  # "no MR evidence of infarct"
+    scan = next((i for i, t in enumerate(tokens[:8]) if t.word in _SCAN and i not in cued), None)
     if scan is None:
         return marks
     verb = next((i for i, t in enumerate(tokens) if i > scan and t.word in _REPORTING), None)
@@ -119,7 +127,9 @@ def _without_preamble(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
 def _without_history(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     """Leave out what was operated on, is asked for or lies in the past ("history of meningioma")."""
     cues = [m for m in marks if m.kind == "history"]
-    dropped: set[int] = set()
+    after = load_lexicon("en").extra["history_after"]
+    followers = ((m, tokens[m.stop].word) for m in marks if m.kind == "findings" and m.stop < len(tokens))
+    dropped = {id(m) for m, word in followers if word in after}  # "aneurysm clipping"
     for cue in cues:
         end = cue.stop
         for mark in marks:

@@ -198,6 +198,8 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
     is_of_several = len(earlier) > 1 and all(e.mention.count not in ("none", 1) for e in earlier)
     if follows and _explains(mention) and is_of_several and not is_same_sentence:
         return [_Entry(mention, "brain", "none", False, quote)]  # "these findings" of several lesions
+    if mention.is_definite and mention.term not in ACCOMPANYING and not mention.is_back_reference:
+        follows = follows and (term.default_site in VAGUE_SITES or any(_may_be_at(e, mention.term) for e in earlier))
     if earlier and follows and mention.side == "none":
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in earlier]
     return [_Entry(mention, term.default_site, mention.side, False, quote)]
