@@ -21,10 +21,13 @@ def read_sentence(text: str) -> list[Mention]:
     mentions: list[Mention] = []
     for segment, start, stop in split_segments(marks, tokens):
         _read_segment(segment, tokens, start, stop, mentions, text)
+    cued = {i for m in marks if m.kind in ("consistent", "certainty") for i in range(m.first, m.stop)}
     reference = next((m for m in marks if m.kind == "back_reference"), None)
     for mention in mentions:
         is_denied_verb = any(m.kind == "certainty" and m.first == mention.first for m in marks)  # "does not enhance"
         mention.is_back_reference = is_denied_verb or (reference is not None and reference.first <= mention.first)
+        lead = range(max(0, mention.first - 4), mention.first)
+        mention.is_companion = any(tokens[i].word == "with" and i not in cued for i in lead)
         before = [t.word for t in tokens[max(0, mention.first - 2) : mention.first]]
         mention.is_definite = bool(before) and (
             before[-1] in _DEFINITE or (before[0] in _DEFINITE and len(before) == 2)
@@ -89,10 +92,10 @@ def _is_signal_with(
 ) -> bool:
     """Whether one of two neighbours is a signal of the other, a lesion of no better name."""
     places = named & set(range(last.stop, mention.first))
-    if any(i < mention.first for i in denials) or not 1 <= len(between) <= 4:
+    if any(i < mention.first for i in denials) or not 1 <= len(between) <= 6:
         return False
     if mention.term in AS_SIGNAL and last.term in ("signal abnormality", "mass"):
-        return between[0] in ("with", "and") and not places and "," not in between
+        return between[0] in ("with", "and") and len(between) <= 4 and not places and "," not in between
     return last.term in AS_SIGNAL and mention.term in ("signal abnormality", "mass") and between[0] == "of"
 
 
@@ -170,9 +173,12 @@ def _merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[
             linked = last is not None and any(last.first <= link < mention.first for link in (*links, *brackets))
             if last is not None and mention.first - last.stop <= 3:  # "foci of acute infarction"
                 linked = linked or tokens[last.stop].word == "of"
-            if last is not None and linked and kinds[last.term].kind == "description":
+            if last is not None and linked and _is_description(last):
                 _absorb(mention, last)
                 own.remove(last)
+        elif mention.term == "normal variant" and not mention.sites and described:
+            _absorb(mention, described[-1])  # "a hypoplastic left A1 segment, a normal variant"
+            own.remove(described[-1])
         elif mention.certainty != "absent" and lesions and not mention.sites and mention.side == "none":
             is_signal = mention.term in AS_SIGNAL or (mention.term == "signal abnormality" and mention.signals)
             if is_signal and lesions[-1] is not mention:
@@ -188,10 +194,14 @@ def _absorb_before_which(own: list[Mention], earlier: list[Mention], links: list
         return
     first, last = own[0], earlier[-1]
     is_diagnosis = first.certainty == "present" and kinds[first.term].kind == "diagnosis"
-    is_described = last.term != "" and last.certainty == "present" and kinds[last.term].kind == "description"
+    is_described = last.term != "" and last.certainty == "present" and _is_description(last)
     if is_diagnosis and is_described and not first.sites:
         _absorb(first, last)
         earlier.remove(last)
+
+
+def _is_description(mention: Mention) -> bool:
+    return mention.term == "white matter lesion" or load_terms().findings[mention.term].kind == "description"
 
 
 def _absorb(mention: Mention, described: Mention) -> None:

@@ -35,6 +35,7 @@ _COMPARED = frozenset((
     "proportion", "comparison", "intense",
 ))
 # fmt: on
+_REACHING = frozenset(("extension", "extending", "extends", "extend", "extended", "invading", "invasion", "invades"))
 _AROUND = frozenset(("about", "around", "surrounding", "of", "from"))
 # What lies over the brain is at its own place also where a lobe is told.
 _OVER_LOBES = frozenset(
@@ -71,8 +72,8 @@ def _groups(sites: list[Mark], marks: list[Mark], tokens: list[Token]) -> list[l
 
 def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> None:
     """Give each list of sites to a finding, then to those joined to it ("edema and mass effect in ...")."""
-    sites = [m for m in marks if m.kind == "sites" and not any(c.first < m.first < c.stop for c in carriers if c.term)]
-    sites = _without_compartments(_without_comparisons(sites, tokens), tokens)
+    named = [m for m in marks if m.kind == "sites"]
+    sites = _without_compartments(_without_comparisons(named, tokens), tokens)
     sides = _sides(marks, tokens, sites, carriers)
     listed_brains: set[int] = set()
     cues = {i for m in marks if m.kind in ("certainty", "consistent") for i in range(m.first, m.stop)}
@@ -91,6 +92,8 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             continue
         if ("brain", "none") in placed and len(placed) > 1:
             listed_brains.add(id(owner))
+        if owner.sites and _REACHING & {t.word for t in tokens[max(0, group[0].first - 4) : group[0].first]}:
+            owner.reached |= {site for site, _ in placed}
         owner.sites += [p for p in placed if p not in owner.sites]
         owner.sites_follow = owner.first < group[0].first
     for mention in carriers:
@@ -102,7 +105,7 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         is_of_other_place = following.term in _DISPLACED and mention.term not in _DISPLACED
         is_led = _is_joined(mention, following, tokens) or _surrounds(mention, following, tokens)
         if not mention.sites and not is_of_other_place and is_led:
-            mention.sites = list(following.sites)
+            mention.sites = [pair for pair in following.sites if pair[0] not in following.reached]
 
 
 def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[Token]) -> bool:
@@ -226,6 +229,8 @@ def _without_compartments(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
             is_tissue = terms.is_within(tissue.value[0], "white matter") or tissue.value[0] == "cortex"
             if is_lobe and is_tissue and between <= joining:
                 dropped.add(id(tissue))
+        if not between and b.first == a.stop and b.value == ("white matter",) and _are_tissue([(a.value[0], "")]):
+            dropped.add(id(b))  # "juxtacortical white matter"
         is_inner = a.value == ("white matter",) and terms.is_within(b.value[0], "white matter")
         if is_inner and between <= {"of", "the", "left", "right"} and "of" in between:
             dropped.add(id(a))

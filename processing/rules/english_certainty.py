@@ -2,7 +2,6 @@
 
 from itertools import pairwise
 
-from ..vocabulary import load_terms
 from .english_attachment import LOCATIVE
 from .matching import Token
 from .mentions import Mark, Mention
@@ -15,6 +14,13 @@ _SEEN = frozenset((
 _VERBS = frozenset((
     "is", "are", "was", "were", "has", "have", "shows", "show", "showed", "demonstrates", "demonstrate",
     "demonstrated", "measures", "appears", "appear", "there",
+))
+# fmt: on
+_DESCRIPTIONS = frozenset(("signal abnormality", "abnormal enhancement", "restricted diffusion", "white matter lesion"))
+# fmt: off
+_GOING_ON = frozenset((
+    "and", "or", "in", "given", "but", "at", "on", "because", "with", "here", "based", "over", "by", "as", "without",
+    "since", "although", "however", "for", "from", "though", "if", "to",
 ))
 # fmt: on
 _JOINING = frozenset((",", "and", "or", "/", "versus", "vs"))
@@ -67,12 +73,12 @@ def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own
     """A hedge that stands behind what it doubts: "a tumor or abscess cannot be excluded", "infarct versus tumor"."""
     for mark in marks:
         is_versus = mark.kind == "certainty" and tokens[mark.first].word in ("versus", "vs")
-        if mark.first < mention.stop or not (is_versus or mark.kind == "closing_hedge"):
+        if mark.first < mention.stop or not (is_versus or _closes(mark, tokens)):
             continue
         position = mention.stop
         items = [o for o in own if mention.stop <= o.first < mark.first]
-        kinds = load_terms().findings
-        if items and kinds[mention.term].kind != kinds[items[-1].term].kind:  # "lesions, infarct versus tumor"
+        is_described = mention.term in _DESCRIPTIONS and not all(o.term in _DESCRIPTIONS for o in items)
+        if is_described:  # "lesions, infarct versus tumor"
             return None
         for item in [*items, None]:
             stop = mark.first if item is None else item.first
@@ -84,6 +90,13 @@ def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own
             position = stop if item is None else item.stop
         return str(mark.value)
     return None
+
+
+def _closes(mark: Mark, tokens: list[Token]) -> bool:
+    """Whether a hedge ends what it doubts: "infarct is likely", not "this is likely an infarct"."""
+    following = tokens[mark.stop].word if mark.stop < len(tokens) else "."
+    is_over = tokens[mark.stop - 1].word == "over"
+    return mark.kind == "closing_hedge" and (is_over or not following.isalnum() or following in _GOING_ON)
 
 
 def _is_in_differential(mention: Mention, marks: list[Mark], tokens: list[Token]) -> bool:

@@ -129,8 +129,10 @@ def _read(sentence: str, reading: _Reading) -> None:
         quote = sentence[slice(*mention.quote)].strip()[:MAX_QUOTE_CHARACTERS]
         is_of_lesion = mention.is_definite or mention.term in ACCOMPANYING
         earlier = spoken_of or reading.last
+        is_of_sentence = bool(spoken_of)
         earlier = (lesion or reading.lesion or earlier) if is_of_lesion else earlier
         if _explains(mention):
+            is_of_sentence = bool(described) or not reading.described
             earlier = described or reading.described or earlier
         if mention.is_definite and mention.term == "signal abnormality" and earlier:
             mention.term = earlier[-1].mention.term if earlier[-1].mention.term == "mass" else mention.term
@@ -138,11 +140,11 @@ def _read(sentence: str, reading: _Reading) -> None:
             for entry in earlier:
                 _add_details(entry.mention, mention)
             continue
-        placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, bool(spoken_of))]
+        placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, is_of_sentence)]
         kept = [_merge(entry, reading.entries) for entry in placed]
         # "multiple lesions in the brain" is no new entry, but what is said of them is said of the whole brain
         entries = [
-            replace(k, site=p.site, side=p.side) if p.is_placed and p.site == "brain" else k
+            replace(k, site=p.site, side=p.side) if p.site == "brain" and (p.is_placed or _is_group(p)) else k
             for k, p in zip(kept, placed, strict=True)
         ]
         is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
@@ -177,6 +179,8 @@ def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) ->
 
 def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence: bool) -> list[_Entry]:
     """One entry per site; without a site, that of the lesion that the mention goes with, or the default."""
+    near_lesion = [e for e in earlier if e.site not in e.mention.reached]
+    earlier = near_lesion or earlier
     if mention.sites:
         sides = [side if side != "none" else mention.side for _, side in mention.sites]
         placed = zip(mention.sites, sides, strict=True)
@@ -195,7 +199,8 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
     near = [e for e in earlier if is_of_part and load_terms().is_within(e.site, term.default_site)]
     if near:
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in near]
-    is_of_several = len(earlier) > 1 and all(e.mention.count not in ("none", 1) for e in earlier)
+    is_of_several = len(earlier) > 1 and all(_is_group(e) for e in earlier)
+    follows = follows or (mention.is_companion and is_same_sentence and term.default_site in VAGUE_SITES)
     if follows and _explains(mention) and is_of_several and not is_same_sentence:
         return [_Entry(mention, "brain", "none", False, quote)]  # "these findings" of several lesions
     if mention.is_definite and mention.term not in ACCOMPANYING and not mention.is_back_reference:
@@ -203,6 +208,11 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
     if earlier and follows and mention.side == "none":
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in earlier]
     return [_Entry(mention, term.default_site, mention.side, False, quote)]
+
+
+def _is_group(entry: _Entry) -> bool:
+    """Whether an entry tells of several lesions."""
+    return entry.mention.count not in ("none", 1)
 
 
 def _may_be_at(entry: _Entry, term: str) -> bool:
