@@ -201,7 +201,7 @@ def _absorb_before_which(own: list[Mention], earlier: list[Mention], links: list
 
 
 def _is_description(mention: Mention) -> bool:
-    return mention.term == "white matter lesion" or load_terms().findings[mention.term].kind == "description"
+    return mention.term in ("white matter lesion", "abnormal vessels") or load_terms().findings[mention.term].kind == "description"
 
 
 def _absorb(mention: Mention, described: Mention) -> None:

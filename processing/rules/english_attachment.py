@@ -35,7 +35,7 @@ _COMPARED = frozenset((
     "proportion", "comparison", "intense",
 ))
 # fmt: on
-_REACHING = frozenset(("extension", "extending", "extends", "extend", "extended", "invading", "invasion", "invades"))
+_REACHING = frozenset(("extension", "extending", "extends", "extend", "extended", "invading", "invasion", "invades", "crossing", "crosses"))
 _AROUND = frozenset(("about", "around", "surrounding", "of", "from"))
 # What lies over the brain is at its own place also where a lobe is told.
 _OVER_LOBES = frozenset(
@@ -413,9 +413,8 @@ def attach_attributes(
 
 def _count_before(mention: Mention, tokens: list[Token], carriers: list[Mention], start: int) -> int | str:
     low = max([start, mention.first - 7, *(c.stop for c in carriers if c.stop <= mention.first)])
-    plural = tokens[mention.stop - 1].word.endswith(
-        ("lesions", "foci", "infarcts", "masses", "nodules", "cysts", "spaces")
-    )
+    nouns = ("lesions", "foci", "infarcts", "masses", "nodules", "cysts", "spaces", "hyperintensities", "areas")
+    plural = any(t.word.endswith(nouns) for t in tokens[mention.first : mention.stop])
     for token in reversed(tokens[low : mention.first]):
         if token.word in _NUMBERS and plural:
             return _NUMBERS[token.word]

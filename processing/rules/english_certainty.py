@@ -24,6 +24,7 @@ _GOING_ON = frozenset((
 ))
 # fmt: on
 _JOINING = frozenset((",", "and", "or", "/", "versus", "vs"))
+_CAUSAL = frozenset(("from", "of", "to", "on"))
 _HEDGES = ("probable", "possible")
 
 
@@ -63,7 +64,8 @@ def _cue_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: li
             t.word in _SEEN for t in tokens[cue.stop : cue.stop + 3]
         )
         following = tokens[cue.stop].word if cue.stop < len(tokens) else "."
-        is_last_word = not following.isalnum() or following in LOCATIVE or following in _SEEN
+        is_place = following in LOCATIVE and following not in _CAUSAL  # not "collections, probably from overshunting"
+        is_last_word = not following.isalnum() or is_place or following in _SEEN
         if is_closing or (cue.value != "absent" and is_last_word):  # not "enhancement, which may reflect hypotension"
             return str(cue.value)
     return "present"

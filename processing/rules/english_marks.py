@@ -241,7 +241,8 @@ def with_causes(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
 
 def split_segments(marks: list[Mark], tokens: list[Token]) -> list[tuple[list[Mark], int, int]]:
     """Parts of a sentence between semicolons and boundary words; scopes of negation and hedging end there."""
-    cuts = [i for i, token in enumerate(tokens) if token.word in ";:"]
+    headings = {m.stop for m in marks if m.kind == "differential"}  # "Differential considerations: ..."
+    cuts = [i for i, token in enumerate(tokens) if token.word in ";:" and i not in headings]
     cuts += [mark.first for mark in marks if mark.kind == "boundary"]
     edges = [0, *sorted(set(cuts)), len(tokens)]
     parts: list[tuple[list[Mark], int, int]] = []

@@ -133,13 +133,15 @@ def _read(sentence: str, reading: _Reading) -> None:
         earlier = (lesion or reading.lesion or earlier) if is_of_lesion else earlier
         if _explains(mention):
             is_of_sentence = bool(described) or not reading.described
-            earlier = described or reading.described or earlier
+            earlier = described or reading.described or lesion or reading.lesion or earlier
         if mention.is_definite and mention.term == "signal abnormality" and earlier:
             mention.term = earlier[-1].mention.term if earlier[-1].mention.term == "mass" else mention.term
         if _adds_to(mention, earlier, bool(spoken_of)):
             for entry in earlier:
                 _add_details(entry.mention, mention)
             continue
+        if _is_repetition(mention, reading):
+            earlier = []  # it stands where it stood, not where the lesion beside it stands
         placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, is_of_sentence)]
         kept = [_merge(entry, reading.entries) for entry in placed]
         # "multiple lesions in the brain" is no new entry, but what is said of them is said of the whole brain
@@ -158,6 +160,14 @@ def _read(sentence: str, reading: _Reading) -> None:
     reading.described = described or reading.described
     reading.last = spoken_of or reading.last
     reading.lesion = lesion or reading.lesion
+
+
+def _is_repetition(mention: Mention, reading: _Reading) -> bool:
+    """Whether the impression names, without a place, what the findings have told."""
+    if reading.section == 0 or mention.sites or mention.side != "none" or mention.certainty == "absent":
+        return False
+    told = (mention.term, mention.certainty)
+    return any((e.mention.term, e.mention.certainty) == told and e.section < reading.section for e in reading.entries)
 
 
 def _explains(mention: Mention) -> bool:
@@ -194,14 +204,15 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
     elif _explains(mention):
         follows = True
     elif mention.certainty in _HEDGED and term.kind == "diagnosis":
-        follows = term.default_site in VAGUE_SITES or (follows and any(_may_be_at(e, mention.term) for e in earlier))
+        is_told = follows or is_same_sentence
+        follows = term.default_site in VAGUE_SITES or (is_told and any(_may_be_at(e, mention.term) for e in earlier))
     is_of_part = term.default_site in _PARTS and mention.certainty != "absent" and mention.side == "none"
     near = [e for e in earlier if is_of_part and load_terms().is_within(e.site, term.default_site)]
     if near:
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in near]
     is_of_several = len(earlier) > 1 and all(_is_group(e) for e in earlier)
     follows = follows or (mention.is_companion and is_same_sentence and term.default_site in VAGUE_SITES)
-    if follows and _explains(mention) and is_of_several and not is_same_sentence:
+    if follows and mention.certainty in _HEDGED and is_of_several and not is_same_sentence:
         return [_Entry(mention, "brain", "none", False, quote)]  # "these findings" of several lesions
     if mention.is_definite and mention.term not in ACCOMPANYING and not mention.is_back_reference:
         follows = follows and (term.default_site in VAGUE_SITES or any(_may_be_at(e, mention.term) for e in earlier))
