@@ -21,13 +21,10 @@ def read_sentence(text: str) -> list[Mention]:
     mentions: list[Mention] = []
     for segment, start, stop in split_segments(marks, tokens):
         _read_segment(segment, tokens, start, stop, mentions, text)
-    cued = {i for m in marks if m.kind in ("consistent", "certainty") for i in range(m.first, m.stop)}
     reference = next((m for m in marks if m.kind == "back_reference"), None)
     for mention in mentions:
         is_denied_verb = any(m.kind == "certainty" and m.first == mention.first for m in marks)  # "does not enhance"
         mention.is_back_reference = is_denied_verb or (reference is not None and reference.first <= mention.first)
-        lead = range(max(0, mention.first - 4), mention.first)
-        mention.is_companion = any(tokens[i].word == "with" and i not in cued for i in lead)
         before = [t.word for t in tokens[max(0, mention.first - 2) : mention.first]]
         mention.is_definite = bool(before) and (
             before[-1] in _DEFINITE or (before[0] in _DEFINITE and len(before) == 2)
@@ -87,9 +84,7 @@ def _joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token])
     return joined
 
 
-def _is_signal_with(
-    last: Mention, mention: Mention, between: list[str], denials: list[int], named: set[int]
-) -> bool:
+def _is_signal_with(last: Mention, mention: Mention, between: list[str], denials: list[int], named: set[int]) -> bool:
     """Whether one of two neighbours is a signal of the other, a lesion of no better name."""
     places = named & set(range(last.stop, mention.first))
     if any(i < mention.first for i in denials) or not 1 <= len(between) <= 6:
@@ -126,8 +121,10 @@ def _refine_terms(own: list[Mention], marks: list[Mark], tokens: list[Token]) ->
         if mention.term in AS_SIGNAL:
             mention.signals -= {("DWI", "none")}
             mention.signals = mention.signals or {AS_SIGNAL[mention.term]}
-        if mention.term == "abnormal enhancement" and mention.sites and all(
-            terms.is_within(s, "extra-axial space") for s, _ in mention.sites
+        if (
+            mention.term == "abnormal enhancement"
+            and mention.sites
+            and all(terms.is_within(s, "extra-axial space") for s, _ in mention.sites)
         ):
             others = [p for p in mention.sites if p[0] != "meninges"]
             mention.term, mention.sites = "meningeal enhancement", others or mention.sites
@@ -201,7 +198,10 @@ def _absorb_before_which(own: list[Mention], earlier: list[Mention], links: list
 
 
 def _is_description(mention: Mention) -> bool:
-    return mention.term in ("white matter lesion", "abnormal vessels") or load_terms().findings[mention.term].kind == "description"
+    return (
+        mention.term in ("white matter lesion", "abnormal vessels")
+        or load_terms().findings[mention.term].kind == "description"
+    )
 
 
 def _absorb(mention: Mention, described: Mention) -> None:

@@ -35,7 +35,20 @@ _COMPARED = frozenset((
     "proportion", "comparison", "intense",
 ))
 # fmt: on
-_REACHING = frozenset(("extension", "extending", "extends", "extend", "extended", "invading", "invasion", "invades", "crossing", "crosses"))
+_REACHING = frozenset(
+    (
+        "extension",
+        "extending",
+        "extends",
+        "extend",
+        "extended",
+        "invading",
+        "invasion",
+        "invades",
+        "crossing",
+        "crosses",
+    )
+)
 _AROUND = frozenset(("about", "around", "surrounding", "of", "from"))
 # What lies over the brain is at its own place also where a lobe is told.
 _OVER_LOBES = frozenset(

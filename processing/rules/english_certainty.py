@@ -16,7 +16,9 @@ _VERBS = frozenset((
     "demonstrated", "measures", "appears", "appear", "there",
 ))
 # fmt: on
-_DESCRIPTIONS = frozenset(("signal abnormality", "abnormal enhancement", "restricted diffusion", "white matter lesion"))
+_DESCRIPTIONS = frozenset(
+    ("signal abnormality", "abnormal enhancement", "restricted diffusion", "white matter lesion")
+)
 # fmt: off
 _GOING_ON = frozenset((
     "and", "or", "in", "given", "but", "at", "on", "because", "with", "here", "based", "over", "by", "as", "without",

@@ -35,6 +35,8 @@ _IN_HISTORY = frozenset((
 ))
 # fmt: on
 # What stands between a word of width and the space that it is said of: "prominence of the lateral ventricles".
+_BETWEEN_CAUSES = frozenset(("or", "/", ",", "and", "versus"))
+_LOCATING = frozenset(("in", "within", "on", "at", "involving"))
 _OF = frozenset(("of", "the", "both", "cerebral", "cortical"))
 
 
@@ -230,8 +232,7 @@ def with_causes(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
             continue
         following = tokens[mark.stop].word if mark.stop < len(tokens) else "."
         is_led = mark.first in hedges or any(
-            0 <= mark.first - end <= 2 and {t.word for t in tokens[end : mark.first]} & {"or", "/", ",", "and", "versus"}
-            for end in ends
+            0 <= mark.first - end <= 2 and {t.word for t in tokens[end : mark.first]} & _BETWEEN_CAUSES for end in ends
         )
         if is_led and (not following.isalnum() or following in ("or", "and", "in", "versus", "given", "etiology")):
             read.append(Mark("findings", mark.value, mark.first, mark.stop))
@@ -251,7 +252,8 @@ def split_segments(marks: list[Mark], tokens: list[Token]) -> list[tuple[list[Ma
         is_led = start < len(tokens) and (
             tokens[start].word == "there" or (tokens[start].word == ":" and _is_place(parts, tokens))
         )
-        if is_led and len(parts) == 1 and all(m.kind not in ("findings", "signals", "predicates") for m in parts[0][0]):
+        tells = ("findings", "signals", "predicates")
+        if is_led and len(parts) == 1 and all(m.kind not in tells for m in parts[0][0]):
             # "In the left thalamus there is ...", "On DWI there is ...": a lead-in belongs to what it leads up to.
             lead, start, _ = parts.pop()
             inside = _lead_in(lead, inside, tokens[start].word) + inside
@@ -262,7 +264,7 @@ def split_segments(marks: list[Mark], tokens: list[Token]) -> list[tuple[list[Ma
 
 def _lead_in(lead: list[Mark], inside: list[Mark], first_word: str) -> list[Mark]:
     """What a heading adds: a statement that names a place of its own does not stand at that of its heading."""
-    is_heading = first_word not in ("in", "within", "on", "at", "involving") and any(m.kind == "findings" for m in inside)
+    is_heading = first_word not in _LOCATING and any(m.kind == "findings" for m in inside)
     if is_heading and any(m.kind == "sites" for m in inside):
         return [m for m in lead if m.kind != "sites"]
     return lead

@@ -36,7 +36,15 @@ READERS: Mapping[str, Callable[[str], list[Mention]]] = {"en": read_sentence, "z
 _HEADINGS: Mapping[str, Callable[[str], str | None]] = {"zh": heading_sequence}
 
 # Where a finding of such a part is told after another of it, it is on that one's side.
-_PARTS = ("hippocampus", "paranasal sinuses", "maxillary sinus", "mastoid", "pituitary", "cerebellopontine angle", "meninges")
+_PARTS = (
+    "hippocampus",
+    "paranasal sinuses",
+    "maxillary sinus",
+    "mastoid",
+    "pituitary",
+    "cerebellopontine angle",
+    "meninges",
+)
 # What goes with a lesion is not what "it" points at in the next sentence.
 _COMPANIONS = ACCOMPANYING | {
     "midline shift",
@@ -164,9 +172,9 @@ def _read(sentence: str, reading: _Reading) -> None:
 
 def _is_repetition(mention: Mention, reading: _Reading) -> bool:
     """Whether the impression names, without a place, what the findings have told."""
-    if reading.section == 0 or mention.sites or mention.side != "none" or mention.certainty == "absent":
+    if reading.section == 0 or mention.sites or mention.side != "none" or mention.certainty != "present":
         return False
-    told = (mention.term, mention.certainty)
+    told = (mention.term, "present")
     return any((e.mention.term, e.mention.certainty) == told and e.section < reading.section for e in reading.entries)
 
 
@@ -211,7 +219,6 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
     if near:
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in near]
     is_of_several = len(earlier) > 1 and all(_is_group(e) for e in earlier)
-    follows = follows or (mention.is_companion and is_same_sentence and term.default_site in VAGUE_SITES)
     if follows and mention.certainty in _HEDGED and is_of_several and not is_same_sentence:
         return [_Entry(mention, "brain", "none", False, quote)]  # "these findings" of several lesions
     if mention.is_definite and mention.term not in ACCOMPANYING and not mention.is_back_reference:
