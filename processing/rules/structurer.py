@@ -61,7 +61,7 @@ _CAUSES = frozenset((
     "hemangioblastoma", "hemangioma", "epidermoid cyst", "other tumor", "vascular malformation",
     "cavernous malformation", "developmental venous anomaly", "abscess", "arachnoid cyst", "encephalitis", "infection",
     "demyelinating plaque", "infarct", "acute infarct", "subacute infarct", "chronic infarct", "calcification",
-    "mass", "cyst", "gliosis", "ischemic change", "leukoencephalopathy", "necrosis", "microbleed", "contusion",
+    "mass", "cyst", "gliosis", "leukoencephalopathy", "necrosis", "microbleed", "contusion",
 ))
 # fmt: on
 _HEDGED = ("probable", "possible")
