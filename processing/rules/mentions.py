@@ -43,6 +43,7 @@ class Mention:
     change: str = "none"
     is_back_reference: bool = False
     is_definite: bool = False
+    reached: set[str] = field(default_factory=set)  # sites that a lesion extends into, not where it is
     is_apart: bool = False  # at the place of the lesion spoken of last, not of the lesion itself ("the surgical bed")
     sites_follow: bool = False
     quote: tuple[int, int] = (0, 0)

@@ -26,7 +26,7 @@ from .chinese import read_sentence as read_chinese_sentence
 from .english import read_sentence
 from .mentions import ACCOMPANYING, AS_SIGNAL, VAGUE_SITES, Mention
 
-VERSION = "0.4"  # raise with every change that alters the findings of some report
+VERSION = "0.5"  # raise with every change that alters the findings of some report
 
 _SEQUENCES = ("T1w", "T1c", "T2w", "FLAIR", "DWI", "ADC", "SWI", "MRA", "PD", "any")
 _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
@@ -36,7 +36,15 @@ READERS: Mapping[str, Callable[[str], list[Mention]]] = {"en": read_sentence, "z
 _HEADINGS: Mapping[str, Callable[[str], str | None]] = {"zh": heading_sequence}
 
 # Where a finding of such a part is told after another of it, it is on that one's side.
-_PARTS = ("hippocampus", "paranasal sinuses", "maxillary sinus", "mastoid", "pituitary", "cerebellopontine angle")
+_PARTS = (
+    "hippocampus",
+    "paranasal sinuses",
+    "maxillary sinus",
+    "mastoid",
+    "pituitary",
+    "cerebellopontine angle",
+    "meninges",
+)
 # What goes with a lesion is not what "it" points at in the next sentence.
 _COMPANIONS = ACCOMPANYING | {
     "midline shift",
@@ -53,8 +61,10 @@ _CAUSES = frozenset((
     "hemangioblastoma", "hemangioma", "epidermoid cyst", "other tumor", "vascular malformation",
     "cavernous malformation", "developmental venous anomaly", "abscess", "arachnoid cyst", "encephalitis", "infection",
     "demyelinating plaque", "infarct", "acute infarct", "subacute infarct", "chronic infarct", "calcification",
+    "mass", "cyst", "gliosis", "leukoencephalopathy", "necrosis", "microbleed", "contusion",
 ))
 # fmt: on
+_HEDGED = ("probable", "possible")
 # What has no signal of its own: an enhancement told after it is that of the lesion before.
 _DISPLACEMENTS = frozenset(("mass effect", "midline shift", "herniation", "ventricular dilation", "sulcal widening"))
 
@@ -127,20 +137,24 @@ def _read(sentence: str, reading: _Reading) -> None:
         quote = sentence[slice(*mention.quote)].strip()[:MAX_QUOTE_CHARACTERS]
         is_of_lesion = mention.is_definite or mention.term in ACCOMPANYING
         earlier = spoken_of or reading.last
+        is_of_sentence = bool(spoken_of)
         earlier = (lesion or reading.lesion or earlier) if is_of_lesion else earlier
         if _explains(mention):
-            earlier = described or reading.described or earlier
+            is_of_sentence = bool(described) or not reading.described
+            earlier = described or reading.described or lesion or reading.lesion or earlier
         if mention.is_definite and mention.term == "signal abnormality" and earlier:
             mention.term = earlier[-1].mention.term if earlier[-1].mention.term == "mass" else mention.term
         if _adds_to(mention, earlier, bool(spoken_of)):
             for entry in earlier:
                 _add_details(entry.mention, mention)
             continue
-        placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, bool(spoken_of))]
+        if _is_repetition(mention, reading):
+            earlier = []  # it stands where it stood, not where the lesion beside it stands
+        placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, is_of_sentence)]
         kept = [_merge(entry, reading.entries) for entry in placed]
         # "multiple lesions in the brain" is no new entry, but what is said of them is said of the whole brain
         entries = [
-            replace(k, site=p.site, side=p.side) if p.is_placed and p.site == "brain" else k
+            replace(k, site=p.site, side=p.side) if p.site == "brain" and (p.is_placed or _is_group(p)) else k
             for k, p in zip(kept, placed, strict=True)
         ]
         is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
@@ -156,10 +170,17 @@ def _read(sentence: str, reading: _Reading) -> None:
     reading.lesion = lesion or reading.lesion
 
 
+def _is_repetition(mention: Mention, reading: _Reading) -> bool:
+    """Whether the impression names, without a place, what the findings have told."""
+    if reading.section == 0 or mention.sites or mention.side != "none" or mention.certainty != "present":
+        return False
+    told = (mention.term, "present")
+    return any((e.mention.term, e.mention.certainty) == told and e.section < reading.section for e in reading.entries)
+
+
 def _explains(mention: Mention) -> bool:
     """Whether a doubted diagnosis without a place names the cause of what has been described."""
-    is_hedged = mention.certainty in ("probable", "possible")
-    return is_hedged and not mention.sites and mention.side == "none" and mention.term in _CAUSES
+    return mention.certainty in _HEDGED and not mention.sites and mention.side == "none" and mention.term in _CAUSES
 
 
 def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) -> bool:
@@ -176,6 +197,8 @@ def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) ->
 
 def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence: bool) -> list[_Entry]:
     """One entry per site; without a site, that of the lesion that the mention goes with, or the default."""
+    near_lesion = [e for e in earlier if e.site not in e.mention.reached]
+    earlier = near_lesion or earlier
     if mention.sites:
         sides = [side if side != "none" else mention.side for _, side in mention.sites]
         placed = zip(mention.sites, sides, strict=True)
@@ -188,19 +211,40 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
         follows = follows or (mention.term in ("edema", "mass effect") and mention.certainty != "absent")
     elif _explains(mention):
         follows = True
-    elif mention.certainty in ("probable", "possible") and term.kind == "diagnosis":
-        follows = follows or (load_terms().is_within(term.default_site, "brain") and term.default_site in VAGUE_SITES)
+    elif mention.certainty in _HEDGED and term.kind == "diagnosis":
+        is_told = follows or is_same_sentence
+        follows = term.default_site in VAGUE_SITES or (is_told and any(_may_be_at(e, mention.term) for e in earlier))
     is_of_part = term.default_site in _PARTS and mention.certainty != "absent" and mention.side == "none"
     near = [e for e in earlier if is_of_part and load_terms().is_within(e.site, term.default_site)]
     if near:
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in near]
+    is_of_several = len(earlier) > 1 and all(_is_group(e) for e in earlier)
+    if follows and mention.certainty in _HEDGED and is_of_several and not is_same_sentence:
+        return [_Entry(mention, "brain", "none", False, quote)]  # "these findings" of several lesions
+    if mention.is_definite and mention.term not in ACCOMPANYING and not mention.is_back_reference:
+        follows = follows and (term.default_site in VAGUE_SITES or any(_may_be_at(e, mention.term) for e in earlier))
     if earlier and follows and mention.side == "none":
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in earlier]
     return [_Entry(mention, term.default_site, mention.side, False, quote)]
 
 
+def _is_group(entry: _Entry) -> bool:
+    """Whether an entry tells of several lesions."""
+    return entry.mention.count not in ("none", 1)
+
+
+def _may_be_at(entry: _Entry, term: str) -> bool:
+    """Whether what is spoken of lies where a diagnosis has its place ("this suggests hydrocephalus" may not)."""
+    return load_terms().is_within(entry.site, load_terms().findings[term].default_site)
+
+
 def _named_by_site(mention: Mention, site: str) -> Mention:
-    """ "Ventricles and sulci are prominent": wide ventricles are dilated, wide sulci and cisterns widened."""
+    """ "Ventricles and sulci are prominent": wide ventricles are dilated, wide sulci and cisterns widened.
+
+    Enhancement of brain and meninges is one of each kind.
+    """
+    if mention.term == "abnormal enhancement" and load_terms().is_within(site, "meninges"):
+        return replace(_copy(mention), term="meningeal enhancement")
     if mention.term not in ("ventricular dilation", "sulcal widening"):
         return mention
     term = "ventricular dilation" if load_terms().is_within(site, "ventricles") else "sulcal widening"
@@ -244,8 +288,9 @@ def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
 
 def _is_hedged_repetition(new: _Entry, old: _Entry) -> bool:
     """Whether a section doubts, at no place of its own, what it has stated: a subtype of the same term."""
-    is_hedged = new.mention.certainty in ("probable", "possible") and not new.is_placed
-    return is_hedged and old.mention.certainty == "present" and new.section == old.section
+    if new.mention.certainty not in _HEDGED or old.mention.certainty != "present" or new.section != old.section:
+        return False
+    return not new.is_placed or (not new.mention.sites and (new.site, new.side) == (old.site, old.side))
 
 
 def _is_another_denial(new: _Entry, old: _Entry) -> bool:

@@ -193,3 +193,101 @@ def test_any_text_gives_a_valid_report() -> None:
         assert StructuredReport.model_validate_json(report.model_dump_json()) == report
     assert structure_report("", "").findings == []
     assert not any(is_abnormal(f) for f in read("The ventricles are normal. Clear mastoids."))
+
+
+@pytest.mark.parametrize(
+    ("text", "hedged"),
+    [
+        ("A tumor or abscess cannot be excluded.", {"mass", "abscess"}),
+        ("Infarct versus demyelination in the pons.", {"infarct", "demyelinating plaque"}),
+        ("Differential considerations: glioma, lymphoma and metastasis.", {"glioma", "lymphoma", "metastasis"}),
+        ("A glioma was suspected.", {"glioma"}),
+        ("This is likely a glioma.", {"glioma"}),
+        ("T2 hyperintense focus in the pons, probably ischemic or demyelinating in nature.", None),
+    ],
+)
+def test_hedges_reach_what_they_doubt(text: str, hedged: set[str] | None) -> None:
+    """Invariant: a hedge may stand before, between or behind what it doubts, and never reaches the description."""
+    expected = {"ischemic change", "demyelinating plaque"} if hedged is None else hedged
+    found = {f.finding for f in read(text) if f.certainty in ("probable", "possible")}
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Thin subdural collections, probably from overshunting.",
+        "Cyst in the pons, which may be related to hypertension.",
+        "Lesions in the pons, glioma versus lymphoma.",
+    ],
+)
+def test_a_doubted_cause_does_not_doubt_the_finding(text: str) -> None:
+    """Invariant: what is described is present, whatever is thought of its cause."""
+    assert read(text)[0].certainty == "present"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "History of meningioma.",
+        "Status post resection of glioma.",
+        "Follow-up MRI to exclude metastasis is advised.",
+        "Biopsy revealed glioblastoma.",
+        "CT of the head showed an infarct.",
+        "Intracranial hypotension is suspected.",
+        "Right hemiparesis.",
+    ],
+)
+def test_what_is_no_finding_of_the_scan_is_not_told(text: str) -> None:
+    """Invariant: history, advice, other examinations and clinical states give no entry."""
+    assert read(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Opacification of the left mastoid air cells.", ("mastoiditis", "mastoid", "left")),
+        ("Opacification of the left maxillary sinus.", ("sinus opacification", "maxillary sinus", "left")),
+        ("Prominence of the cortical sulci.", ("sulcal widening", "sulci", "none")),
+        ("The lateral ventricles are enlarged.", ("ventricular dilation", "lateral ventricle", "none")),
+        ("Narrowing of the left internal carotid artery.", ("stenosis", "carotid artery", "left")),
+        ("Narrowing of the fourth ventricle.", ("mass effect", "fourth ventricle", "none")),
+    ],
+)
+def test_the_site_names_the_finding(text: str, expected: tuple[str, str, str]) -> None:
+    """Invariant: one word is one finding at one site and another at the next."""
+    assert [(f.finding, f.site, f.laterality) for f in read(text)] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Left frontal subdural hematoma.", {("subdural space", "left")}),
+        ("Acute right MCA infarct.", {("cerebral hemisphere", "right")}),
+        ("Pineal cyst.", {("pineal region", "none")}),
+        ("A midline suprasellar mass.", {("suprasellar region", "midline")}),
+        ("Cyst in the left aspect of the pons.", {("pons", "left")}),
+        ("Cerebral and cerebellar atrophy.", {("brain", "none"), ("cerebellum", "none")}),
+        ("Intracranial aneurysm.", {("vessels", "none")}),
+        ("Cyst in the juxtacortical white matter.", {("subcortical white matter", "none")}),
+        ("Cyst in the pons, isointense to gray matter.", {("pons", "none")}),
+        ("Sinuses and mastoids: cyst in the ethmoid air cells.", {("ethmoid sinus", "none")}),
+    ],
+)
+def test_places_that_are_told_in_another_way(text: str, expected: set[tuple[str, str]]) -> None:
+    """Invariant: coverings, territories, phrases that hold a site, comparisons and headings give the guide's site."""
+    assert {(f.site, f.laterality) for f in read(text)} == expected
+
+
+def test_a_verb_can_deny() -> None:
+    """Invariant: "does not enhance" is a denied enhancement where the lesion is, and ends at the next verb."""
+    found = keys("There is a lesion in the pons. It does not enhance and shows edema.")
+    assert ("abnormal enhancement", "pons", "none", "absent") in found
+    assert ("edema", "pons", "none", "present") in found
+
+
+def test_these_findings_of_several_lesions_are_at_the_brain() -> None:
+    """Invariant: a doubted cause of several separate lesions is one entry at the brain, of one lesion at its place."""
+    several = "Small foci in the left thalamus and right putamen. These may represent infarcts."
+    assert ("infarct", "brain", "none", "possible") in keys(several)
+    assert ("infarct", "thalamus", "left", "possible") in keys("A focus in the left thalamus. It may be an infarct.")

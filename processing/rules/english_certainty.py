@@ -1,0 +1,138 @@
+"""How sure an English sentence is of each finding: the scope of its denials and hedges."""
+
+from itertools import pairwise
+
+from .english_attachment import LOCATIVE
+from .matching import Token
+from .mentions import Mark, Mention
+
+# fmt: off
+_SEEN = frozenset((
+    "seen", "identified", "present", "demonstrated", "visualized", "visualised", "evident", "noted", "detected",
+    "appreciated", "observed", "found", "apparent",
+))
+_VERBS = frozenset((
+    "is", "are", "was", "were", "has", "have", "shows", "show", "showed", "demonstrates", "demonstrate",
+    "demonstrated", "measures", "appears", "appear", "there",
+))
+# fmt: on
+_DESCRIPTIONS = frozenset(
+    ("signal abnormality", "abnormal enhancement", "restricted diffusion", "white matter lesion")
+)
+# fmt: off
+_GOING_ON = frozenset((
+    "and", "or", "in", "given", "but", "at", "on", "because", "with", "here", "based", "over", "by", "as", "without",
+    "since", "although", "however", "for", "from", "though", "if", "to",
+))
+# fmt: on
+_JOINING = frozenset((",", "and", "or", "/", "versus", "vs"))
+_CAUSAL = frozenset(("from", "of", "to", "on"))
+_HEDGES = ("probable", "possible")
+
+
+def certainty_of(mention: Mention, marks: list[Mark], tokens: list[Token], own: list[Mention]) -> str:
+    """The cue that governs a finding: the last before it, or one behind it that closes ("is not seen")."""
+    cues = [m for m in marks if m.kind == "certainty"]
+    if any(c.first == mention.first and c.value == "absent" for c in cues):  # "does not enhance"
+        return "absent"
+    closing = _closing_hedge(mention, marks, tokens, own)
+    if closing is not None:
+        return closing
+    governing, last = _governing(mention, cues, tokens)
+    if governing == "absent" and _is_denial_over(tokens, last, mention.first):
+        governing = "present"
+    if governing in _HEDGES and not _is_hedged(mention, last, own, tokens):
+        governing = "present"
+    if governing == "present" and _is_in_differential(mention, marks, tokens):
+        governing = "possible"
+    return governing if governing != "present" else _cue_behind(mention, cues, tokens, own)
+
+
+def _governing(mention: Mention, cues: list[Mark], tokens: list[Token]) -> tuple[str, int]:
+    """Value and end of the last cue before a finding."""
+    governing, last = "present", 0
+    for cue in (m for m in cues if m.first < mention.first):
+        denied = governing == "absent" and not _is_list_end(tokens, last, cue.first)
+        governing = "absent" if denied else str(cue.value)  # "no signal that suggests infarct" denies the infarct
+        last = cue.stop
+    return governing, last
+
+
+def _cue_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: list[Mention]) -> str:
+    for cue in cues:
+        if cue.first < mention.stop or any(o.first >= cue.stop for o in own):
+            continue
+        is_closing = tokens[cue.first].word == "absent" or any(
+            t.word in _SEEN for t in tokens[cue.stop : cue.stop + 3]
+        )
+        following = tokens[cue.stop].word if cue.stop < len(tokens) else "."
+        is_place = following in LOCATIVE and following not in _CAUSAL  # not "collections, probably from overshunting"
+        is_last_word = not following.isalnum() or is_place or following in _SEEN
+        if is_closing or (cue.value != "absent" and is_last_word):  # not "enhancement, which may reflect hypotension"
+            return str(cue.value)
+    return "present"
+
+
+def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own: list[Mention]) -> str | None:
+    """A hedge that stands behind what it doubts: "a tumor or abscess cannot be excluded", "infarct versus tumor"."""
+    for mark in marks:
+        is_versus = mark.kind == "certainty" and tokens[mark.first].word in ("versus", "vs")
+        if mark.first < mention.stop or not (is_versus or _closes(mark, tokens)):
+            continue
+        position = mention.stop
+        items = [o for o in own if mention.stop <= o.first < mark.first]
+        is_described = mention.term in _DESCRIPTIONS and not all(o.term in _DESCRIPTIONS for o in items)
+        if is_described:  # "lesions, infarct versus tumor"
+            return None
+        for item in [*items, None]:
+            stop = mark.first if item is None else item.first
+            words = {t.word for t in tokens[position:stop]}
+            is_far = item is None and (len(words) > 4 or (is_versus and bool(words & {",", "and", "with"})))
+            is_parted = item is not None and (not words & _JOINING or bool(words & LOCATIVE))
+            if is_far or is_parted:
+                return None
+            position = stop if item is None else item.stop
+        return str(mark.value)
+    return None
+
+
+def _closes(mark: Mark, tokens: list[Token]) -> bool:
+    """Whether a hedge ends what it doubts: "infarct is likely", not "this is likely an infarct"."""
+    following = tokens[mark.stop].word if mark.stop < len(tokens) else "."
+    is_over = tokens[mark.stop - 1].word == "over"
+    return mark.kind == "closing_hedge" and (is_over or not following.isalnum() or following in _GOING_ON)
+
+
+def _is_in_differential(mention: Mention, marks: list[Mark], tokens: list[Token]) -> bool:
+    """Whether a finding is an item of a list that is called differential, considerations or the like."""
+    return any(m.kind == "differential" and m.stop <= mention.first for m in marks)
+
+
+def _is_list_end(tokens: list[Token], start: int, stop: int) -> bool:
+    return any(t.word in (",", "and") for t in tokens[start:stop])
+
+
+def _is_denial_over(tokens: list[Token], start: int, stop: int) -> bool:
+    """Whether the sentence goes on with something else: "does not enhance and shows edema", ", with atrophy"."""
+    words = [t.word for t in tokens[start:stop]]
+    return any(a in ("and", ",") and (b in _VERBS or b == "with") for a, b in pairwise(words))
+
+
+def _is_hedged(mention: Mention, start: int, own: list[Mention], tokens: list[Token]) -> bool:
+    """Whether a hedge that ends at token `start` reaches a finding: the first behind it and those listed with it."""
+    position = start
+    for item in sorted((o for o in own if start <= o.first <= mention.first), key=lambda o: o.first):
+        words = {t.word for t in tokens[position : item.first]}
+        if _is_new_item(tokens, position, item.first):
+            return False
+        if position != start and (item.first - position > 5 or not words & _JOINING):
+            return False
+        position = item.stop
+    return True
+
+
+def _is_new_item(tokens: list[Token], start: int, stop: int) -> bool:
+    """Whether a list goes on with an item of its own, not hedged ("possible gliosis as well as a cyst")."""
+    words = [t.word for t in tokens[start:stop]]
+    pairs = set(pairwise(words))
+    return ("as", "well") in pairs or "with" in words or any(a == "and" and b in _VERBS for a, b in pairs)

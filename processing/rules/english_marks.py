@@ -1,0 +1,279 @@
+"""Which words of an English sentence mean something: lexicon phrases, words named by their site, what is left out."""
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from ..vocabulary import load_lexicon, load_terms
+from .matching import Match, PhraseMatcher, Token
+from .mentions import Mark
+
+_PLURAL_GROUPS = ("findings", "sites")
+_CUES = ("consistent", "boundary", "back_reference", "neutral", "history", "differential")
+_SCAN = frozenset(("mri", "mr", "scan"))
+_MAGNETIC = frozenset(("mri", "mr", "mra", "mrv", "compared", "comparison"))
+# fmt: off
+_REPORTING = frozenset((
+    "revealed", "reveals", "showed", "shows", "demonstrated", "demonstrates", "demonstrate", "show", "shown",
+    "confirmed", "reported", "disclosed", "was", "were",
+))
+_OTHER_SOURCES = frozenset((
+    "ct", "pet", "spect", "angiography", "angiogram", "arteriogram", "arteriography", "biopsy", "pathology",
+    "histology", "surgery", "autopsy", "eeg", "ultrasound", "radiograph", "radiographs",
+))
+# fmt: on
+_DIRECTION = {"increased": "hyper", "high": "hyper", "decreased": "hypo", "low": "hypo", "reduced": "hypo"}
+_DIRECTION |= {"elevated": "hyper", "bright": "hyper", "dark": "hypo", "abnormal": "none"}
+# Relaxation: long T1 is dark, long T2 is bright.
+_RELAXATION = {("T1w", "prolongation"): "hypo", ("T1w", "shortening"): "hyper"}
+_RELAXATION |= {("T2w", "prolongation"): "hyper", ("T2w", "shortening"): "hypo", ("FLAIR", "prolongation"): "hyper"}
+_SIGNAL_NOUNS = frozenset(("signal", "signals", "abnormality", "abnormalities"))
+# fmt: off
+_IN_HISTORY = frozenset((
+    ",", "and", "or", "/", "the", "a", "an", "of", "possible", "known", "any", "left", "right", "prior", "previous",
+))
+# fmt: on
+# What stands between a word of width and the space that it is said of: "prominence of the lateral ventricles".
+_BETWEEN_CAUSES = frozenset(("or", "/", ",", "and", "versus"))
+_LOCATING = frozenset(("in", "within", "on", "at", "involving"))
+_OF = frozenset(("of", "the", "both", "cerebral", "cortical"))
+
+
+@cache
+def english_matcher() -> PhraseMatcher:
+    """The matcher over all English words of the lexicon, with British spellings and plurals."""
+    return PhraseMatcher(_phrases())
+
+
+def _phrases() -> Iterator[tuple[str, str, Any]]:
+    lexicon = load_lexicon("en")
+    spelling = [(a, b) for a, b in lexicon.extra["spelling"]]
+    for group, rows in lexicon.words.items():
+        for term, words in rows.items():
+            value = (term,) if group == "sites" else term
+            for word in {lexicon.names[group][term], *words} - {""}:
+                for phrase in _variants(word, spelling, plural=group in _PLURAL_GROUPS):
+                    yield phrase, group, value
+    for word, sites in lexicon.extra["compound_sites"].items():
+        yield word, "sites", tuple(sites)
+    for word, (term, site) in lexicon.extra["placed_findings"].items():
+        for phrase in _variants(word, spelling, plural=True):
+            yield phrase, "findings", term
+            yield phrase, "sites", (site,)
+    for word, term in lexicon.extra["denied_findings"].items():
+        yield word, "findings", term
+        yield word, "certainty", "absent"
+    for level, words in lexicon.extra["closing_hedges"].items():
+        for word in words:
+            yield word, "closing_hedge", level
+    for row in lexicon.extra["predicates"]:
+        for word in row["words"]:
+            yield word, "predicates", tuple(row["terms"].items())
+    for word, term in lexicon.extra["causes"].items():
+        for phrase in _variants(word, spelling, plural=False):
+            yield phrase, "causes", term
+    for group in _CUES:
+        for word in lexicon.extra[group]:
+            yield word, group, word
+
+
+def _variants(word: str, spelling: list[tuple[str, str]], *, plural: bool) -> set[str]:
+    forms = {word}
+    for american, british in spelling:
+        forms |= {form.replace(american, british) for form in forms}
+    if plural:
+        for form in tuple(forms):
+            if form.endswith("is"):
+                forms.add(form[:-2] + "es")
+            elif form.endswith("y") and form[-2] not in "aeiou":
+                forms.add(form[:-1] + "ies")
+            elif not form.endswith("s"):
+                forms.add(form + ("es" if form.endswith(("x", "ch", "sh")) else "s"))
+    return forms
+
+
+def read_marks(tokens: list[Token]) -> list[Mark]:
+    """Words and phrases of a sentence that mean something, in order; none where the sentence tells no MRI."""
+    if _tells_another_source(tokens):
+        return []
+    marks = _without_preamble(_marks(english_matcher().find(tokens)), tokens)
+    marks = _without_history([m for m in marks if m.kind != "neutral"], tokens)
+    _name_bare_signals(marks, tokens)
+    return marks
+
+
+def _marks(matches: list[Match]) -> list[Mark]:
+    return [Mark(kind, value, match.first, match.stop) for match in matches for kind, value in match.meanings]
+
+
+def _tells_another_source(tokens: list[Token]) -> bool:
+    """Whether a sentence tells what CT, a biopsy and the like showed ("Biopsy revealed glioblastoma")."""
+    verb = next((i for i, t in enumerate(tokens) if t.word in _REPORTING), len(tokens))
+    words = {t.word for t in tokens[:verb]}
+    return verb < len(tokens) and verb <= 12 and bool(words & _OTHER_SOURCES) and not words & _MAGNETIC
+
+
+def _without_preamble(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
+    """Leave out part and contrast agent where they only name the scan ("MRI brain, 3/30, revealed ...")."""
+    cued = {i for m in marks if m.kind == "certainty" for i in range(m.first, m.stop)}  # "no MR evidence of infarct"
+    scan = next((i for i, t in enumerate(tokens[:8]) if t.word in _SCAN and i not in cued), None)
+    if scan is None:
+        return marks
+    verb = next((i for i, t in enumerate(tokens) if i > scan and t.word in _REPORTING), None)
+    end = verb if verb is not None else scan + 2
+    named = [m for m in marks if m.kind in ("sites", "certainty") or (m.kind == "sequences" and m.value == "T1c")]
+    return [m for m in marks if m not in named or m.first >= end]
+
+
+def _without_history(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
+    """Leave out what was operated on, is asked for or lies in the past ("history of meningioma")."""
+    cues = [m for m in marks if m.kind == "history"]
+    after = load_lexicon("en").extra["history_after"]
+    followers = ((m, tokens[m.stop].word) for m in marks if m.kind == "findings" and m.stop < len(tokens))
+    dropped = {id(m) for m, word in followers if word in after}  # "aneurysm clipping"
+    for cue in cues:
+        end = cue.stop
+        for mark in marks:
+            gap = tokens[end : mark.first] if mark.first >= end else None
+            if mark.first < cue.stop or gap is None:
+                if mark.first >= cue.stop and mark.first < end:
+                    dropped.add(id(mark))
+                continue
+            if mark.kind not in ("findings", "sites", "laterality", "acuity", "certainty", "morphology", "severity"):
+                break
+            if mark.value == "absent" or any(t.word not in _IN_HISTORY for t in gap):
+                break
+            dropped.add(id(mark))
+            end = mark.stop
+    return [m for m in marks if id(m) not in dropped and m.kind != "history"]
+
+
+def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
+    """Read "increased T2 signal": a direction before a sequence is a signal, "signal" after it the finding.
+
+    So are "T1 shortening" and "T2 prolongation".
+    """
+    sequences = [m for m in marks if m.kind == "sequences"]
+    covered = {i for m in marks for i in range(m.first, m.stop)}
+    for sequence in sequences:
+        word = _DIRECTION.get(tokens[sequence.first - 1].word) if sequence.first else None
+        if word is not None and sequence.first - 1 not in covered:
+            marks.append(Mark("signals", word, sequence.first - 1, sequence.first))
+        behind = sequence.stop
+        if behind >= len(tokens) or behind in covered:
+            continue
+        relaxation = _RELAXATION.get((sequence.value, tokens[behind].word))
+        if relaxation is not None:
+            marks.append(Mark("signals", relaxation, behind, behind + 1))
+        if relaxation is not None or tokens[behind].word in _SIGNAL_NOUNS:
+            marks.append(Mark("findings", "signal abnormality", behind, behind + 1))
+            covered.add(behind)
+    marks.sort(key=lambda m: m.first)
+
+
+def with_predicates(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
+    """Words whose finding depends on the site are named by it ("the ventricles are prominent", "mastoid fluid").
+
+    A word that names a finding without a site, too ("any"), does so where no site names it better.
+    """
+    if not any(m.kind == "predicates" for m in marks):
+        return marks
+    named = []
+    for mark in marks:
+        if mark.kind != "predicates":
+            named.append(mark)
+            continue
+        term = _term_by_site(mark, marks, tokens)
+        if term:
+            named.append(Mark("findings", term, mark.first, mark.stop))
+    return named
+
+
+def _term_by_site(predicate: Mark, marks: list[Mark], tokens: list[Token]) -> str | None:
+    terms = dict(predicate.value)
+    findings = [m for m in marks if m.kind == "findings"]
+    for site in _sites_of(predicate, marks, tokens, findings):
+        for ancestor, term in terms.items():
+            if ancestor != "any" and load_terms().is_within(site.value[0], ancestor):
+                return term or None
+    return terms.get("any")
+
+
+def _sites_of(predicate: Mark, marks: list[Mark], tokens: list[Token], findings: list[Mark]) -> Iterator[Mark]:
+    """The site that follows at once or across "of", else the nearest before with no other finding between."""
+    sites = [m for m in marks if m.kind == "sites"]
+    following = next((s for s in sites if s.first >= predicate.stop), None)
+    sides = {i for m in marks if m.kind == "laterality" for i in range(m.first, m.stop)}
+    if following is not None:
+        gap = range(predicate.stop, following.first)
+        if len(gap) <= 4 and all(i in sides or tokens[i].word in _OF for i in gap):
+            yield following
+            return
+    before = [s for s in sites if s.stop <= predicate.first]
+    if before and not any(before[-1].stop <= f.first < predicate.first for f in findings):
+        yield from reversed(before)
+    elif following is not None and not any(predicate.stop <= f.first < following.first for f in findings):
+        within = {t.word for t in tokens[predicate.stop : following.first]}
+        if within & {"in", "within", "involving", "at"}:
+            yield following
+
+
+def with_causes(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
+    """A hedged adjective that ends its phrase names a diagnosis ("probably ischemic or demyelinating in nature")."""
+    if not any(m.kind == "causes" for m in marks):
+        return marks
+    hedges = {m.stop for m in marks if m.kind == "certainty" and m.value in ("probable", "possible")}
+    ends: set[int] = set()
+    read = []
+    for mark in marks:
+        if mark.kind != "causes":
+            read.append(mark)
+            continue
+        following = tokens[mark.stop].word if mark.stop < len(tokens) else "."
+        is_led = mark.first in hedges or any(
+            0 <= mark.first - end <= 2 and {t.word for t in tokens[end : mark.first]} & _BETWEEN_CAUSES for end in ends
+        )
+        if is_led and (not following.isalnum() or following in ("or", "and", "in", "versus", "given", "etiology")):
+            read.append(Mark("findings", mark.value, mark.first, mark.stop))
+            ends.add(mark.stop)
+    return read
+
+
+def split_segments(marks: list[Mark], tokens: list[Token]) -> list[tuple[list[Mark], int, int]]:
+    """Parts of a sentence between semicolons and boundary words; scopes of negation and hedging end there."""
+    headings = {m.stop for m in marks if m.kind == "differential"}  # "Differential considerations: ..."
+    cuts = [i for i, token in enumerate(tokens) if token.word in ";:" and i not in headings]
+    cuts += [mark.first for mark in marks if mark.kind == "boundary"]
+    edges = [0, *sorted(set(cuts)), len(tokens)]
+    parts: list[tuple[list[Mark], int, int]] = []
+    for start, stop in pairwise(edges):
+        inside = [m for m in marks if start <= m.first < stop and m.kind != "boundary"]
+        is_led = start < len(tokens) and (
+            tokens[start].word == "there" or (tokens[start].word == ":" and _is_place(parts, tokens))
+        )
+        tells = ("findings", "signals", "predicates")
+        if is_led and len(parts) == 1 and all(m.kind not in tells for m in parts[0][0]):
+            # "In the left thalamus there is ...", "On DWI there is ...": a lead-in belongs to what it leads up to.
+            lead, start, _ = parts.pop()
+            inside = _lead_in(lead, inside, tokens[start].word) + inside
+        if inside:
+            parts.append((inside, start, stop))
+    return parts
+
+
+def _lead_in(lead: list[Mark], inside: list[Mark], first_word: str) -> list[Mark]:
+    """What a heading adds: a statement that names a place of its own does not stand at that of its heading."""
+    is_heading = first_word not in _LOCATING and any(m.kind == "findings" for m in inside)
+    if is_heading and any(m.kind == "sites" for m in inside):
+        return [m for m in lead if m.kind != "sites"]
+    return lead
+
+
+def _is_place(parts: list[tuple[list[Mark], int, int]], tokens: list[Token]) -> bool:
+    """Whether what stands before a colon says where ("Left thalamus: ..."), not what was done ("MRI brain: ...")."""
+    if len(parts) != 1:
+        return False
+    marks, start, stop = parts[0]
+    sites = [m for m in marks if m.kind == "sites" and m.value != ("brain",)]
+    return bool(sites) and not any(t.word in _SCAN for t in tokens[start:stop])
