@@ -375,7 +375,7 @@ class EvaluateConfig:
         default=None,
         metadata={"help": "Findings table, used as reference only for studies whose true findings are not known."},
     )
-    labels: Path | None = field(
+    label_table: Path | None = field(
         default=None,
         metadata={
             "help": "Table of labels for the task classification, as `selip finetune` takes it; without one the "

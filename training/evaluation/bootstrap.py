@@ -90,7 +90,8 @@ class PatientBootstrap:
         Returns:
             (num_samples,); NaN where a replicate drew rows of one kind only.
         """
-        return areas_under_roc(scores[rows], positive[rows], self.counts[:, self.patient_of_row[rows]])
+        counts = self.counts[:, self.patient_of_row[rows]].astype(np.float64)
+        return areas_under_roc(scores[rows], positive[rows], counts)
 
 
 def weighted_median(values: FloatArray, weights: FloatArray) -> float:

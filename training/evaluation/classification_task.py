@@ -30,7 +30,7 @@ def evaluate_classification(inputs: HeadInputs) -> TaskOutcome:
     config, model = inputs.config, inputs.model
     names = [model.config.id2label[number] for number in range(model.config.num_labels)]
     columns = inputs.studies(config.split).select_columns(["study_id", "labels"])
-    labels = labels_of_table(columns) if config.labels is None else read_labels(config.labels)
+    labels = labels_of_table(columns) if config.label_table is None else read_labels(config.label_table)
     if not set(names) & set(labels.names):
         raise ValueError(
             f"expected studies with labels of the checkpoint ({', '.join(names)}), got {', '.join(labels.names)}"
@@ -68,7 +68,7 @@ def evaluate_classification(inputs: HeadInputs) -> TaskOutcome:
         cases=cases,
         n=n,
         skipped={reason: count for reason, count in reasons.items() if count},
-        references={"labels" if config.labels is None else "label table": len(rows)},
+        references={"labels" if config.label_table is None else "label table": len(rows)},
         settings={
             "task": "classification",
             "labels": scored,

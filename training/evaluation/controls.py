@@ -4,7 +4,7 @@ A control that stays above chance shows that a metric rewards something else tha
 how often a finding is normal, how long a text is, which sequence a series is of.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -26,9 +26,12 @@ def under_control(embedder: Embedder, control: Control, seed: int) -> Embedder:
             `shuffled_images`, each series has the embedding of another one of its sequence, if there are two.
         seed: Seed of the shuffling.
     """
-    return {"shuffled_text": ShuffledText, "empty_text": EmptyText, "shuffled_images": ShuffledImages}[control](
-        embedder, seed
-    )
+    kinds: dict[Control, Callable[[Embedder, int], Embedder]] = {
+        "shuffled_text": ShuffledText,
+        "empty_text": EmptyText,
+        "shuffled_images": ShuffledImages,
+    }
+    return kinds[control](embedder, seed)
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def test_classification_from_checkpoint_to_result(make_run, phantoms, tmp_path):
     rows = [f"{study},{'' if number == 0 else number % 2}" for number, study in enumerate(cases["study_id"])]
     table.write_text("study_id,mass\n" + "\n".join(rows) + "\n")
     settings["out"] = tmp_path / "other.json"
-    evaluate(EvaluateConfig(summary.best, phantoms.studies, "classification", labels=table, **settings))
+    evaluate(EvaluateConfig(summary.best, phantoms.studies, "classification", label_table=table, **settings))
     other = pq.read_table(tmp_path / "other.cases.parquet").to_pylist()
     assert [row["positive"] for row in other] == [True, False, True, False, True]
 
