@@ -164,7 +164,7 @@ def _by_score(scores: FloatArray, positive: BoolArray, weights: FloatArray) -> t
     """Weight of the positives and of the negatives at each distinct score, ascending: two arrays (B, G)."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
-    ordered = weights[:, order].astype(np.float64)
+    ordered = weights[:, order]
     yes = np.add.reduceat(ordered * positive[order], starts, axis=1)
     return yes, np.add.reduceat(ordered * ~positive[order], starts, axis=1)
 

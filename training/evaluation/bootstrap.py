@@ -90,8 +90,8 @@ class PatientBootstrap:
         Returns:
             (num_samples,); NaN where a replicate drew rows of one kind only.
         """
-        counts = self.counts[:, self.patient_of_row[rows]].astype(np.float64)
-        return areas_under_roc(scores[rows], positive[rows], counts)
+        weights = self.counts[:, self.patient_of_row[rows]].astype(np.float64)  # (num_samples, rows)
+        return areas_under_roc(scores[rows], positive[rows], weights)
 
 
 def weighted_median(values: FloatArray, weights: FloatArray) -> float:

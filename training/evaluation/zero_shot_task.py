@@ -166,9 +166,9 @@ def zero_shot_table(
                 f"{name}: balanced accuracy {percent_with_interval(key, metrics, intervals)}, "
                 f"{metrics[f'choice/{name}/n']:.0f} studies"
             )
-    reversed_labels = [
-        each.name for each in evaluator.labels if intervals.get(f"{each.name}/polarity", (0.0, 1.0))[1] < 0.5
-    ]
+    # not by the interval of polarity: where none of six is right, every draw of them says so
+    names = [each.name for each in evaluator.labels]
+    reversed_labels = [name for name in names if metrics[f"{name}/auroc"] < 0.5 and metrics[f"{name}/p_holm"] < 0.05]
     if reversed_labels:
         lines.append(f'REVERSED, "no X" is nearer where X is: {", ".join(reversed_labels)}')
     if evaluator.left_out:

@@ -1,11 +1,13 @@
 """Protocols: the shipped ones are whole and frozen, wrong ones are refused with what to do."""
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 import yaml
 
+from selip.training.config import EvaluateConfig
 from selip.training.evaluation.zero_shot_protocol import load_protocol, shipped_protocols
 
 SIMULATED = ("simulated", "simulated-zh")
@@ -148,6 +150,15 @@ def test_shipped_protocols_are_whole(name):
 def test_shipped_protocols_have_not_been_changed():
     """A change is a new version: the fingerprint here is changed with it, knowingly."""
     assert {name: load_protocol(name).fingerprint[:16] for name in shipped_protocols()} == FINGERPRINTS
+
+
+def test_help_and_page_name_every_shipped_protocol():
+    """A new one is told where people look."""
+    help_text = next(field for field in fields(EvaluateConfig) if field.name == "protocol").metadata["help"]
+    page = (Path(__file__).parents[3] / "docs" / "zero_shot.md").read_text(encoding="utf-8")
+    for name in shipped_protocols():
+        assert f"{name}," in help_text or f"{name})" in help_text
+        assert f"`{name}`" in page
 
 
 def test_simulated_protocols_ask_for_the_labels_of_the_simulator():

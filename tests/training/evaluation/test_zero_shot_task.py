@@ -102,14 +102,14 @@ class Oracle:
             number = int(name.study_id.split("-")[1])
             row = [1.0 if label in has(number) else -1.0 for label in NAMES]
             sided = ("mass" in has(number)) - ("abscess" in has(number))  # left less right
-            rows.append([*row, sided, 0.1 * (name.sequence == "T1w")])
+            rows.append([*row, sided, 0.1 * (name.sequence == "T1w"), 0.0])
         return SeriesEmbeddings(self.sign * np.array(rows, dtype=np.float32), np.ones(len(names), dtype=bool), {})
 
     def embed_texts(self, texts):
         rows = []
         for text in texts:
             row = [(-1.0 if "no " in text else 1.0) * (label in text) for label in NAMES]
-            rows.append([*row, 3.0 * ("left" in text) - 3.0 * ("right" in text), 0.0])
+            rows.append([*row, 3.0 * ("left" in text) - 3.0 * ("right" in text), 0.0, 0.1])
         return np.array(rows, dtype=np.float32)
 
 
@@ -182,11 +182,11 @@ def test_a_finding_on_both_sides_has_no_side():
     assert sides_of("", [label]) == {}
 
 
-@pytest.mark.parametrize("control", ["empty_text", "shuffled_images", "shuffled_text"])
-def test_controls_leave_nothing(run, control):
-    """With the link of image and text cut, the mean area is near one half."""
+@pytest.mark.parametrize(("control", "within"), [("empty_text", 0.0), ("shuffled_images", 0.25)])
+def test_controls_leave_nothing(run, control, within):
+    """With the link of image and text cut, the mean area is one half, or near it by chance."""
     record = run(control=control)
-    assert abs(record["metrics"]["macro/auroc"] - 0.5) < 0.25
+    assert abs(record["metrics"]["macro/auroc"] - 0.5) <= within
     assert record["settings"]["control"] == control
 
 
