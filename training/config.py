@@ -459,8 +459,11 @@ class MissingConfig:
     checkpoint: Path = field(metadata={"help": "Folder of a checkpoint."})
     studies: Path = field(metadata={"help": "Studies table, as `selip ingest` writes it."})
     out: Path = field(metadata={"help": "Folder for the result of every set, the summary and its picture."})
-    task: Literal["retrieval", "probe"] = field(
+    task: Literal["retrieval", "probe", "zero_shot"] = field(
         default="probe", metadata={"help": "What is evaluated, as for `selip evaluate`; retrieval: of whole studies."}
+    )
+    protocol: str | None = field(
+        default=None, metadata={"help": "Protocol of the task zero_shot, as for `selip evaluate`."}
     )
     pairs: Path | None = field(default=None, metadata={"help": "Table of minimal pairs, whose partners are left out."})
     volumes: Path | None = field(

@@ -122,6 +122,7 @@ def _evaluated(config: MissingConfig, shown: ShownSet) -> dict[str, Any]:
         config.checkpoint,
         config.studies,
         task=config.task,
+        protocol=config.protocol,
         pairs=config.pairs,
         volumes=config.volumes,
         findings=config.findings,
