@@ -149,7 +149,7 @@ def compared_metrics(content: Mapping[str, Any]) -> list[str]:
     headline = content["headline"]
     scope, _, kind = headline.rpartition("/")
     names = [set(each["metrics"]) for each in content["sets"]]
-    if scope == "mean":
+    if scope in ("mean", "macro"):
         alike = [name for name in content["sets"][0]["metrics"] if name.endswith(f"/{kind}") and name != headline]
     else:
         alike = [f"{scope}/recall@{k}" for k in (1, 10)] + [f"study_abnormal/image_to_text/{kind}"]
