@@ -75,7 +75,7 @@ def studies(tmp_path_factory):
         rows.append(
             {
                 "study_id": f"study-{number}",
-                "patient_id": f"patient-{number // 2}",
+                "patient_id": f"patient-{number % 16}",
                 "split": "test",
                 "language": "en",
                 "series": [{**each, "b_value": None} for each in series],
