@@ -123,7 +123,7 @@ def run(studies, tmp_path):
         config = EvaluateConfig(
             tmp_path / "run", studies, task="zero_shot", out=tmp_path / "result.json", **(values | changes)
         )
-        inputs = EvaluationInputs(config, embedder or Oracle(), None)
+        inputs = EvaluationInputs(config, image_processor=None, embedder=embedder or Oracle())
         return evaluate_embedder(inputs, subject={"name": "oracle"}, command=command_line(config))
 
     return evaluate
@@ -214,7 +214,7 @@ def zero_shot_without_labels(run, studies, tmp_path):
     config = EvaluateConfig(
         tmp_path, tmp_path / "bare", task="zero_shot", protocol=str(tmp_path / "small.yaml"), out=tmp_path / "b.json"
     )
-    evaluate_embedder(EvaluationInputs(config, Oracle(), None), subject={}, command="")
+    evaluate_embedder(EvaluationInputs(config, image_processor=None, embedder=Oracle()), subject={}, command="")
 
 
 def test_requests_need_a_protocol(tmp_path):
