@@ -13,7 +13,7 @@ from ..evaluation.embedding import Embedder
 from ..evaluation.task import EvaluationInputs
 from ..pretrain import PretrainRun
 from .arms import RECIPE
-from .references import LabelEmbedder, StatisticsClassifier, true_texts
+from .references import LabelEmbedder, StatisticsClassifier, true_study_texts, true_texts
 from .supervised import SupervisedNetwork
 from .text_labels import TextLabels
 
@@ -45,7 +45,7 @@ def evaluate_reference(
         for row in iter_studies(split)
     ]
     truth = true_texts(rows)
-    items = {item.text: item for item in truth.values()}
+    items = {item.text: item for item in (*truth.values(), *true_study_texts(rows))}
     embedder: Embedder
     if kind == "floor":
         embedder = LabelEmbedder(labels, items, StatisticsClassifier(run, labels))

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from selip.processing.findings import StructuredReport
-from selip.processing.rendering import TextItem, series_text
+from selip.processing.rendering import TextItem, series_text, study_text
 
 from ..evaluation.embedding import BoxedSeries, NamedSeries, SeriesEmbeddings, SeriesSource, embed_with
 from ..pretrain import PretrainRun
@@ -65,6 +65,13 @@ def true_texts(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], TextI
             if item is not None:
                 texts[row["study_id"], series["sequence"]] = item
     return texts
+
+
+def true_study_texts(rows: Iterable[Mapping[str, Any]]) -> list[TextItem]:
+    """The true texts of whole studies, as `true_texts` of their series."""
+    reports = ((StructuredReport.model_validate_json(row["reference_findings"]), row["language"]) for row in rows)
+    texts = (study_text(report, language) for report, language in reports)
+    return [item for item in texts if item is not None]
 
 
 def volume_statistics(volume: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

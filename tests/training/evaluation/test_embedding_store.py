@@ -41,7 +41,7 @@ def embedder(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return np.array([[each.volume[0, 0, 0], 1] for each in series], dtype=np.float32)
 
-    monkeypatch.setattr(embedding, "_image_features", features)
+    monkeypatch.setattr(embedding, "image_features", features)
 
     def make(model="works"):
         asked.clear()
