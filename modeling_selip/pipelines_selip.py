@@ -167,7 +167,8 @@ class SelipZeroShotVolumeClassificationPipeline(SelipVolumePipeline):
             scores = logits.softmax(dim=-1)
         else:
             scores = logits.unflatten(0, (2, len(labels))).softmax(dim=0)[0]  # (2 K,) -> (2, K) -> (K,)
-        rows = zip(labels, scores.tolist(), model_outputs["cosines"].tolist(), strict=False)
+        cosines = model_outputs["cosines"][: len(labels)]  # those of the denials follow
+        rows = zip(labels, scores.tolist(), cosines.tolist(), strict=True)
         found = [{"label": label, "score": score, "cosine": cosine} for label, score, cosine in rows]
         return sorted(found, key=lambda row: -row["score"])
 

@@ -35,8 +35,8 @@ def under_control(embedder: Embedder, control: Control, seed: int) -> Embedder:
 
 
 @dataclass(frozen=True)
-class ShuffledText:
-    """Each text has the embedding of another text."""
+class _Controlled:
+    """An embedder as it is; each control changes one side of it."""
 
     embedder: Embedder
     seed: int
@@ -49,44 +49,30 @@ class ShuffledText:
     def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
         """See `Embedder`."""
         return self.embedder.embed_series(source, names)
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """See `Embedder`."""
+        return self.embedder.embed_texts(texts)
+
+
+class ShuffledText(_Controlled):
+    """Each text has the embedding of another text."""
 
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """See `Embedder`."""
         return self.embedder.embed_texts(texts)[_in_a_ring(np.arange(len(texts)), np.random.default_rng(self.seed))]
 
 
-@dataclass(frozen=True)
-class EmptyText:
+class EmptyText(_Controlled):
     """All texts have the embedding of a text without words."""
-
-    embedder: Embedder
-    seed: int
-
-    @property
-    def scale(self) -> float:
-        """See `Embedder`."""
-        return self.embedder.scale
-
-    def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
-        """See `Embedder`."""
-        return self.embedder.embed_series(source, names)
 
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """See `Embedder`."""
         return np.repeat(self.embedder.embed_texts([""]), len(texts), axis=0)
 
 
-@dataclass(frozen=True)
-class ShuffledImages:
+class ShuffledImages(_Controlled):
     """Each series has the embedding of another series of its sequence, if there are two."""
-
-    embedder: Embedder
-    seed: int
-
-    @property
-    def scale(self) -> float:
-        """See `Embedder`."""
-        return self.embedder.scale
 
     def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
         """See `Embedder`."""
@@ -99,10 +85,6 @@ class ShuffledImages:
             members = np.flatnonzero(sequences == sequence)
             of[members] = _in_a_ring(members, generator)
         return SeriesEmbeddings(found.embeds[of], found.kept, found.reasons)
-
-    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """See `Embedder`."""
-        return self.embedder.embed_texts(texts)
 
 
 def _in_a_ring(items: npt.NDArray[np.int64], generator: np.random.Generator) -> npt.NDArray[np.int64]:
