@@ -322,12 +322,13 @@ def _groups(cases: Cases) -> list[tuple[str, npt.NDArray[np.int64], Kind]]:
         series = chosen & ~is_study
         groups.append((f"within_sequence/{direction}", np.flatnonzero(series), "within"))
         groups.append((f"within_sequence_abnormal/{direction}", np.flatnonzero(series & is_abnormal), "within"))
-        for sequence in dict.fromkeys(cases["sequence"]):
+        for sequence in dict.fromkeys(cases["sequence"][~is_study]):
             rows = np.flatnonzero(chosen & (cases["sequence"] == sequence))
             groups.append((f"{sequence}/{direction}", rows, "within"))
         groups.append((f"overall/{direction}", np.flatnonzero(series), "overall"))
-        studies = np.flatnonzero(chosen & is_study & is_abnormal)
-        groups.append((f"{STUDY}_abnormal/{direction}", studies, "within"))
+        studies = chosen & is_study
+        groups.append((f"{STUDY}/{direction}", np.flatnonzero(studies), "within"))
+        groups.append((f"{STUDY}_abnormal/{direction}", np.flatnonzero(studies & is_abnormal), "within"))
     return [(name, rows, kind) for name, rows, kind in groups if len(rows)]
 
 
