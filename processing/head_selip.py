@@ -3,10 +3,13 @@
 The head is looked for on a coarse grid in scanner millimetres that all series of a study share, so that it needs no
 registration: a robust threshold per series, the union over the series, the largest connected part, holes filled. The
 study box hangs from the vertex and is centred on the head, so that neck or slab coverage does not shift it. Both
-depend on which series a study has; a series on its own may therefore get another box than within its study.
+depend on which series a study has; a series on its own may therefore get another box than within its study. So that
+it is nearly the same, the vertex is the one that most series agree on and not that of their union, which is always
+the highest: fat under the scalp shows on T1w and not on FLAIR.
 """
 
 import math
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -32,6 +35,22 @@ EXTENT_TRIM = 0.01
 """Share of head voxels ignored at either end when the centre is measured, so that a nose does not move it."""
 MAX_STUDY_EXTENT_MM = 1500.0
 """Largest distance over which the series of one study may spread; more is a broken origin."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a study.
+
+    Attributes:
+        mask: bool (x', y', z') on a RAS+ grid of `COARSE_MM`, one connected part, filled.
+        affine: float64 (4, 4) of that grid.
+        vertex_mm: Height of its top in scanner millimetres, to about half a coarse voxel: the median over the series
+            that show air above the head; where none does, the highest top that is shown.
+    """
+
+    mask: np.ndarray
+    affine: np.ndarray
+    vertex_mm: float
 
 
 def coarse_volume(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -63,16 +82,12 @@ def foreground(coarse: np.ndarray) -> np.ndarray:
     return (coarse > low + FOREGROUND_FRACTION * (high - low)).astype(np.float32)
 
 
-def find_head(volumes: list[tuple[np.ndarray, np.ndarray]], *, where: str = "") -> tuple[np.ndarray, np.ndarray]:
+def find_head(volumes: list[tuple[np.ndarray, np.ndarray]], *, where: str = "") -> Head:
     """Find the head in the series of one study.
 
     Args:
         volumes: Per series float32 (x, y, z) and affine float64 (4, 4).
         where: Study id for error messages.
-
-    Returns:
-        head: bool (x', y', z') on a RAS+ grid of `COARSE_MM`, one connected part, filled.
-        affine: float64 (4, 4) of that grid.
 
     Raises:
         VolumeError: `affine`, if the series lie too far apart; `constant`, if nothing stands out from the air.
@@ -82,12 +97,48 @@ def find_head(volumes: list[tuple[np.ndarray, np.ndarray]], *, where: str = "") 
     masks = [(foreground(values), own) for values, own in coarse]
     # phase maps and zoomed views have no air: they say nothing about where the head ends if another series does
     bounded = [(mask, own) for mask, own in masks if mask.mean() <= MAX_FOREGROUND]
-    union = np.zeros(size, bool)
+    shown = []
     for mask, own in bounded or masks:
-        union |= resample(mask, own, affine, size)[0] >= 0.5
+        values, covered = resample(mask, own, affine, size)
+        shown.append((values >= 0.5, covered))
+    union = np.logical_or.reduce([mask for mask, _ in shown])
     if not union.any():
         raise VolumeError("constant", "expected a head, nothing stands out from the air", where)
-    return fill_holes(largest_part(union)), affine
+    head = fill_holes(largest_part(union))
+    return Head(head, affine, _vertex([(mask & head, covered) for mask, covered in shown], affine))
+
+
+def _vertex(shown: list[tuple[np.ndarray, np.ndarray]], affine: np.ndarray) -> float:
+    """Height of the top of the head in mm: the median over the series that show air above it.
+
+    Args:
+        shown: Per series what it shows of the head and what it covers, both bool (x', y', z').
+        affine: float64 (4, 4) of their grid, axis-aligned RAS+.
+    """
+    tops, cropped = [], []
+    for mask, covered in shown:
+        if mask.any():
+            layer, fraction = _top_layer(fill_holes(mask))
+            beneath = mask[:, :, layer]
+            has_air_above = layer + 1 < mask.shape[2] and covered[:, :, layer + 1][beneath].mean() >= 0.5
+            (tops if has_air_above else cropped).append(affine[2, 3] + (layer + fraction) * affine[2, 2])
+    return float(np.median(tops)) if tops else max(cropped)
+
+
+def _top_layer(mask: np.ndarray) -> tuple[int, float]:
+    """Uppermost layer of a mask that is wide enough to be a head, and where above its centre the head ends.
+
+    Areas are taken to change evenly from layer to layer, as those of a round head do.
+
+    Returns:
+        The layer, and what is left above its centre, in layers, 0 to 1.
+    """
+    areas_mm2 = mask.sum(axis=(0, 1)) * COARSE_MM**2
+    smallest = min(MIN_VERTEX_AREA_MM2, areas_mm2.max())
+    layer = int(np.flatnonzero(areas_mm2 >= smallest)[-1])
+    above = areas_mm2[layer + 1] if layer + 1 < len(areas_mm2) else 0.0
+    drop = areas_mm2[layer] - above  # not 0: the layer above is narrower than what the layer has at least
+    return layer, float((areas_mm2[layer] - smallest) / drop)
 
 
 def _shared_grid(coarse: list[tuple[np.ndarray, np.ndarray]], where: str) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -183,7 +234,7 @@ def core_of(head: np.ndarray) -> np.ndarray:
     Only in the plane, so that a slab of a few slices keeps its core.
 
     Args:
-        head: bool (x', y', z') from `find_head`.
+        head: bool (x', y', z'), the mask of a `Head`.
 
     Returns:
         bool (x', y', z'), a subset of the head; may be empty.
@@ -197,35 +248,29 @@ def core_of(head: np.ndarray) -> np.ndarray:
     return core[1:-1, 1:-1]
 
 
-def study_box(
-    head: np.ndarray, head_affine: np.ndarray, size: tuple[int, int, int], spacing_mm: tuple[float, float, float]
-) -> np.ndarray:
+def study_box(head: Head, size: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> np.ndarray:
     """Place the study box: its top just above the vertex, its middle on the head's left-right and front-back.
 
     The top is `VERTEX_MARGIN_MM` above the vertex. The centre is the middle of the head's extent within one box height
     below the vertex, `EXTENT_TRIM` of its voxels left out at either end; a neck below or a slab does not move it.
 
     Args:
-        head: bool (x', y', z') from `find_head`.
-        head_affine: float64 (4, 4), axis-aligned RAS+.
+        head: Of `find_head`.
         size: Voxels (X, Y, Z) of the box.
         spacing_mm: Voxel size (x, y, z) of the box.
 
     Returns:
         float64 (4, 4), box voxel -> scanner mm.
     """
-    step = np.diag(head_affine)[:3]
-    areas_mm2 = head.sum(axis=(0, 1)) * step[0] * step[1]
-    wide = np.flatnonzero(areas_mm2 >= min(MIN_VERTEX_AREA_MM2, areas_mm2.max()))
-    top = int(wide[-1])
-    top_mm = head_affine[2, 3] + (top + 0.5) * step[2] + VERTEX_MARGIN_MM
+    step, first = np.diag(head.affine)[:3], head.affine[:3, 3]
+    top = min(math.ceil((head.vertex_mm - first[2]) / step[2]), head.mask.shape[2] - 1)
     height_mm = size[2] * spacing_mm[2]
-    below = head[:, :, max(0, top + 1 - math.ceil(height_mm / step[2])) : top + 1]
+    below = head.mask[:, :, max(0, top + 1 - math.ceil(height_mm / step[2])) : top + 1]
     affine = np.diag([*spacing_mm, 1.0]).astype(np.float64)
     for k, others in ((0, (1, 2)), (1, (0, 2))):
-        centre_mm = head_affine[k, 3] + step[k] * _middle(below.sum(axis=others))
+        centre_mm = first[k] + step[k] * _middle(below.sum(axis=others))
         affine[k, 3] = centre_mm - (size[k] - 1) / 2.0 * spacing_mm[k]
-    affine[2, 3] = top_mm - (size[2] - 0.5) * spacing_mm[2]
+    affine[2, 3] = head.vertex_mm + VERTEX_MARGIN_MM - (size[2] - 0.5) * spacing_mm[2]
     return affine
 
 
@@ -237,14 +282,11 @@ def _middle(profile: np.ndarray) -> float:
     return float(ends.mean())
 
 
-def head_on_box(
-    head: np.ndarray, head_affine: np.ndarray, box_affine: np.ndarray, size: tuple[int, int, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def head_on_box(head: Head, box_affine: np.ndarray, size: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Bring the head and its core to the study box.
 
     Args:
-        head: bool (x', y', z') from `find_head`.
-        head_affine: float64 (4, 4) of its grid.
+        head: Of `find_head`.
         box_affine: float64 (4, 4) of the box.
         size: Voxels (X, Y, Z) of the box.
 
@@ -253,8 +295,8 @@ def head_on_box(
         core_mask: bool (X, Y, Z), its part deeper than `CORE_DEPTH_MM`.
     """
     # one pass for both: the core lies deep inside, so the levels 0, 1 and 2 meet in steps of one only
-    levels = head.astype(np.float32) + core_of(head)
-    on_box, _ = resample(levels, head_affine, box_affine, size)
+    levels = head.mask.astype(np.float32) + core_of(head.mask)
+    on_box, _ = resample(levels, head.affine, box_affine, size)
     return on_box >= 0.5, on_box >= 1.5
 
 

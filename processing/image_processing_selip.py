@@ -212,11 +212,11 @@ class SelipImageProcessor(BaseImageProcessor):
         volumes = self._read(series, study_id, errors)
         _check_errors(errors, skip_invalid=skip_invalid, usable=len(volumes))
         shows_head = [i for i in volumes if series[i].sequence != "ADC"] or list(volumes)  # air in ADC maps is noise
-        head, head_affine = find_head([volumes[i] for i in shows_head], where=study_id)
+        head = find_head([volumes[i] for i in shows_head], where=study_id)
         if box_affine is None:
-            box_affine = study_box(head, head_affine, self.spatial_size, self.spacing_mm)
+            box_affine = study_box(head, self.spatial_size, self.spacing_mm)
         box_affine = np.asarray(box_affine, dtype=np.float64)
-        head_mask, core = head_on_box(head, head_affine, box_affine, self.spatial_size)
+        head_mask, core = head_on_box(head, box_affine, self.spatial_size)
         scaled = {}
         for i, (volume, affine) in volumes.items():
             values, covered = resample(volume, affine, box_affine, self.spatial_size)

@@ -27,7 +27,7 @@ def volumes_of(*images: nib.Nifti1Image) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def box_of(*images: nib.Nifti1Image) -> np.ndarray:
-    return study_box(*find_head(volumes_of(*images)), SIZE, SPACING)
+    return study_box(find_head(volumes_of(*images)), SIZE, SPACING)
 
 
 def crop(image: nib.Nifti1Image, low_mm: float, high_mm: float) -> nib.Nifti1Image:
@@ -43,7 +43,8 @@ def test_head_is_the_ellipsoid(
     make_head: Callable[..., nib.Nifti1Image], spacing: tuple[float, ...], angles: tuple[float, float]
 ) -> None:
     """Volume and middle of the filled head are those of the phantom's outline, from any grid."""
-    head, affine = find_head(volumes_of(make_head(spacing, angles)))
+    found = find_head(volumes_of(make_head(spacing, angles)))
+    head, affine = found.mask, found.affine
     volume = head.sum() * abs(np.linalg.det(affine))
     assert volume == pytest.approx(4 / 3 * np.pi * RADII_MM.prod(), rel=0.15)
     middle = affine[:3, :3] @ np.argwhere(head).mean(axis=0) + affine[:3, 3]
@@ -73,6 +74,33 @@ def test_a_slab_beside_a_whole_head_does_not_move_the_box(make_head: Callable[..
     np.testing.assert_allclose(box_of(whole, slab), box_of(whole), atol=2.0)
 
 
+def test_each_series_alone_gets_the_box_of_the_study(make_head: Callable[..., nib.Nifti1Image]) -> None:
+    """A series that shows no fat under the scalp ends 5 mm lower; the study takes the middle one, not the highest."""
+    image = make_head((2.0, 2.0, 4.0))
+    inner = make_head((2.0, 2.0, 4.0))
+    values = np.asarray(inner.dataobj).copy()
+    places = np.argwhere(np.ones(values.shape, bool)) @ inner.affine[:3, :3].T + inner.affine[:3, 3]
+    scalp = (((places - CENTRE_MM) / (RADII_MM - 5.0)) ** 2).sum(axis=1).reshape(values.shape) > 1
+    values[scalp] = 0
+    inner = nib.Nifti1Image(values, inner.affine)
+    tops = [find_head(volumes_of(*images)).vertex_mm for images in ([image], [inner], [inner, image, inner])]
+    assert tops[0] - tops[1] == pytest.approx(5.0, abs=2.5)
+    assert tops[2] == tops[1]
+
+
+@pytest.mark.parametrize("offset_mm", [0.0, 0.7, 1.6, 2.9, 3.5])
+def test_the_vertex_is_found_to_half_a_coarse_voxel(
+    make_head: Callable[..., nib.Nifti1Image], offset_mm: float
+) -> None:
+    """Wherever a head lies on the coarse grid, its vertex is that of the phantom within 3 mm, and moves along."""
+    image = make_head((2.0, 2.0, 2.0))
+    moved = image.affine.copy()
+    moved[2, 3] += offset_mm
+    vertex = find_head(volumes_of(nib.Nifti1Image(np.asarray(image.dataobj), moved))).vertex_mm
+    assert vertex - find_head(volumes_of(image)).vertex_mm == pytest.approx(offset_mm, abs=2.0)
+    assert vertex == pytest.approx((CENTRE_MM + RADII_MM)[2] + offset_mm, abs=3.0)
+
+
 def test_a_slab_alone_hangs_from_its_own_top(make_head: Callable[..., nib.Nifti1Image]) -> None:
     """Documented limit: where no series shows the vertex, the top of what is shown stands for it."""
     affine = box_of(crop(make_head((1.5, 1.5, 3.0)), 0, 60))
@@ -94,8 +122,8 @@ def test_a_phase_map_does_not_define_the_head(make_head: Callable[..., nib.Nifti
     """A series without air is left out of the union if another one shows where the head ends."""
     image = make_head((4.0, 4.0, 4.0))
     phase = np.random.default_rng(1).uniform(-4096, 4094, image.shape).astype(np.float32)
-    both = find_head(volumes_of(image, nib.Nifti1Image(phase, image.affine)))[0]
-    assert both.sum() == find_head(volumes_of(image))[0].sum()
+    both = find_head(volumes_of(image, nib.Nifti1Image(phase, image.affine))).mask
+    assert both.sum() == find_head(volumes_of(image)).mask.sum()
 
 
 def test_series_far_apart_are_an_error(make_head: Callable[..., nib.Nifti1Image]) -> None:
@@ -135,7 +163,8 @@ def test_holes_are_filled_and_nothing_is_lost() -> None:
 
 def test_core_leaves_the_scalp_behind(make_head: Callable[..., nib.Nifti1Image]) -> None:
     """Every voxel of the core lies at least 14 mm from the outline in its axial plane."""
-    head, affine = find_head(volumes_of(make_head()))
+    found = find_head(volumes_of(make_head()))
+    head, affine = found.mask, found.affine
     core = core_of(head)
     assert 0.4 < core.sum() / head.sum() < 0.8
     for k in range(head.shape[2]):
@@ -146,8 +175,8 @@ def test_core_leaves_the_scalp_behind(make_head: Callable[..., nib.Nifti1Image])
 
 def test_counts_equal_the_loop(make_head: Callable[..., nib.Nifti1Image]) -> None:
     """Patch counts are the numbers of head voxels, patch by patch; head and core masks nest."""
-    head, affine = find_head(volumes_of(make_head()))
-    mask, core = head_on_box(head, affine, study_box(head, affine, SIZE, SPACING), SIZE)
+    head = find_head(volumes_of(make_head()))
+    mask, core = head_on_box(head, study_box(head, SIZE, SPACING), SIZE)
     assert not (core & ~mask).any()
     counts = count_in_patches(mask, (8, 8, 4))
     assert counts.shape == (9, 11, 6)
