@@ -24,6 +24,7 @@ def write_benchmark_table(result: Path, page: Path) -> str:
     kinds = [name for name in record["metrics"] if name not in main]
     table = markdown_table(record, main)
     n, settings, read = record["n"], record["settings"], record["structuring"]
+    heads = record["heads"]
     low, high = (100 * end for end in read["interval"])
     lines = [
         f"# Benchmark on simulated studies, version {record['benchmark_version']}",
@@ -46,6 +47,7 @@ def write_benchmark_table(result: Path, page: Path) -> str:
         "",
         *(f"- `{name}`: {question}" for name, question in record["arms"].items()),
         "",
+        *([] if heads is None else _head_lines(heads)),
         *(f"**Too close to tell arms apart.** {line}." for line in record["too_close"]),
         f"![values with intervals]({page.with_suffix('.png').name})",
         "",
@@ -54,24 +56,47 @@ def write_benchmark_table(result: Path, page: Path) -> str:
     return table
 
 
+def _head_lines(heads: dict[str, Any]) -> list[str]:
+    """The part on heads: what they were trained on, and the table."""
+    seeds = ", ".join(map(str, heads["seeds"]))
+    return [
+        "## Heads",
+        "",
+        f"Trained on {' and '.join(f'`{name}`' for name in heads['chosen'])}, the best arms on the validation "
+        f"studies, and on the same network from scratch; seeds {seeds}.",
+        "",
+        markdown_table(heads, list(heads["metrics"])),
+        "",
+    ]
+
+
 def main_metrics(record: dict[str, Any]) -> list[str]:
     """Metrics that summarise a task; those of single kinds of pairs are left out."""
     return [name for name, title in record["metrics"].items() if not title.startswith("pairs: ")]
 
 
 def markdown_table(record: dict[str, Any], metrics: list[str]) -> str:
-    """One row an arm: value with interval, and the difference from the baseline with its own."""
-    titles = record["metrics"]
-    header = ["arm", *(title for name in metrics for title in (titles[name], f"minus {record['baseline']}"))]
+    """One row a system: value with interval, and the difference from the baseline with its own; last what can be told.
+
+    Args:
+        record: With `metrics`, `baseline`, `values`, `differences` and `detectable`.
+        metrics: The columns.
+    """
+    titles, baseline = record["metrics"], record["baseline"]
+    header = ["", *(title for name in metrics for title in (titles[name], f"minus {baseline}"))]
     rows = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    for arm in record["arms"]:
-        cells = [f"`{arm}`"]
+    for system, values in record["values"].items():
+        differences = record["differences"].get(system, {})
+        cells = [f"`{system}`"]
         for name in metrics:
-            cells.append(_cell(record["values"][arm][name]))
-            difference = record["differences"].get(arm)
-            cells.append("" if difference is None else _cell(difference[name], signed=True))
+            cells.append(_cell(values[name]) if name in values else "")
+            cells.append(_cell(differences[name], signed=True) if name in differences else "")
         rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+    detectable = [
+        f"{100 * record['detectable'][name]:.1f}" if name in record["detectable"] else "" for name in metrics
+    ]
+    last = [cell for each in detectable for cell in ("", each)]
+    return "\n".join([*rows, "| " + " | ".join(["*difference found with 80 % power*", *last]) + " |"])
 
 
 def draw_benchmark(record: dict[str, Any], path: Path) -> None:
@@ -87,7 +112,9 @@ def draw_benchmark(record: dict[str, Any], path: Path) -> None:
     for number, name in enumerate(metrics):
         axes = figure.add_subplot(rows, columns, number + 1)
         for place, arm in enumerate(arms):
-            each = record["values"][arm][name]
+            each = record["values"][arm].get(name)
+            if each is None:
+                continue
             is_reference = arm in record["references"]
             colour = "#8a8a8a" if is_reference else "#1f5fa8"
             axes.plot([100 * each["low"], 100 * each["high"]], [place, place], color=colour, linewidth=2)

@@ -139,6 +139,23 @@ def selip_recommended_loss(
     return soft_target_clip_loss(image_embeds, text_embeds, logit_scale, compared, selip_targets(similarity, compared))
 
 
+def fvlm_loss(
+    image_embeds: torch.Tensor,
+    text_embeds: torch.Tensor,
+    logit_scale: torch.Tensor,
+    compared: torch.Tensor,
+    similarity: torch.Tensor,
+) -> torch.Tensor:
+    """Soft-target CLIP with Y = Q: equal texts share their target evenly (fVLM, ICLR 2025, its targets).
+
+    Takes the similarity `equal`, 1 between texts that are the same or both say that nothing is abnormal. With unique
+    texts it is CLIP. Arguments as in [`selip_loss`].
+    """
+    return soft_target_clip_loss(
+        image_embeds, text_embeds, logit_scale, compared, row_normalised(similarity, compared)
+    )
+
+
 def selip_targets(similarity: torch.Tensor, compared: torch.Tensor) -> torch.Tensor:
     """Y = (I + Q) / 2: the true pair keeps at least half of the mass.
 

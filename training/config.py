@@ -9,6 +9,7 @@ from typing import Literal
 
 TextKind = Literal["series", "finding", "impression", "report"]
 SimilarityKind = Literal["released", "assignment", "embedding", "mixed"]
+TargetSimilarity = Literal["released", "assignment", "embedding", "mixed", "equal"]
 _MIXABLE = ("released", "assignment", "embedding")
 
 
@@ -74,7 +75,15 @@ class PretrainData:
     normal_rate: float = field(
         default=0.05,
         metadata={
-            "help": "Share of normal studies in a batch. Texts are unique in a batch, which limits normal ones too."
+            "help": "Share of normal studies in a batch. Texts are unique in a batch, which limits normal ones too, "
+            "unless they may repeat."
+        },
+    )
+    repeat_normal: bool = field(
+        default=False,
+        metadata={
+            "help": "Let normal studies of a batch say the same; for an objective that takes them for positives of "
+            "each other (fvlm). Any other one then pushes them apart."
         },
     )
     max_text_tokens: int = field(default=160, metadata={"help": "Tokens a text is cut to."})
@@ -179,14 +188,17 @@ class OptimizationConfig:
 
     objective: str = field(
         default="selip_recommended",
-        metadata={"help": "clip, selip (as released), selip_recommended, or your own as package.module:function."},
+        metadata={
+            "help": "clip, selip (as released), selip_recommended, fvlm, or your own as package.module:function."
+        },
     )
-    similarity: SimilarityKind = field(
+    similarity: TargetSimilarity = field(
         default="released",
         metadata={
             "help": "How alike two texts are, for an objective with soft targets: clause by clause, as released; by "
             "the best assignment between their findings, less the chance level; by the cosine of their embeddings, "
-            "less the chance level; or mixed, a weighted mean of these."
+            "less the chance level; mixed, a weighted mean of these; or equal, 1 between the same texts and between "
+            "normal ones."
         },
     )
     similarity_limit: int = field(

@@ -3,7 +3,7 @@
 A batch is B studies with S series slots and P texts (architecture: the batch contract). What a study shows and says in
 an epoch is drawn from (seed, epoch, study id) alone, so it does not depend on the number of processes, on workers, or
 on where training was interrupted. Texts are unique in the global batch; a study whose text is taken waits for the next
-one.
+one. Only normal studies may be allowed to repeat theirs.
 """
 
 import hashlib
@@ -240,14 +240,21 @@ class BatchSource:
         num_normal = round(self.data.normal_rate * self.data.batch_studies)
         while True:
             batch: list[DrawnStudy] = []
-            self._take(batch, normal, num_normal, sequence, epoch)
+            self._take(batch, normal, num_normal, sequence, epoch, may_repeat=self.data.repeat_normal)
             self._take(batch, abnormal, self.data.batch_studies, sequence, epoch)
             if len(batch) < self.data.batch_studies:
                 return
             yield [batch[place] for place in generator.permutation(len(batch))]
 
     def _take(
-        self, batch: list[DrawnStudy], waiting: deque[str], until: int, sequence: str | None, epoch: int
+        self,
+        batch: list[DrawnStudy],
+        waiting: deque[str],
+        until: int,
+        sequence: str | None,
+        epoch: int,
+        *,
+        may_repeat: bool = False,
     ) -> None:
         """Moves studies with texts new to the batch from the queue to it, until it has `until`; others keep turn."""
         used = set().union(*(study.strings for study in batch)) if batch else set()
@@ -255,7 +262,7 @@ class BatchSource:
         while waiting and len(batch) < until:
             study_id = waiting.popleft()
             drawn = self._draw(self.studies[study_id], sequence, epoch)
-            if drawn.strings & used:
+            if drawn.strings & used and not may_repeat:
                 passed_over.append(study_id)
                 continue
             used |= drawn.strings

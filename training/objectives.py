@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from selip.modeling_selip.loss_selip import clip_loss, selip_loss, selip_recommended_loss, selip_targets
+from selip.modeling_selip.loss_selip import clip_loss, fvlm_loss, selip_loss, selip_recommended_loss, selip_targets
 
 # (image_embeds (P, E), text_embeds (P, E), logit_scale (1,), compared bool (P, P), similarity (P, P)) -> scalar
 Objective = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -26,6 +26,7 @@ PRESETS: dict[str, Objective] = {
     "clip": clip_objective,
     "selip": selip_loss,
     "selip_recommended": selip_recommended_loss,
+    "fvlm": fvlm_loss,
 }
 
 

@@ -49,6 +49,16 @@ class ReleasedTextSimilarity:
         return _padded(texts, partial(released_similarity, language=self.language))
 
 
+def equal_texts(texts: Sequence[TextItem | None], studies: Sequence[int]) -> Matrix:
+    """1 between texts that are the same or both normal, 0 elsewhere (fVLM, ICLR 2025); as `ReleasedTextSimilarity`."""
+
+    def pairs(real: list[TextItem]) -> Matrix:
+        said = np.array(["normal" if text.normal else f"abnormal: {text.text}" for text in real])
+        return (said[:, None] == said[None, :]).astype(np.float32)
+
+    return _padded(texts, pairs)
+
+
 class LimitedTextSimilarity:
     """A similarity of pairs, with a limit on how many texts share a target."""
 
@@ -125,6 +135,8 @@ def build_similarity(
     """
     if config.similarity == "released":
         return ReleasedTextSimilarity(language)
+    if config.similarity == "equal":
+        return equal_texts
     weights: Mapping[str, float] = config.similarity_weights or {config.similarity: 1.0}
     studies = [texts for texts in studies if texts]
     parts: dict[str, PairSimilarity] = {}

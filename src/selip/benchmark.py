@@ -1,30 +1,30 @@
 """`selip benchmark simulated`: objectives compared on simulated studies, between a floor and a ceiling.
 
-Data are made once. Every arm is trained once a seed by `selip pretrain` and evaluated by `selip evaluate` in three
-tasks; what differs between arms stands in training/benchmark/arms.py. A JSON file, a table and a picture come out.
+Data are made once. Every arm is trained once a seed by `selip pretrain` and evaluated by `selip evaluate`; what
+differs between arms stands in training/benchmark/arms.py. Heads are then trained on the two arms that are best on
+validation studies, and from scratch (training/benchmark/downstream.py). A JSON file, a table and a picture come out.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from selip.stages import Stage, StagedWork
+from selip.benchmark_stages import (
+    RESULTS,
+    STRUCTURING,
+    BenchmarkPlan,
+    arm_names,
+    head_stages,
+    pretraining_stages,
+)
+from selip.stages import StagedWork
 
 RECORD_NAME = "benchmark-stages.json"
 RESULT_NAME = "benchmark.json"
-STRUCTURING = "results/structuring.json"
-FINDINGS, TRUE_FINDINGS = "findings.parquet", "true_findings.parquet"
-_DATA = (
-    "simulate studies",
-    "read them into a table",
-    "structure the reports",
-    "prepare the volumes",
-    "write the true findings",
-)
-TASKS = ("retrieval", "pairs", "probe")
-REFERENCES: tuple[Literal["floor", "ceiling"], ...] = ("floor", "ceiling")
+# A GPU sees enough test studies to tell differences of two points apart.
+STUDIES = {"cpu": 1600, "gpu": 14000}
+SEEDS: dict[str, tuple[int, ...]] = {"cpu": (0, 1, 2), "gpu": (0, 1, 2, 3, 4)}
+HEAD_SEEDS = {"cpu": 1, "gpu": 5}
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,57 @@ class BenchmarkConfig:
     out: Path = field(
         default=Path("benchmark"), metadata={"help": "folder for everything it makes", "positional": True}
     )
-    studies: int = field(default=1600, metadata={"help": "studies to simulate; about 15 in 100 are for the test"})
+    size: Literal["cpu", "gpu"] = field(
+        default="cpu",
+        metadata={
+            "help": "cpu: 1,600 studies, three seeds, the tiny network; gpu: 14,000 studies, over 2,000 of them for "
+            "the test, five seeds, the small network"
+        },
+    )
+    studies: int | None = field(
+        default=None, metadata={"help": "studies to simulate, if not those of the size; about 15 in 100 for the test"}
+    )
     data_seed: int = field(default=2026, metadata={"help": "seed of the studies"})
-    seeds: tuple[int, ...] = field(default=(0, 1, 2), metadata={"help": "seeds of weights and batches"})
+    seeds: tuple[int, ...] = field(
+        default=(), metadata={"help": "seeds of weights and batches; those of the size if not given"}
+    )
     arms: tuple[str, ...] = field(default=(), metadata={"help": "arms to run; all of them if not given"})
+    heads: bool = field(
+        default=True,
+        metadata={"help": "also train heads for labels and masks on the two best arms and from scratch"},
+    )
+    head_seeds: int | None = field(
+        default=None, metadata={"help": "how many of the seeds heads are trained for; cpu 1, gpu 5 if not given"}
+    )
     steps: int | None = field(
-        default=None, metadata={"help": "training steps of every run; as the recipe says if not given"}
+        default=None, metadata={"help": "training steps of every run; as the recipes say if not given"}
     )
     overwrite: bool = field(default=False, metadata={"help": "run stages anew whose settings have changed"})
 
     def __post_init__(self) -> None:
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"expected different seeds, at least one, got {self.seeds}")
-        if self.studies < 100:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"expected different seeds, got {self.seeds}")
+        if self.studies is not None and self.studies < 100:
             raise ValueError(f"expected at least 100 studies, so that each split has some, got {self.studies}")
+        if self.head_seeds is not None and self.head_seeds < 1:
+            raise ValueError(
+                f"expected head_seeds of at least 1, got {self.head_seeds}; leave heads out by --no-heads"
+            )
+
+    @property
+    def plan(self) -> BenchmarkPlan:
+        """The request with the numbers of its size filled in."""
+        seeds = self.seeds or SEEDS[self.size]
+        return BenchmarkPlan(
+            out=self.out,
+            size=self.size,
+            studies=self.studies or STUDIES[self.size],
+            data_seed=self.data_seed,
+            seeds=seeds,
+            head_seeds=seeds[: self.head_seeds or HEAD_SEEDS[self.size]],
+            arms=self.arms,
+            steps=self.steps,
+        )
 
 
 @dataclass(frozen=True)
@@ -64,7 +101,7 @@ class BenchmarkSummary:
 
 
 def run_benchmark(config: BenchmarkConfig) -> BenchmarkSummary:
-    """Make the data, train and evaluate every arm and both references, compare, and write table and picture.
+    """Make the data, train and evaluate arms, references and heads, compare, and write table and picture.
 
     A stage that has been finished with the same settings is skipped, an interrupted one goes on.
 
@@ -72,115 +109,24 @@ def run_benchmark(config: BenchmarkConfig) -> BenchmarkSummary:
         FileExistsError: The folder holds a benchmark with other settings, or something else, and `overwrite` is off.
     """
     from selip.model_cards.benchmark_table import write_benchmark_table
-    from selip.training.benchmark.report import compare_runs
+    from selip.training.benchmark.downstream import best_arms
+    from selip.training.benchmark.report import BenchmarkRuns, compare_runs
 
-    work = StagedWork(config.out, RECORD_NAME, benchmark_stages(config), overwrite=config.overwrite)
+    plan = config.plan
+    stages = pretraining_stages(plan)
+    work = StagedWork(config.out, RECORD_NAME, stages, overwrite=config.overwrite)
     work.run()
+    chosen: tuple[str, ...] = ()
+    if config.heads:
+        chosen = best_arms(config.out / RESULTS, arm_names(plan), plan.seeds)
+        work = StagedWork(config.out, RECORD_NAME, [*stages, *head_stages(plan, chosen)], overwrite=config.overwrite)
+        work.run()
     result = compare_runs(
-        config.out / "results",
         config.out / RESULT_NAME,
-        [arm.name for arm in _arms(config)],
-        config.seeds,
+        BenchmarkRuns(config.out / RESULTS, arm_names(plan), plan.seeds, chosen, plan.head_seeds),
         structuring=config.out / STRUCTURING,
-        settings={"studies": config.studies, "data_seed": config.data_seed, "steps": config.steps},
+        settings={"size": plan.size, "studies": plan.studies, "data_seed": plan.data_seed, "steps": plan.steps},
     )
     page = config.out / "benchmark.md"
     table = write_benchmark_table(result, page)
     return BenchmarkSummary(table, result, page, work.seconds)
-
-
-def benchmark_stages(config: BenchmarkConfig) -> list[Stage]:
-    """The stages in their order: data, then seed by seed every arm and the references."""
-    from selip.training.benchmark.arms import TRUE_TEXT
-
-    stages = _data_stages(config)
-    for seed in config.seeds:
-        for arm in _arms(config):
-            stages += _arm_stages(config, arm, seed, config.out / FINDINGS)
-        stages += _arm_stages(config, TRUE_TEXT, seed, config.out / TRUE_FINDINGS)
-        stages += [_reference_stage(config, kind, seed) for kind in REFERENCES]
-    return stages
-
-
-def _arms(config: BenchmarkConfig) -> Sequence[Any]:
-    from selip.training.benchmark.arms import find_arms
-
-    return find_arms(config.arms)
-
-
-def _data_stages(config: BenchmarkConfig) -> list[Stage]:
-    out = config.out
-    simulate = ["simulate", out / "bids", "--form", "realistic", "--minimal-pairs", "--preview"]
-    simulate += ["--studies", config.studies, "--seed", config.data_seed]
-    judge = ["evaluate", out / FINDINGS, out / "studies", "--task", "structuring", "--out", out / STRUCTURING]
-    prepare = ["prepare", out / "studies", out / "volumes", "--size", "tiny"]
-    return [
-        _command("simulate studies", simulate, out / "bids"),
-        _command("read them into a table", ["ingest", "bids", out / "bids", out / "studies"]),
-        _command("structure the reports", ["structure", out / "studies", out / FINDINGS]),
-        _command("judge the findings against the truth", judge, out / STRUCTURING, _DATA[:3]),
-        _command("prepare the volumes", prepare, needs=_DATA[:2]),
-        Stage(
-            "write the true findings",
-            output=out / TRUE_FINDINGS,
-            action=partial(_write_true_findings, out),
-            needs=_DATA[:2],
-        ),
-    ]
-
-
-def _write_true_findings(out: Path) -> None:
-    from selip.training.benchmark.true_findings import write_true_findings
-
-    write_true_findings(out / "studies", out / TRUE_FINDINGS)
-
-
-def _arm_stages(config: BenchmarkConfig, arm: Any, seed: int, findings: Path) -> list[Stage]:
-    from selip.training.benchmark.arms import RECIPE
-
-    name, run = f"{arm.name}, seed {seed}", config.out / "runs" / f"{arm.name}-{seed}"
-    overrides = {**_shared_overrides(config, seed), "data.findings": findings, **arm.overrides}
-    options = [word for key, value in overrides.items() for word in (f"--{key.replace('_', '-')}", value)]
-    training = _command(f"pretrain {name}", ["pretrain", RECIPE, "--output", run, *options], needs=_DATA)
-    stages = [training]
-    for task in TASKS:
-        settings = _evaluation(config)
-        words = ["evaluate", run / "last", settings.pop("studies"), "--task", task, "--num-figure-cases", 0]
-        words += [word for key, value in settings.items() for word in (f"--{key}", value)]
-        out = _result(config, arm.name, seed, task)
-        needs = (*_DATA, training.name)
-        stages.append(_command(f"evaluate {task} of {name}", [*words, "--out", out], out, needs))
-    return stages
-
-
-def _reference_stage(config: BenchmarkConfig, kind: Literal["floor", "ceiling"], seed: int) -> Stage:
-    """Floor or ceiling: no command of its own, because neither is a checkpoint."""
-    from selip.training.benchmark.reference_runs import evaluate_reference
-
-    evaluations = [{**_evaluation(config), "task": task, "out": _result(config, kind, seed, task)} for task in TASKS]
-    action = partial(
-        evaluate_reference, kind, config.out / "runs" / f"{kind}-{seed}", _shared_overrides(config, seed), evaluations
-    )
-    return Stage(f"{kind}, seed {seed}", action=action, needs=_DATA)
-
-
-def _shared_overrides(config: BenchmarkConfig, seed: int) -> dict[str, Any]:
-    """Options of the recipe that all arms and references of a seed share."""
-    out = config.out
-    steps = {} if config.steps is None else {"optimization.steps": config.steps}
-    data = {"studies": out / "studies", "findings": out / FINDINGS, "volumes": out / "volumes"}
-    return {**{f"data.{name}": path for name, path in data.items()}, "optimization.seed": seed, **steps}
-
-
-def _evaluation(config: BenchmarkConfig) -> dict[str, Any]:
-    """Data of every evaluation; the partners of minimal pairs take part in that task alone."""
-    out = config.out
-    return {"studies": out / "studies", "volumes": out / "volumes", "pairs": out / "bids" / "pairs.tsv"}
-
-
-def _result(config: BenchmarkConfig, name: str, seed: int, task: str) -> Path:
-    return config.out / "results" / f"{name}-{seed}-{task}.json"
-
-
-def _command(name: str, words: list[Any], output: Path | None = None, needs: tuple[str, ...] | None = None) -> Stage:
-    return Stage(name, tuple(map(str, words)), output, needs=needs)

@@ -87,6 +87,8 @@ class StagedWork:
         if not self.path.exists() and self.folder.exists() and any(self.folder.iterdir()):
             raise FileExistsError(f"{self.folder} holds something else than {self.path.stem}; choose another folder")
         known = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+        names = {stage.name for stage in self.stages}
+        self._unlisted = {name: entry for name, entry in known.items() if name not in names}
         record: dict[str, dict[str, Any]] = {}
         for stage in self.stages:
             before = record if stage.needs is None else {name: record[name] for name in stage.needs}
@@ -113,7 +115,8 @@ class StagedWork:
 
     def _write_record(self, record: dict[str, dict[str, Any]]) -> None:
         partial = self.path.with_name(f".{self.path.name}.partial")
-        partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        # what later stages of the same folder have done is kept: not all may be known yet
+        partial.write_text(json.dumps({**record, **self._unlisted}, indent=1), encoding="utf-8")
         os.replace(partial, self.path)
 
 

@@ -1,5 +1,6 @@
 """Losses against loops written here, and the identities that method.md states."""
 
+import itertools
 import math
 import warnings
 
@@ -12,6 +13,7 @@ from selip.modeling_selip.loss_selip import (
     FAITHFUL_FLOOR,
     clip_loss,
     compared_pairs,
+    fvlm_loss,
     row_normalised,
     scale_of,
     selip_loss,
@@ -134,6 +136,27 @@ def test_identity_similarity_is_clip(pairs):
     )
     torch.testing.assert_close(
         soft_target_clip_loss(images, texts, logit_scale, compared, torch.eye(7)),
+        clip_loss(images, texts, logit_scale, compared),
+    )
+
+
+def test_fvlm_shares_a_target_among_equal_texts(pairs):
+    """Against the cross-entropies written out: texts 0, 2 and 5 say the same, the others are on their own."""
+    images, texts, logit_scale, _ = pairs
+    compared = compared_pairs(torch.arange(7))
+    similarity = torch.eye(7)
+    for i, j in itertools.permutations((0, 2, 5), 2):
+        similarity[i, j] = 1.0
+    logits = logit_scale.exp().clamp(max=100) * images @ texts.T
+    expected = 0.0
+    for direction in (logits, logits.T):
+        log_probs = direction.log_softmax(-1)
+        for i in range(7):
+            equal = (0, 2, 5) if i in (0, 2, 5) else (i,)
+            expected -= sum(log_probs[i, j] for j in equal) / len(equal) / 7 / 2
+    torch.testing.assert_close(fvlm_loss(images, texts, logit_scale, compared, similarity), expected)
+    torch.testing.assert_close(
+        fvlm_loss(images, texts, logit_scale, compared, torch.eye(7)),
         clip_loss(images, texts, logit_scale, compared),
     )
 

@@ -253,6 +253,26 @@ def _zero_shot_cases(generator, skill):
     }
 
 
+def _segmentation_cases(generator, skill):
+    """One study a patient, of which a share given by the skill is marked."""
+    true = generator.integers(50, 200, size=CASE_PATIENTS)
+    shared = np.round(true * np.clip(skill + generator.normal(0, 0.1, CASE_PATIENTS), 0, 1)).astype(int)
+    return {
+        "study_id": np.array([f"s{number}" for number in range(CASE_PATIENTS)], dtype=object),
+        "patient_id": np.array([f"p{number}" for number in range(CASE_PATIENTS)], dtype=object),
+        "voxels_true": true,
+        "voxels_predicted": true,
+        "voxels_shared": shared,
+        "voxel_ml": np.full(CASE_PATIENTS, 0.02),
+        "hd95_mm": np.full(CASE_PATIENTS, 5.0),
+        "lesions_true": np.ones(CASE_PATIENTS, dtype=int),
+        "lesions_found": (shared > 0).astype(int),
+        "lesions_false": np.zeros(CASE_PATIENTS, dtype=int),
+        "box_voxels_predicted": true,
+        "box_voxels_shared": true,
+    }
+
+
 @pytest.fixture(scope="session")
 def case_tables():
     """Makes the tables of one system in a task, one a training seed: of (task, skill, seed, number of tables)."""
@@ -260,6 +280,8 @@ def case_tables():
         "retrieval": _retrieval_cases,
         "pairs": _pairs_cases,
         "probe": _probe_cases,
+        "classification": _probe_cases,
+        "segmentation": _segmentation_cases,
         "zero_shot": _zero_shot_cases,
     }
 

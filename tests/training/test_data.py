@@ -71,6 +71,20 @@ def test_no_text_occurs_twice_in_a_batch(make_source):
         assert len(set(seen)) == len(seen)
 
 
+def test_normal_studies_may_say_the_same_where_they_are_allowed_to(make_source):
+    """Half of a batch is normal then, with repeated texts, while there are any; abnormal texts stay unique."""
+    source = make_source(AugmentationConfig(), normal_rate=0.5, repeat_normal=True)
+    repeated, counts = 0, []
+    for batch in source.plan(0):
+        normal = [study for study in batch if source.studies[study.study_id].report.normal]
+        strings = [text.item.text for study in batch if study not in normal for text in study.texts]
+        counts.append(len(normal))
+        assert len(set(strings)) == len(strings)
+        repeated += len({text.item.text for study in normal for text in study.texts}) < len(normal)
+    assert repeated
+    assert max(counts) == 4  # of 8
+
+
 def test_text_and_image_of_an_item_belong_together(make_source, memory_studies, memory_table):
     """Each text is what its own study says of the series it is paired with, and the voxels are that series."""
     source = make_source()

@@ -47,6 +47,20 @@ def batch(corpus):
     return [None if place % 7 == 0 else text for place, text in enumerate(texts)], studies
 
 
+def test_equal_texts_are_the_same_or_normal(memory_studies, tmp_path):
+    """Normal texts of any two sequences are equal, abnormal ones where they are word for word the same."""
+    texts = StudyTexts(PretrainData(studies="-", findings="-", volumes="-"))
+    items = [item for study in memory_studies[:30] for item in texts.of_study(study, ["series"])][:60]
+    items[3] = None
+    assert sum(item.normal for item in items if item) > 3
+    similarity = build_similarity(OptimizationConfig(similarity="equal"), "en", tmp_path, [], [], is_main=True)
+    found = similarity(items, list(range(len(items))))
+    for i, a in enumerate(items):
+        for j, b in enumerate(items):
+            is_equal = a is not None and b is not None and ((a.normal and b.normal) or a.text == b.text)
+            assert found[i, j] == is_equal
+
+
 def test_released_is_released_where_there_are_texts(batch):
     """Between real texts the matrix is `released_similarity`; rows and columns of padding are 0."""
     texts, studies = batch

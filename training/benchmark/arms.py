@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-RECIPE = "benchmark_tiny"
-"""Shipped configuration that all arms share: data, network, steps, optimiser, temperature, normal rate."""
+RECIPES = {"cpu": "benchmark_tiny", "gpu": "benchmark_small"}
+"""Shipped configuration that all arms share, by size: data, network, steps, optimiser, temperature, normal rate."""
 
 BASELINE = "clip"
 
-BENCHMARK_VERSION = 4
+BENCHMARK_VERSION = 5
 """Raised whenever data, arms, recipe or metrics change: numbers of different versions are not compared."""
 
 _CONTROLS = "selip.training.benchmark.control_objectives"
@@ -21,12 +21,12 @@ class Arm:
     Attributes:
         name: Name in the table and of the folder of its runs.
         question: What it is there to answer.
-        overrides: Options of the recipe by which it differs, by dotted key.
+        overrides: Options of the recipe by which it differs, by dotted key; True sets one that takes no value.
     """
 
     name: str
     question: str
-    overrides: Mapping[str, str]
+    overrides: Mapping[str, str | bool]
 
 
 ARMS = (
@@ -50,6 +50,16 @@ ARMS = (
         "selip_recommended",
         "targets by the assignment similarity",
         {"optimization.objective": "selip_recommended", "optimization.similarity": "assignment"},
+    ),
+    Arm(
+        "clip_normals",
+        "a quarter of a batch normal, each normal study a positive of every other (fVLM's targets)",
+        {
+            "optimization.objective": "fvlm",
+            "optimization.similarity": "equal",
+            "data.normal_rate": "0.25",
+            "data.repeat_normal": True,
+        },
     ),
     Arm(
         "clip_dual",

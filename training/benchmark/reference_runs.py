@@ -12,7 +12,6 @@ from ..evaluate import evaluate_embedder
 from ..evaluation.embedding import Embedder
 from ..evaluation.task import EvaluationInputs
 from ..pretrain import PretrainRun
-from .arms import RECIPE
 from .references import LabelEmbedder, StatisticsClassifier, true_study_texts, true_texts
 from .supervised import SupervisedNetwork
 from .text_labels import TextLabels
@@ -21,20 +20,25 @@ Reference = Literal["floor", "ceiling"]
 
 
 def evaluate_reference(
-    kind: Reference, output: Path, overrides: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]
+    kind: Reference,
+    output: Path,
+    recipe: str,
+    overrides: Mapping[str, Any],
+    evaluations: Sequence[Mapping[str, Any]],
 ) -> None:
     """Fit a reference and write a result file for each evaluation.
 
     Args:
         kind: `floor`, statistics of volumes; `ceiling`, the network of the arms told true labels, and of more studies.
         output: Folder of the run.
+        recipe: Shipped configuration, that of the arms.
         overrides: Options of the recipe, as the arms have them.
         evaluations: Fields of `EvaluateConfig` of what to evaluate.
     """
-    recipe = {key: str(value) for key, value in overrides.items()} | {"output": str(output)}
+    options = {key: str(value) for key, value in overrides.items()} | {"output": str(output)}
     if kind == "ceiling":
-        recipe["data.study_share"] = "1"
-    run = PretrainRun(load_config(PretrainConfig, find_config(RECIPE), recipe))
+        options["data.study_share"] = "1"
+    run = PretrainRun(load_config(PretrainConfig, find_config(recipe), options))
     configs = [EvaluateConfig(checkpoint=output, num_figure_cases=0, **fields) for fields in evaluations]
     texts = [run.source.texts.of_series(study, row.sequence) for study in run.train_studies for row in study.series]
     labels = TextLabels(item for item in texts if item is not None)

@@ -97,7 +97,9 @@ def test_references_go_through_the_evaluation_of_the_arms(tables, tmp_path, kind
     }
     out = tmp_path / "result.json"
     data = {"studies": tables / "studies", "volumes": tables / "volumes", "task": "retrieval"}
-    evaluate_reference(kind, tmp_path / "run", overrides, [{**data, "out": out, "bootstrap_samples": 10}])
+    evaluate_reference(
+        kind, tmp_path / "run", "benchmark_tiny", overrides, [{**data, "out": out, "bootstrap_samples": 10}]
+    )
     record = json.loads(out.read_text())
     assert record["checkpoint"] == {"name": kind}
     assert record["n"]["series"] > 10
