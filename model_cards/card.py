@@ -106,6 +106,8 @@ def checkpoint_text(config: CardConfig) -> str:
 
 def _statements(config: CardConfig, checkpoint: Checkpoint) -> dict[str, Mapping[str, Any]]:
     """What it was trained on, in counts, by a title: as its run wrote, else as tables say; scanners as these say."""
+    if config.findings is not None and config.studies is None:
+        raise ValueError("expected --studies with --findings, got findings alone")
     facts = checkpoint.environment
     found: dict[str, Mapping[str, Any]] = {}
     if facts.get("pretraining_data"):

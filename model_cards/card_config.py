@@ -56,7 +56,5 @@ class CardConfig:
     overwrite: bool = field(default=False, metadata={"help": "replace a README.md that is there"})
 
     def __post_init__(self) -> None:
-        if self.findings is not None and self.studies is None:
-            raise ValueError("expected --studies with --findings, got findings alone")
         if self.benchmark_dataset is not None and self.benchmark_dataset.count("/") != 1:
             raise ValueError(f"expected --benchmark-dataset ORGANISATION/NAME, got {self.benchmark_dataset}")

@@ -106,7 +106,7 @@ def _generated_by_simulator(description: Mapping[str, Any]) -> bool:
 def _rows(studies: Path) -> Iterator[dict[str, Any]]:
     """Ids, split, language, sequences and first file of each study; volumes are not read."""
     shards = sorted((studies / "data").glob("*.parquet")) if (studies / EXPORT_INFO_NAME).is_file() else []
-    tables = [pq.read_table(path, columns=_PARQUET_COLUMNS) for path in shards]
+    tables = [pq.ParquetFile(path).read(columns=_PARQUET_COLUMNS) for path in shards]
     if not shards:
         tables = [split.data.table for split in load_studies(studies).values() if len(split)]
     for table in tables:
