@@ -17,7 +17,7 @@ from .card_results import CardResult, card_tables, check_subject, read_card_resu
 from .checkpoint_facts import Checkpoint, read_checkpoint, training_rows
 from .data_facts import data_rows
 from .dataset_card import EXPORT_MARK, benchmark_text, dataset_text
-from .hub_metadata import eval_results, front_matter, licence_fields, write_eval_results
+from .hub_metadata import front_matter, licence_fields, model_index, write_eval_results
 from .input_facts import input_rows
 from .structurer_card import structurer_text
 from .templates import render
@@ -81,8 +81,7 @@ def checkpoint_text(config: CardConfig) -> str:
         library_name="transformers",
         pipeline_tag=_PIPELINES[checkpoint.task],
         tags=_tags(checkpoint, is_simulated=is_simulated),
-        model_name=name,
-        eval_results=eval_results(results, config.benchmark_dataset) or None,
+        **model_index(name, results, config.benchmark_dataset),
     )
     return render(
         "model_card.md.jinja",

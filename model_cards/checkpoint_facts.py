@@ -68,11 +68,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         processor=processor.get("image_processor", processor),
         state=read_json(state) if state.is_file() else {},
         sha256=_sha256(weights) if weights.is_file() else None,
-        task="classification"
-        if "Classification" in names
-        else "segmentation"
-        if "Segmentation" in names
-        else "embedding",
+        task=next((task for task in ("classification", "segmentation") if task in names), "embedding"),
     )
 
 

@@ -25,6 +25,7 @@ _HUB_TASKS = {
     "probe": "image-classification",
     "classification": "image-classification",
     "segmentation": "image-segmentation",
+    "structuring": "text-generation",
 }
 
 
@@ -43,15 +44,18 @@ def front_matter(data: ModelCardData | DatasetCardData) -> str:
     return f"---\n{data.to_yaml()}\n---"
 
 
-def eval_results(results: Sequence[CardResult], benchmark: str | None) -> list[EvalResult]:
-    """One `model-index` entry for the headline of each evaluation, on the scale 0 to 1.
+def model_index(
+    name: str, results: Sequence[CardResult], benchmark: str | None = None, *, kind: str = "evaluation"
+) -> dict[str, Any]:
+    """Fields of a card's YAML for `model-index`: the headline of each evaluation, on the scale 0 to 1.
 
     Args:
-        results: Result files; those under a control or with hidden sequences, of several sets, and of structurers
-            beside a model have no headline of their own here.
+        name: Name of the model.
+        results: Result files; those under a control or with hidden sequences, and of another kind, have no headline.
         benchmark: Hub id of the data set that they are of, None where it has none.
+        kind: `evaluation` of a checkpoint, `structuring` of a structurer.
     """
-    return [
+    entries = [
         EvalResult(
             task_type=_HUB_TASKS.get(record["task"], record["task"]),
             task_name=record["task"].replace("_", " "),
@@ -63,8 +67,9 @@ def eval_results(results: Sequence[CardResult], benchmark: str | None) -> list[E
             metric_value=record["metrics"][record["primary_metric"]],
             metric_args=_interval_args(record),
         )
-        for record in _headlines(results)
+        for record in _headlines(results, kind)
     ]
+    return {"model_name": name, "eval_results": entries} if entries else {}
 
 
 def write_eval_results(
@@ -89,7 +94,7 @@ def write_eval_results(
             date=str(record.get("environment", {}).get("date", ""))[:10] or None,
             notes=_notes(record),
         )
-        for record in _headlines(results)
+        for record in _headlines(results, "evaluation")
     ]
     ids = [entry.task_id for entry in entries]
     if len(set(ids)) != len(ids):
@@ -104,18 +109,15 @@ def write_eval_results(
     return path
 
 
-def _headlines(results: Sequence[CardResult]) -> list[Mapping[str, Any]]:
+def _headlines(results: Sequence[CardResult], kind: str) -> list[Mapping[str, Any]]:
     """Records of plain evaluations that have a headline."""
     chosen = []
     for result in results:
         record = result.record
         settings = record.get("settings", {})
         is_plain = settings.get("control", "none") == "none" and settings.get("sequences", "all") == "all"
-        if (
-            result.kind == "evaluation"
-            and is_plain
-            and record["metrics"].get(record.get("primary_metric")) is not None
-        ):
+        has_value = record.get("metrics", {}).get(record.get("primary_metric")) is not None
+        if result.kind == kind and is_plain and has_value:
             chosen.append(record)
     return chosen
 

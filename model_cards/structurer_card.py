@@ -10,7 +10,7 @@ from .card_licence import licence_of_card
 from .card_results import card_tables, check_subject, read_card_result
 from .checkpoint_facts import STATE_NAME
 from .data_facts import LANGUAGE_NAMES
-from .hub_metadata import front_matter, licence_fields
+from .hub_metadata import front_matter, licence_fields, model_index
 from .templates import render
 
 PSEUDO_REPORTS = "selip-pseudo-reports"
@@ -35,6 +35,7 @@ def structurer_text(config: CardConfig) -> str:
             f"it was tuned on {facts['group_reports']} reports of a group's own: expected --datasets NAME=LICENCE for "
             "each set of them, got none"
         )
+    name = config.name or config.folder.resolve().name
     known = [PSEUDO_REPORTS] if facts["pseudo_reports"] else []
     licence = licence_of_card(config.datasets, [], known=known)
     is_adapter = (config.folder / "adapter_config.json").is_file()
@@ -54,13 +55,13 @@ def structurer_text(config: CardConfig) -> str:
             "selip",
             *(["lora"] if is_adapter else []),
         ],
-        model_name=config.name or config.folder.resolve().name,
+        **model_index(name, results, kind="structuring"),
     )
     return render(
         "structurer_card.md.jinja",
         {
             "head": front_matter(data),
-            "name": config.name or config.folder.resolve().name,
+            "name": name,
             "about": about,
             "facts": facts,
             "metrics": state.get("metrics"),

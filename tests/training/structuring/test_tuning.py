@@ -186,6 +186,8 @@ def test_card_of_a_structurer_shows_results_and_asks_for_licences(adapter_run: P
     assert f"### Findings read out of reports by structurer {about['version']}: findings" in text
     assert f"| all findings | {100 * record['metrics']['finding/f1']:.1f} (" in text
     assert "erika" not in text
+    entry = ModelCard.load(folder / "README.md").data.eval_results[0]
+    assert (entry.metric_type, entry.metric_value) == ("f1", record["metrics"]["finding/f1"])
     state = json.loads((folder / "training_state.json").read_text())
     state["environment"]["group_reports"] = 7
     (folder / "training_state.json").write_text(json.dumps(state))
@@ -193,6 +195,24 @@ def test_card_of_a_structurer_shows_results_and_asks_for_licences(adapter_run: P
         write_card(CardConfig(folder, overwrite=True))
     card = write_card(CardConfig(folder, datasets=("ward=cc-by-nc-4.0",), overwrite=True))
     assert ModelCard.load(card).data.license == "cc-by-nc-4.0"
+
+
+def test_what_the_card_of_an_adapter_tells_to_type_works(adapter_run: Path, scratch_run: Path, tmp_path: Path) -> None:
+    """Its code gives the logits of base and adapter; the base, which is on no Hub, is put where its id stood."""
+    folder = tmp_path / "adapter"
+    shutil.copytree(adapter_run / "best", folder)
+    text = write_card(CardConfig(folder, name=str(folder), overwrite=True)).read_text()
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(scratch_run / "best")
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    found: dict[str, Any] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], found)
+    base = AutoModelForCausalLM.from_pretrained(scratch_run / "best")
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        expected = PeftModel.from_pretrained(base, str(folder))(ids).logits
+        torch.testing.assert_close(found["model"](ids).logits, expected)
+    assert found["tokenizer"].vocab_size
 
 
 def test_command_writes_the_card_of_what_it_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
