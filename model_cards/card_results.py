@@ -17,6 +17,9 @@ _RETRIEVAL_NOTE = """\
 Percent. Candidates are the texts of the query's own sequence; "chance" is a random order of them, "fixed order" the \
 best that one order for all queries can reach; in the rows "overall", where all texts are candidates, both are those \
 within the sequence, which are harder to beat; in the rows "study" a whole study asks, the mean of its series."""
+_RETRIEVAL_HEADER = (
+    "", "n", "recall@1", "recall@5", "95 % interval", "chance", "fixed order", "recall@10", "median rank", "of",
+)  # fmt: skip
 _COUNTED = {"series": "series", "texts": "unique texts", "pairs": "pairs", "labels": "labels", "findings": "findings"}
 # What a reader wants beside the metric that ranks.
 _BESIDE = {"zero_shot": ("auprc", "polarity", "laterality")}
@@ -132,8 +135,6 @@ def _without_note(table: CardTable) -> CardTable:
 def _evaluation(record: Mapping[str, Any]) -> list[CardTable]:
     rows = retrieval_rows(record)
     if rows:
-        header = ("", "n", "recall@1", "recall@5", "95 % interval", "chance", "fixed order", "recall@10")
-        header = (*header, "median rank", "of")
         cells = tuple(
             (
                 row.name, row.queries, row.recall_1, row.recall_5, row.interval, row.chance, row.blind, row.recall_10,
@@ -141,7 +142,8 @@ def _evaluation(record: Mapping[str, Any]) -> list[CardTable]:
             )
             for row in rows
         )  # fmt: skip
-        return [_table(record, _title(record), header, cells, f"{_RETRIEVAL_NOTE} Intervals resample patients.")]
+        note = f"{_RETRIEVAL_NOTE} Intervals resample patients."
+        return [_table(record, _title(record), _RETRIEVAL_HEADER, cells, note)]
     if record["task"] == "segmentation":
         return [_segmentation(record)]
     columns, lines = _metric_lines(record)

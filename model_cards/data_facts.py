@@ -27,7 +27,8 @@ def data_rows(statement: Mapping[str, Any]) -> list[tuple[str, str]]:
     if read:
         normal = statement["normal"]
         rows.append(("normal", f"{normal} of {read} studies with findings ({100 * normal / read:.1f} %)"))
-        rows.append(("findings read by", f"{_counts(statement['structurers'])}"))
+        readers = ", ".join(f"{name} ({count})" for name, count in statement["structurers"].items())
+        rows.append(("findings read by (studies)", readers or "not known"))
         fallbacks = statement["fallbacks"]
         rows.append(("read by another structurer than was asked", f"{fallbacks} ({100 * fallbacks / read:.1f} %)"))
     else:

@@ -3,7 +3,7 @@
 import shlex
 
 # What the words after a command stand for; a command of another name shows none of its words.
-_POSITIONAL = {
+_POSITIONAL: dict[tuple[str, ...], tuple[str, ...]] = {
     ("evaluate",): ("CHECKPOINT", "STUDIES"),
     ("missing",): ("CHECKPOINT", "STUDIES", "FOLDER"),
     ("compare",): ("FIRST.json", "SECOND.json"),
@@ -35,7 +35,7 @@ def shown_command(command: str) -> str:
     if words[:1] != ["selip"]:
         return "selip ..."
     start = next((i for i, word in enumerate(words[1:], 1) if word.startswith("-")), len(words))
-    name = next((key for key in _POSITIONAL if tuple(words[1 : 1 + len(key)]) == key), ())
+    name: tuple[str, ...] = next((key for key in _POSITIONAL if tuple(words[1 : 1 + len(key)]) == key), ())
     places = list(_POSITIONAL.get(name, ()))
     if "structuring" in words:
         places = ["STRUCTURER", "GOLD"]

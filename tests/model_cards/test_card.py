@@ -235,7 +235,7 @@ def test_nothing_of_a_patient_reaches_a_card(checkpoint: Path, tables: tuple[Pat
         assert_no_canary(checkpoint)
     text = (checkpoint / "README.md").read_text()
     assert "selip evaluate CHECKPOINT STUDIES --pairs PAIRS --seed 3" in text
-    assert "| findings read by | rules 0.5 3 |" in text
+    assert "| findings read by (studies) | rules 0.5 (3) |" in text
 
 
 @pytest.mark.parametrize(
