@@ -1,4 +1,4 @@
-"""Pages written from results: the card of a checkpoint and the page of the demo.
+"""Pages written from results: cards of models, structurers, data sets and benchmarks, the page of the demo and others.
 
-This package reads JSON and images. It never computes a number and never imports `selip.training`.
+This package reads JSON and images. It never computes a metric and never imports `selip.training`.
 """

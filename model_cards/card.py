@@ -1,88 +1,142 @@
-"""The card of a checkpoint: its `README.md`, written from the files beside it and from result files."""
+"""`selip card`: the README.md of a folder that goes to the Hub, written from the files in it and from result files."""
 
-import json
-import os
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .results import read_result, result_table
+from huggingface_hub import ModelCardData
+
+from selip.processing.atomic_files import replacing
+from selip.processing.sources.data_statement import data_statement
+
+from .card_config import CardConfig
+from .card_figures import copy_figures
+from .card_kinds import recognise
+from .card_licence import licence_of_card
+from .card_results import CardResult, card_tables, check_subject, read_card_result
+from .checkpoint_facts import Checkpoint, read_checkpoint, training_rows
+from .data_facts import data_rows
+from .dataset_card import EXPORT_MARK, benchmark_text, dataset_text
+from .hub_metadata import front_matter, licence_fields, model_index, write_eval_results
+from .input_facts import input_rows
+from .structurer_card import structurer_text
 from .templates import render
 
 CARD_NAME = "README.md"
-
-
-@dataclass(frozen=True)
-class CardConfig:
-    """Options of `selip card`."""
-
-    checkpoint: Path = field(metadata={"help": "folder of a checkpoint"})
-    training_data: str = field(metadata={"help": "what it was trained on, in one sentence for the card"})
-    results: tuple[Path, ...] = field(default=(), metadata={"help": "result files of `selip evaluate`"})
-    name: str | None = field(
-        default=None,
-        metadata={"help": "name on the Hub, as ORGANISATION/MODEL; the folder's name where none is given"},
-    )
-    languages: tuple[str, ...] = field(default=("en",), metadata={"help": "languages of the reports"})
-    simulated: bool = field(default=False, metadata={"help": "say on the card that the training data is simulated"})
-    overwrite: bool = field(default=False, metadata={"help": "replace a README.md that is there"})
+_PIPELINES = {
+    "embedding": "zero-shot-image-classification",
+    "classification": "image-classification",
+    "segmentation": "image-segmentation",
+}
 
 
 def write_card(config: CardConfig) -> Path:
-    """Write the card of a checkpoint.
+    """Write the card of a folder.
 
     Returns:
         Path of the card.
 
     Raises:
-        FileNotFoundError: The checkpoint or a result file is not there.
+        FileNotFoundError: The folder or a result file is not there.
         FileExistsError: There is a card and `overwrite` is False.
-        ValueError: A result file is not one.
+        ValueError: The licence of the data is not known, or a result file is not one or is of something else.
     """
-    path = config.checkpoint / CARD_NAME
-    if path.exists() and not config.overwrite:
+    kind = recognise(config.folder) if config.kind == "auto" else config.kind
+    path = config.folder / CARD_NAME
+    if path.exists() and not config.overwrite and EXPORT_MARK not in path.read_text(encoding="utf-8"):
         raise FileExistsError(f"{path} exists; pass --overwrite to write it anew")
-    text = render("model_card.md.jinja", card_context(config))
-    partial = path.with_name(f".{CARD_NAME}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    writers: dict[str, Callable[[CardConfig], str]] = {
+        "model": checkpoint_text,
+        "head": checkpoint_text,
+        "structurer": structurer_text,
+        "dataset": dataset_text,
+        "benchmark": benchmark_text,
+    }
+    text = writers[kind](config)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
     return path
 
 
-def card_context(config: CardConfig) -> dict[str, Any]:
-    """What the template of the card shows."""
-    model = _read_json(config.checkpoint / "config.json")
-    processor = _read_json(config.checkpoint / "processor_config.json")
-    state_file = config.checkpoint / "training_state.json"
-    state = _read_json(state_file) if state_file.is_file() else {}
-    records = [read_result(path) for path in config.results]
-    return {
-        "name": config.name or config.checkpoint.resolve().name,
-        "languages": config.languages,
-        "simulated": config.simulated or any(record.get("simulated") for record in records),
-        "model": model,
-        # A processor is saved with its image processor nested, an image processor alone is not.
-        "processor": processor.get("image_processor", processor),
-        "training": _training_facts(state),
-        "training_data": config.training_data,
-        "results": [result_table(record) for record in records],
-    }
+def checkpoint_text(config: CardConfig) -> str:
+    """The card of a checkpoint, with or without a head; also writes its plots and entries of a benchmark."""
+    checkpoint = read_checkpoint(config.folder)
+    results = [read_card_result(path) for path in config.results]
+    for result in results:
+        check_subject(result, weights=checkpoint.sha256)
+    statements = _statements(config, checkpoint)
+    licence = licence_of_card(config.datasets, list(statements.values()))
+    figures, left_out = _figures(config, results, gated=licence.gated)
+    if config.benchmark_dataset is not None:
+        tasks = dict(item.split("=", 1) for item in config.benchmark_tasks)
+        write_eval_results(config.folder, results, config.benchmark_dataset, tasks)
+    name = config.name or config.folder.resolve().name
+    is_simulated = any(statement["simulated"] for statement in statements.values())
+    languages = list(config.languages) or sorted(
+        {code for statement in statements.values() for code in statement["languages"] if code}
+    )
+    data = ModelCardData(
+        **licence_fields(licence),
+        language=languages or None,
+        library_name="transformers",
+        pipeline_tag=_PIPELINES[checkpoint.task],
+        tags=_tags(checkpoint, is_simulated=is_simulated),
+        **model_index(name, results, config.benchmark_dataset),
+    )
+    return render(
+        "model_card.md.jinja",
+        {
+            "head": front_matter(data),
+            "name": name,
+            "checkpoint": checkpoint,
+            "input": input_rows(checkpoint),
+            "simulated": is_simulated,
+            "training": training_rows(checkpoint),
+            "training_data": config.training_data,
+            "statements": {title: data_rows(statement) for title, statement in statements.items()},
+            "tables": [table for result in results for table in card_tables(result)],
+            "figures": figures,
+            "figures_left_out": left_out,
+            "benchmark": config.benchmark_dataset,
+            "licence": licence,
+        },
+    )
 
 
-def _training_facts(state: dict[str, Any]) -> dict[str, str]:
-    """Readable facts of the training state; what it does not hold is left out."""
-    facts = {}
-    if state.get("step"):
-        facts["step of this checkpoint"] = f"{state['step']}"
-    if state.get("seconds"):
-        facts["time"] = f"{state['seconds'] / 60:.1f} minutes of training"
-    for key, value in (state.get("environment") or {}).items():
-        if value is not None:
-            facts[key.replace("_", " ")] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return facts
+def _statements(config: CardConfig, checkpoint: Checkpoint) -> dict[str, Mapping[str, Any]]:
+    """What it was trained on, in counts, by a title: as its run wrote, else as tables say; scanners as these say."""
+    if config.findings is not None and config.studies is None:
+        raise ValueError("expected --studies with --findings, got findings alone")
+    facts = checkpoint.environment
+    found: dict[str, Mapping[str, Any]] = {}
+    if facts.get("pretraining_data"):
+        found["Pretraining"] = facts["pretraining_data"]
+    own = facts.get("data")
+    if config.studies is not None:
+        counted = data_statement(config.studies, config.findings, scanners=True)
+        if own is None:
+            found["Training split, counted from its tables (a run may have used a part)"] = counted
+        elif own["fingerprint"] != counted["fingerprint"]:
+            raise ValueError(f"expected the studies table of the run, {config.studies} is another one")
+        else:
+            own = {**own, **{name: counted[name] for name in ("makers", "field_strengths_t")}}
+    if own:
+        found["Training"] = own
+    return found
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"expected the folder of a checkpoint, found no {path.name} in {path.parent}")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+def _figures(config: CardConfig, results: Sequence[CardResult], *, gated: bool) -> tuple[list[tuple[str, str]], bool]:
+    """Caption and link of each plot, and whether plots were left out because nothing of the data may be shown."""
+    if not config.figures:
+        return [], False
+    if gated:
+        return [], any(
+            str(name).endswith(".png") for each in results for name in each.record.get("files", {}).values()
+        )
+    return copy_figures(results, config.folder), False
+
+
+def _tags(checkpoint: Checkpoint, *, is_simulated: bool) -> list[str]:
+    tags = ["medical", "radiology", "mri", "brain", "3d", "selip", "custom_code"]
+    tags += ["contrastive-learning"] if checkpoint.task == "embedding" else []
+    return [*tags, "simulated-data"] if is_simulated else tags

@@ -1,6 +1,7 @@
-"""Result files as tables: from the JSON of `selip evaluate` to rows of text."""
+"""Result files of retrieval: from the JSON of `selip evaluate` to rows of text."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,28 +25,22 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A result file, ready for a page.
+    """The result of a retrieval, ready for a page.
 
     Attributes:
         title: What was evaluated.
         subtitle: On what.
-        rows: Of a retrieval; of any other task none.
+        rows: Its lines.
         command: What makes it again.
-        columns: Of any other task: the metrics that are shown.
-        lines: Of any other task: what a line is of, then the metrics in percent with their intervals.
     """
 
     title: str
     subtitle: str
     rows: tuple[ResultRow, ...]
     command: str
-    columns: tuple[str, ...] = ()
-    lines: tuple[tuple[str, ...], ...] = ()
 
 
-_COUNTED = {"series": "series", "texts": "unique texts", "pairs": "pairs", "labels": "labels"}
-# What a reader wants beside the metric that ranks.
-_BESIDE = {"zero_shot": ("auprc", "polarity", "laterality")}
+_COUNTED = {"series": "series", "texts": "unique texts"}
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -67,65 +62,41 @@ def read_result(path: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def result_table(record: dict[str, Any]) -> ResultTable:
-    """The rows that a reader wants first.
-
-    Of a retrieval: within the sequence, in both directions, then by sequence. Of any other task: every metric of the
-    kind that ranks, with its interval.
+def result_table(record: Mapping[str, Any]) -> ResultTable:
+    """The rows that a reader wants first: within the sequence, in both directions, then by sequence.
 
     Raises:
-        ValueError: It is not the result of a checkpoint.
+        ValueError: It is not the result of a retrieval.
     """
+    rows = retrieval_rows(record)
+    if not rows:
+        raise ValueError(f"expected the result of a retrieval, got one of the task {record['task']}")
+    split = record.get("data", {}).get("split", "")
+    task = record["task"].capitalize().replace("_", "-")
+    title = f"{task}, {split} split" if split else task
+    return ResultTable(title, _subtitle(record), rows, record["command"])
+
+
+def retrieval_rows(record: Mapping[str, Any]) -> tuple[ResultRow, ...]:
+    """One row for each scope and direction of a retrieval; none of any other task."""
     metrics = record["metrics"]
     groups = [key.rpartition("/")[0] for key in metrics if key.endswith("/recall@5")]
     groups = [group for group in dict.fromkeys(groups) if not group.rpartition("/")[2].startswith(("chance", "blind"))]
     forward = [group for group in groups if group.endswith("/image_to_text")]
     backward = [group for group in groups if group in ("within_sequence/text_to_image", "overall/text_to_image")]
-    if record["task"] == "structuring":
-        raise ValueError(f"expected the result of a checkpoint, got one of the task {record['task']}")
-    columns, lines = ((), ()) if groups else _metric_lines(record)
-    split = record.get("data", {}).get("split", "")
-    task = record["task"].capitalize().replace("_", "-")
-    return ResultTable(
-        title=f"{task}, {split} split" if split else task,
-        subtitle=_subtitle(record),
-        rows=tuple(_row(group, metrics, record["intervals"]) for group in (*forward, *backward)),
-        command=record["command"],
-        columns=columns,
-        lines=lines,
-    )
+    return tuple(_row(group, metrics, record["intervals"]) for group in (*forward, *backward))
 
 
-def _subtitle(record: dict[str, Any]) -> str:
-    """How many of what, and by which protocol where there is one."""
+def _subtitle(record: Mapping[str, Any]) -> str:
+    """How many of what."""
     count = record["n"]
     kind = "simulated studies" if record.get("simulated") else "studies"
     parts = [f"{count['studies']} {kind} of {count['patients']} patients"]
     parts += [f"{count[name]} {words}" for name, words in _COUNTED.items() if name in count]
-    settings = record.get("settings", {})
-    if "protocol" in settings:
-        parts.append(f"protocol {settings['protocol']} ({settings['protocol_sha256'][:12]})")
     return ", ".join(parts) + "."
 
 
-def _metric_lines(record: dict[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Columns and lines of a task that is no retrieval: each metric like the one that ranks that has an interval."""
-    metrics, intervals, primary = record["metrics"], record["intervals"], record.get("primary_metric", "")
-    columns = (primary.rpartition("/")[2], *_BESIDE.get(record["task"], ()))
-    shown = [key for key in metrics if key == primary or (key.rpartition("/")[2] in columns and key in intervals)]
-    names = dict.fromkeys([primary.rpartition("/")[0], *(key.rpartition("/")[0] for key in shown)])
-
-    def cell(key: str) -> str:
-        value, ends = metrics.get(key), intervals.get(key)
-        if value is None or key not in shown:
-            return ""
-        text = f"{100 * value:.1f}"
-        return text if ends is None or None in ends else f"{text} ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
-
-    return columns, tuple((name, *(cell(f"{name}/{column}") for column in columns)) for name in names)
-
-
-def _row(group: str, metrics: dict[str, Any], intervals: dict[str, Any]) -> ResultRow:
+def _row(group: str, metrics: Mapping[str, Any], intervals: Mapping[str, Any]) -> ResultRow:
     scope, _, direction = group.partition("/")
     name = scope.replace("_", " ")
     if direction == "text_to_image":

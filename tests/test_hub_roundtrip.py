@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
 
 import selip
+from selip.model_cards.card import write_card
+from selip.model_cards.card_config import CardConfig
 from selip.modeling_selip import (
     SelipConfig,
     SelipForVolumeClassification,
@@ -251,3 +254,24 @@ def test_heads_are_used_without_selip(checkpoint: Checkpoint, volume: Path, tmp_
     got = load_file(tmp_path / "scores.safetensors")
     for name, value in expected.items():
         torch.testing.assert_close(got[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", [SelipModel, SelipForVolumeClassification, SelipForVolumeSegmentation])
+def test_what_a_card_tells_to_type_works(head: type, checkpoint: Checkpoint, volume: Path, tmp_path: Path) -> None:
+    """The code of the section Use runs as it stands where selip is missing, for a model and for each head."""
+    folder = tmp_path / "checkpoint"
+    if head is SelipModel:
+        shutil.copytree(checkpoint.folder, folder)
+    else:
+        head.from_pretrained(checkpoint.folder, num_labels=2).save_pretrained(folder)  # type: ignore[attr-defined]
+        checkpoint.processor.image_processor.save_pretrained(folder)
+    text = write_card(CardConfig(folder, name=str(folder), datasets=("simulated",))).read_text(encoding="utf-8")
+    code = text.partition("## Use")[2].partition("```python\n")[2].partition("```")[0]
+    assert code.count(str(folder)) == 2
+    shutil.copy(volume, tmp_path / "flair.nii.gz")
+    ending = {
+        SelipModel: "assert logits.shape == (1, 2)",
+        SelipForVolumeClassification: "assert logits.shape == (1, 2)",
+        SelipForVolumeSegmentation: "assert mask.shape == (30, 34, 18), mask.shape",
+    }[head]
+    run_elsewhere(f"import sys\nsys.modules['selip'] = None\n{code}\n{ending}\n", tmp_path)

@@ -19,6 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 from selip.modeling_selip.loss_selip import compared_pairs, scale_of
 from selip.modeling_selip.modeling_selip import SelipModel
 from selip.processing.findings_table import load_findings
+from selip.processing.sources.data_statement import data_statement
 from selip.processing.sources.studies import load_studies
 
 from .checkpoint import TrainingState, load_checkpoint
@@ -134,7 +135,11 @@ class PretrainRun(TrainingRun[SelipModel]):
             text_features=text_features,
         )
         self.validation = ValidationSet(self.validation_studies, self.source.texts, self.table, tokenizer, max_tokens)
-        self.state = replace(self.state, environment=describe_environment(accelerator, self.precision, config))
+        facts = describe_environment(accelerator, self.precision, config)
+        if self.is_main:
+            learnt = self.source.studies.keys()
+            facts["data"] = data_statement(config.data.studies, config.data.findings, study_ids=learnt)
+        self.state = replace(self.state, environment=facts)
 
     def step(self, batch: dict) -> dict[str, float]:
         """One optimiser step on one global batch."""

@@ -75,17 +75,42 @@ def drop_lines_after(log: Path, step: int) -> None:
 
 def describe_environment(accelerator: Accelerator, precision: str, config: PretrainConfig) -> dict:
     """Versions, device, batch and commit of a pretraining, for its state file and the model card."""
-    data = config.data
+    data, optimization = config.data, config.optimization
+    of_process = data.batch_studies // accelerator.num_processes
+    micro_batch = optimization.micro_batch or of_process
+    # one text of each kind, of the series kinds one for each drawn series
+    texts = sum(data.series_per_study if kind in ("series", "finding") else 1 for kind in data.text_items)
     return {
         **run_environment(accelerator, precision),
-        "objective": config.optimization.objective,
-        "similarity": config.optimization.similarity,
-        "steps": config.optimization.steps,
+        "objective": optimization.objective,
+        "similarity": optimization.similarity,
+        "steps": optimization.steps,
         "batch_studies": data.batch_studies,
         "series_per_study": data.series_per_study,
         "text_items": list(data.text_items),
-        "seed": config.optimization.seed,
+        "negatives_at_most": (data.batch_studies - 1) * texts,  # views of one study are never compared
+        "micro_batch": micro_batch,
+        "micro_batches_per_process": -(-of_process // micro_batch),
+        "batch_sequences": data.batch_sequences,
+        "normal_rate": data.normal_rate,
+        "language": data.language,
+        "max_text_tokens": data.max_text_tokens,
+        "unnamed": data.unnamed,
+        "text_tower": _published_name(config.model.text_tower),
+        "text_tuning": config.model.text_tuning,
+        "optimizer": "AdamW",
+        "learning_rate_vision": optimization.learning_rate_vision,
+        "learning_rate_text": optimization.learning_rate_text,
+        "weight_decay": optimization.weight_decay,
+        "warmup_steps": optimization.warmup_steps,
+        "decay": optimization.decay,
+        "seed": optimization.seed,
     }
+
+
+def _published_name(tower: str | None) -> str | None:
+    """A Hub id as it is; of a folder only that it is one, for its name is nobody's business."""
+    return "a local folder" if tower is not None and Path(tower).exists() else tower
 
 
 def run_environment(accelerator: Accelerator, precision: str) -> dict:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from jinja2 import Environment, StrictUndefined
 
 from .config import ExportConfig
+from .data_statement import is_simulated
 from .schema import StudyRow, study_features
 from .splits import SPLITS
 from .studies import EXPORT_INFO_NAME, iter_studies, load_studies, studies_fingerprint, write_json
@@ -112,7 +113,7 @@ def _write_split(rows: Iterator[StudyRow], folder: Path, split: str, shard_bytes
 
 
 def _readme(studies: dict[str, int], fingerprint: str) -> str:
-    """Return the README: YAML `configs` that `load_dataset` reads, and what the columns are."""
+    """Return the README: YAML `configs` that `load_dataset` reads; the card is written by `selip card`."""
     source = files("selip.processing.sources").joinpath("export_readme.md.jinja").read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     return environment.from_string(source).render(studies=studies, fingerprint=fingerprint)
@@ -163,6 +164,7 @@ def export_parquet(config: ExportConfig) -> ExportInfo:
     partial = out / ".README.md.partial"
     partial.write_text(_readme(studies, fingerprint), encoding="utf-8")
     os.replace(partial, out / "README.md")
-    write_json(out / EXPORT_INFO_NAME, {"fingerprint": fingerprint, "studies": studies})
+    about = {"fingerprint": fingerprint, "studies": studies, "simulated": is_simulated(Path(config.studies))}
+    write_json(out / EXPORT_INFO_NAME, about)
     size = sum(path.stat().st_size for path in data.glob("*.parquet"))
     return ExportInfo(str(out), studies, shards, size)

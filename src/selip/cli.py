@@ -89,7 +89,7 @@ COMMANDS = (
         ("tune-structurer",),
         "tune a language model to read findings out of reports (LoRA, QLoRA, full, from scratch)",
         "selip.training.structuring.config:TuneConfig",
-        "selip.training.structuring.tuning:tune_structurer",
+        "selip.tune:tune",
         "selip tune-structurer CONFIG.yaml --output runs/structurer --data.group-data corrected.jsonl",
         config_first=True,
     ),
@@ -217,10 +217,10 @@ COMMANDS = (
     ),
     Command(
         ("card",),
-        "write the model card of a checkpoint from its files and results",
-        "selip.model_cards.card:CardConfig",
+        "write the card of a checkpoint, a structurer, a data set or a benchmark from its files and results",
+        "selip.model_cards.card_config:CardConfig",
         "selip.model_cards.card:write_card",
-        "selip card runs/tiny/best '600 simulated studies' --results result.json --simulated",
+        "selip card runs/tiny/best --datasets simulated --results result.json",
     ),
 )
 

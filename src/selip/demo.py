@@ -84,8 +84,9 @@ def demo_stages(config: DemoConfig) -> list[Stage]:
         pretrain += ["--data.batch-studies", config.studies // 8]  # a batch needs that many unique texts
     if config.steps is not None:
         pretrain += ["--optimization.steps", config.steps, "--optimization.warmup-steps", min(50, config.steps // 10)]
-    simulated = f"{config.studies} simulated head MRI studies (selip simulate, seed {config.seed})"
-    card = ["card", run / "best", simulated, "--results", result, "--name", "selip-tiny-simulated", "--simulated"]
+    simulated = f"{config.studies} simulated head MRI studies (selip simulate, seed {config.seed})."
+    card = ["card", run / "best", "--training-data", simulated, "--results", f"{result},{out / STRUCTURING}"]
+    card += ["--name", "selip-tiny-simulated"]
     commands: list[tuple[str, list[Any], Path | None]] = [
         (
             "simulate studies",

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from selip.model_cards.card import CardConfig, write_card
 from selip.model_cards.charts import bar_chart, line_chart
 from selip.model_cards.demo_page import DemoRecord, StageRecord, duration, ranking_context, write_demo_page
 from selip.model_cards.results import read_result, result_table
@@ -61,24 +59,6 @@ class Tags(HTMLParser):
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    folder = tmp_path / "best"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"projection_dim": 128}))
-    image_processor = {
-        "spatial_size": [72, 88, 24],
-        "spacing_mm": [2.5, 2.5, 6.0],
-        "percentiles": [0.5, 99.5],
-        "adc_window": [0.0, 3000.0],
-        "sequence_names": ["unknown", "T1w", "FLAIR"],
-    }
-    (folder / "processor_config.json").write_text(json.dumps({"image_processor": image_processor}))
-    state = {"step": 300, "seconds": 120.0, "environment": {"objective": "selip", "git_commit": None}}
-    (folder / "training_state.json").write_text(json.dumps(state))
-    return folder
-
-
-@pytest.fixture
 def result_file(tmp_path: Path) -> Path:
     path = tmp_path / "retrieval.json"
     path.write_text(json.dumps(RESULT))
@@ -106,99 +86,10 @@ def test_what_is_no_result_is_refused(text: str, tmp_path: Path) -> None:
         read_result(path)
 
 
-def test_results_of_structurers_are_no_results_of_checkpoints() -> None:
-    """A card of a checkpoint refuses the result of something else by the name of its task."""
+def test_only_retrievals_make_rows_of_the_page() -> None:
+    """Any other result is refused by the name of its task."""
     with pytest.raises(ValueError, match="task structuring"):
-        result_table({**RESULT, "task": "structuring", "n": {"patients": 1, "studies": 1}})
-
-
-ZERO_SHOT: dict[str, Any] = {
-    **RESULT,
-    "task": "zero_shot",
-    "primary_metric": "macro/auroc",
-    "metrics": {
-        "macro/auroc": 0.7,
-        "mass/auroc": 0.65,
-        "mass/polarity": 0.6,
-        "mass/p": 0.01,
-        "all/laterality": 0.5,
-        "templates/00/auroc": 0.6,
-    },
-    "intervals": {"macro/auroc": [0.6, 0.8], "mass/auroc": [0.5, None], "mass/polarity": [0.5, 0.7],
-                  "all/laterality": [0.4, 0.6]},
-    "n": {"patients": 70, "studies": 90, "labels": 3},
-    "settings": {"protocol": "simulated", "protocol_sha256": "0123456789abcdef"},
-}  # fmt: skip
-
-
-def test_other_tasks_show_every_metric_like_the_one_that_ranks(checkpoint: Path, tmp_path: Path) -> None:
-    """By label, in percent with intervals; a spread over templates, which has none, is no line."""
-    table = result_table(ZERO_SHOT)
-    assert table.rows == ()
-    assert table.columns == ("auroc", "auprc", "polarity", "laterality")
-    assert table.lines == (
-        ("macro", "70.0 (60.0 to 80.0)", "", "", ""),
-        ("mass", "65.0", "", "60.0 (50.0 to 70.0)", ""),
-        ("all", "", "", "", "50.0 (40.0 to 60.0)"),
-    )
-    assert table.title == "Zero-shot, test split"
-    assert table.subtitle == "90 simulated studies of 70 patients, 3 labels, protocol simulated (0123456789ab)."
-    probe = result_table({**ZERO_SHOT, "task": "probe", "settings": {}})
-    assert probe.columns == ("auroc",)
-    path = tmp_path / "zero-shot.json"
-    path.write_text(json.dumps(ZERO_SHOT))
-    text = write_card(CardConfig(checkpoint, "600 simulated studies", (path,))).read_text()
-    assert (
-        "\n| | auroc | auprc | polarity | laterality |\n|---|---|---|---|---|\n| macro | 70.0 (60.0 to 80.0) |" in text
-    )
-    assert "recall@1" not in text
-
-
-def test_card_has_valid_metadata_and_the_exact_preprocessing(checkpoint: Path, result_file: Path) -> None:
-    """The Hub reads the front matter; a reader finds grid, window, numbers, and that it is no medical device."""
-    card = write_card(CardConfig(checkpoint, "600 simulated studies", (result_file,), name="org/model"))
-    text = card.read_text()
-    front = yaml.safe_load(text.split("---\n")[1])
-    assert front["license"] == "apache-2.0"
-    assert front["library_name"] == "transformers"
-    assert front["pipeline_tag"] == "zero-shot-image-classification"
-    assert "simulated-data" in front["tags"]  # the result says so, without being told
-    for part in (
-        "Not a medical device",
-        "Trained on simulated studies",
-        'AutoModel.from_pretrained("org/model", trust_remote_code=True)',
-        "72 x 88 x 24 voxels of 2.5 x 2.5 x 6.0 mm",
-        "0.0 to 3000.0",
-        "| within sequence | 12.5 | 50.0 | 40.0 to 60.0 | 5.0 | 10.0 | 75.0 | 4.5 | 80 |",
-        "| objective | selip |",
-        "| step of this checkpoint | 300 |",
-    ):
-        assert part in text
-    assert "git commit" not in text  # unknown facts are left out, not shown as None
-    assert "None" not in text
-
-
-def test_card_of_real_data_does_not_say_simulated(checkpoint: Path) -> None:
-    """Without results and without the flag nothing on the card speaks of simulation."""
-    text = write_card(CardConfig(checkpoint, "studies of a hospital")).read_text()
-    assert "imulated" not in text
-    assert "No evaluation was given" in text
-
-
-def test_card_replaces_another_only_when_told(checkpoint: Path) -> None:
-    """A README that is there stays, unless --overwrite."""
-    (checkpoint / "README.md").write_text("mine")
-    with pytest.raises(FileExistsError, match="overwrite"):
-        write_card(CardConfig(checkpoint, "studies"))
-    assert (checkpoint / "README.md").read_text() == "mine"
-    write_card(CardConfig(checkpoint, "studies", overwrite=True))
-    assert "Not a medical device" in (checkpoint / "README.md").read_text()
-
-
-def test_card_of_no_checkpoint_says_so(tmp_path: Path) -> None:
-    """A folder without config.json is refused by name."""
-    with pytest.raises(FileNotFoundError, match=r"config\.json"):
-        write_card(CardConfig(tmp_path, "studies"))
+        result_table({**RESULT, "task": "structuring", "metrics": {"finding/f1": 0.5}})
 
 
 def test_page_stands_alone_and_escapes_texts(tmp_path: Path, result_file: Path) -> None:

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
+from selip.modeling_selip.loss_selip import compared_pairs
 from selip.training.checkpoint import TrainingState, recover_folder, replace_folder
 from selip.training.configuration import as_dict
 from selip.training.pretrain import PretrainRun, pretrain
@@ -43,6 +44,25 @@ def test_training_lowers_the_loss_and_moves_every_parameter(make_config, network
     assert losses[-1] < losses[0] - 0.3
     # of the sequence tables only the rows of sequences in the batch can move, so the table as a whole must
     assert [name for name, value in run.bare_model.named_parameters() if torch.equal(value, before[name])] == []
+
+
+def test_state_tells_what_was_learnt_from_and_against_what(make_config):
+    """Studies are those with text; no text of a batch has more negatives than the state says."""
+    run = PretrainRun(make_config(micro_batch=3))
+    facts = run.state.environment
+    assert facts["data"]["studies"] == len(run.source.studies)
+    assert facts["data"]["with_findings"] == facts["data"]["studies"]
+    assert facts["negatives_at_most"] == 9  # of three other studies: two series and an impression each
+    assert (facts["micro_batch"], facts["micro_batches_per_process"]) == (3, 2)
+    negatives = set()
+    for step in range(3):
+        batch = run.source.batch(step)
+        is_other = batch["text_study"][:, None] != batch["text_study"][None]
+        is_there = batch["text_mask"][:, None] & batch["text_mask"][None]
+        compared = compared_pairs(batch["text_study"], batch["text_mask"])
+        assert not (compared & ~is_other & ~torch.eye(len(compared), dtype=torch.bool)).any()
+        negatives |= set((compared & is_other & is_there).sum(1).tolist())
+    assert 0 < max(negatives) <= facts["negatives_at_most"]
 
 
 @pytest.mark.parametrize("objective", ["clip", "selip", "selip_recommended"])

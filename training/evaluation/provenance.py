@@ -1,7 +1,6 @@
 """What a result came from: fingerprints, versions, commit, and whether the studies are simulated."""
 
 import hashlib
-import json
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -12,37 +11,13 @@ import torch
 import transformers
 
 from selip import __version__
-from selip.processing.sources.studies import EXPORT_INFO_NAME, INFO_NAME
+from selip.processing.sources.data_statement import is_simulated as is_simulated
 
 
 def checkpoint_fingerprint(folder: Path) -> str:
     """SHA-256 of `model.safetensors`."""
     with (folder / "model.safetensors").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def is_simulated(studies: Path) -> bool:
-    """Whether a studies table says that its source is simulated.
-
-    `simulated` in the table's own description counts; where it is not said, the `dataset_description.json` of the
-    BIDS folder that the table refers to.
-    """
-    for name in (EXPORT_INFO_NAME, INFO_NAME):
-        if not (studies / name).is_file():
-            continue
-        info = json.loads((studies / name).read_text(encoding="utf-8"))
-        if "simulated" in info:
-            return bool(info["simulated"])
-        for root in (studies / info.get("root", "."), Path(info.get("root_absolute", ""))):
-            description = root / "dataset_description.json"
-            if description.is_file():
-                return _generated_by_simulator(json.loads(description.read_text(encoding="utf-8")))
-    return False
-
-
-def _generated_by_simulator(description: dict[str, Any]) -> bool:
-    generators = [str(item.get("Name", "")) for item in description.get("GeneratedBy", [])]
-    return any("simulat" in name.lower() for name in generators)
 
 
 def environment() -> dict[str, Any]:

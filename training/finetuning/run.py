@@ -21,10 +21,11 @@ from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from selip.modeling_selip import SelipHeadModel
+from selip.processing.sources.data_statement import data_statement
 from selip.processing.sources.studies import studies_fingerprint
 
 from ..augmentation import VolumeChange
-from ..checkpoint import TrainingState, load_checkpoint
+from ..checkpoint import STATE_FILE, TrainingState, load_checkpoint, read_state
 from ..configuration import find_config, load_config, overrides_from_arguments
 from ..distributed import leave_processes
 from ..evaluation.embedding import PreparedSeries
@@ -180,6 +181,7 @@ class FinetuneRun(TrainingRun[SelipHeadModel]):
 
     def _environment(self) -> dict[str, Any]:
         config, model = self.config, self.bare_model
+        learnt = {study.study_id for study in self.data.studies["train"]}
         return {
             **run_environment(self.accelerator, self.precision),
             "task": config.task,
@@ -194,7 +196,21 @@ class FinetuneRun(TrainingRun[SelipHeadModel]):
             "seed": config.optimization.seed,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "trainable": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+            "optimizer": "AdamW",
+            "learning_rate": config.optimization.learning_rate,
+            "learning_rate_head": config.optimization.learning_rate_head,
+            "data": data_statement(config.data.studies, study_ids=learnt),
+            "pretraining_data": _pretraining_data(config),
         }
+
+
+def _pretraining_data(config: FinetuneConfig) -> dict[str, Any] | None:
+    """What the weights that the run starts from were trained on, where their checkpoint says so."""
+    checkpoint = config.model.checkpoint
+    if config.model.weights == "random" or not (checkpoint / STATE_FILE).is_file():
+        return None
+    data: dict[str, Any] | None = (read_state(checkpoint).environment or {}).get("data")
+    return data
 
 
 def finetune(config: FinetuneConfig) -> FinetuneSummary:

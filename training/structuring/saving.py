@@ -1,15 +1,13 @@
-"""The folder of a tuned structurer: weights, tokenizer, how it is asked, and a card. Safetensors and JSON only."""
+"""The folder of a tuned structurer: weights, tokenizer, how it is asked and was tuned. Safetensors and JSON only."""
 
 import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, StrictUndefined
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
@@ -69,7 +67,6 @@ def save_structurer(
     about = StructurerFile(prompt.instruction, max_new_tokens, fingerprint(model))
     _write_json(partial / STRUCTURER_FILE, asdict(about))
     _write_json(partial / STATE_FILE, asdict(state))
-    (partial / "README.md").write_text(_card(state), encoding="utf-8")
     replace_folder(partial, folder)
 
 
@@ -123,12 +120,6 @@ def fingerprint(model: torch.nn.Module) -> str:
         digest.update(name.encode())
         digest.update(value.float().cpu().numpy().tobytes())
     return digest.hexdigest()[:12]
-
-
-def _card(state: TrainingState) -> str:
-    template = resources.files("selip.training.structuring").joinpath("card.md.jinja").read_text(encoding="utf-8")
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    return environment.from_string(template).render(facts=state.environment, metrics=state.metrics, step=state.step)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

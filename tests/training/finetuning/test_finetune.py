@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from selip.modeling_selip import SelipForVolumeClassification, SelipForVolumeSegmentation
+from selip.training.checkpoint import read_state
 from selip.training.config import AugmentationConfig, EvaluateConfig
 from selip.training.evaluate import evaluate
 from selip.training.evaluation.bootstrap import PatientBootstrap
@@ -117,6 +118,8 @@ def test_classification_from_checkpoint_to_result(make_run, phantoms, tmp_path):
     assert type(model) is SelipForVolumeClassification
     assert model.config.id2label == {0: "mass"}
     assert model.config.problem_type == "multi_label_classification"
+    facts = read_state(summary.best).environment
+    assert facts["data"]["studies"] == facts["training_studies"] == summary.training_studies
     out = tmp_path / "result.json"
     settings = {"volumes": phantoms.volumes, "out": out, "bootstrap_samples": 20, "num_figure_cases": 0}
     record = evaluate(EvaluateConfig(summary.best, phantoms.studies, "classification", **settings))

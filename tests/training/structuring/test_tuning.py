@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,17 +12,23 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from selip.model_cards.card import write_card
+from selip.model_cards.card_config import CardConfig
 from selip.training.configuration import as_dict
+from selip.training.evaluation.structuring_config import StructuringEvaluateConfig
+from selip.training.evaluation.structuring_task import evaluate_structuring
 from selip.training.structuring import tuning
 from selip.training.structuring.config import PseudoReportsConfig, TuneConfig, TunedModel, TuningData
 from selip.training.structuring.models import published_id
 from selip.training.structuring.report_files import read_report_files, write_pseudo_reports
 from selip.training.structuring.tuning import TuningRun, tune_structurer
 from selip.training.structuring.tuning_data import read_tuning_data
+from selip.tune import tune
 
 from .conftest import adapter_config, small_config
 
@@ -141,11 +148,17 @@ def test_a_saved_adapter_names_the_hub_id_and_no_path(adapter_run: Path, scratch
     """The id of the base stands in adapter and card; no file of `best` or `merged` holds a path of this machine."""
     config = json.loads((adapter_run / "best" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "example/base"
-    card = (adapter_run / "best" / "README.md").read_text()
-    assert "base_model: example/base" in card
-    assert "library_name: peft" in card
-    assert "library_name: transformers" in (adapter_run / "merged" / "README.md").read_text()
-    assert "base_model:" not in (scratch_run / "best" / "README.md").read_text()
+    cards = {
+        folder: write_card(CardConfig(folder, overwrite=True))
+        for folder in (adapter_run / "best", adapter_run / "merged", scratch_run / "best")
+    }
+    data = {folder: ModelCard.load(card).data for folder, card in cards.items()}
+    assert data[adapter_run / "best"].base_model == "example/base"
+    assert data[adapter_run / "best"].library_name == "peft"
+    assert "AutoPeftModelForCausalLM" in cards[adapter_run / "best"].read_text()
+    assert data[adapter_run / "merged"].library_name == "transformers"
+    assert data[scratch_run / "best"].base_model is None
+    assert {each.license for each in data.values()} == {"apache-2.0"}
     for folder in (adapter_run / "best", adapter_run / "merged", scratch_run / "best"):
         files = [path for path in folder.rglob("*") if path.is_file()]
         assert any(path.suffix == ".safetensors" for path in files)
@@ -154,6 +167,63 @@ def test_a_saved_adapter_names_the_hub_id_and_no_path(adapter_run: Path, scratch
             content = path.read_bytes()
             assert str(scratch_run.parent).encode() not in content, path.name
             assert str(adapter_run.parent).encode() not in content, path.name
+
+
+def test_card_of_a_structurer_shows_results_and_asks_for_licences(adapter_run: Path, tmp_path: Path) -> None:
+    """Scores on gold findings with n; those of another version are refused, and reports of a group without a name."""
+    folder = tmp_path / "structurer"
+    shutil.copytree(adapter_run / "best", folder)
+    about = json.loads((folder / "structurer.json").read_text())
+    gold = group_file(tmp_path / "gold.jsonl", 6)
+    result = tmp_path / "result.json"
+    evaluate_structuring(StructuringEvaluateConfig("rules", gold, "structuring", out=result, bootstrap_samples=20))
+    with pytest.raises(ValueError, match="result of another structurer"):
+        write_card(CardConfig(folder, results=(result,), overwrite=True))
+    record = json.loads(result.read_text())
+    record["structurer"] = {"name": "/home/erika/structurer", "version": about["version"]}
+    result.write_text(json.dumps(record))
+    text = write_card(CardConfig(folder, results=(result,), overwrite=True)).read_text()
+    assert f"### Findings read out of reports by structurer {about['version']}: findings" in text
+    assert f"| all findings | {100 * record['metrics']['finding/f1']:.1f} (" in text
+    assert "erika" not in text
+    entry = ModelCard.load(folder / "README.md").data.eval_results[0]
+    assert (entry.metric_type, entry.metric_value) == ("f1", record["metrics"]["finding/f1"])
+    state = json.loads((folder / "training_state.json").read_text())
+    state["environment"]["group_reports"] = 7
+    (folder / "training_state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match="7 reports of a group's own"):
+        write_card(CardConfig(folder, overwrite=True))
+    card = write_card(CardConfig(folder, datasets=("ward=cc-by-nc-4.0",), overwrite=True))
+    assert ModelCard.load(card).data.license == "cc-by-nc-4.0"
+
+
+def test_what_the_card_of_an_adapter_tells_to_type_works(adapter_run: Path, scratch_run: Path, tmp_path: Path) -> None:
+    """Its code gives the logits of base and adapter; the base, which is on no Hub, is put where its id stood."""
+    folder = tmp_path / "adapter"
+    shutil.copytree(adapter_run / "best", folder)
+    text = write_card(CardConfig(folder, name=str(folder), overwrite=True)).read_text()
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(scratch_run / "best")
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    found: dict[str, Any] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], found)
+    base = AutoModelForCausalLM.from_pretrained(scratch_run / "best")
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        expected = PeftModel.from_pretrained(base, str(folder))(ids).logits
+        torch.testing.assert_close(found["model"](ids).logits, expected)
+    assert found["tokenizer"].vocab_size
+
+
+def test_command_writes_the_card_of_what_it_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`selip tune-structurer` leaves a card in `best`; none of reports of unknown licence."""
+    written: list[CardConfig] = []
+    monkeypatch.setattr("selip.tune.write_card", written.append)
+    own = tune(small_config(tmp_path / "own", steps=1, validate_every=1))
+    assert [config.folder for config in written] == [own.best]  # type: ignore[union-attr]
+    config = data_config(tmp_path / "group", group_file(tmp_path / "group.jsonl"))
+    tune(replace(config, optimization=replace(config.optimization, steps=1, validate_every=1)))
+    assert len(written) == 1
 
 
 def test_base_in_a_folder_needs_an_id() -> None:
