@@ -115,7 +115,8 @@ def _vertex(shown: list[tuple[np.ndarray, np.ndarray]], affine: np.ndarray) -> f
         shown: Per series what it shows of the head and what it covers, both bool (x', y', z').
         affine: float64 (4, 4) of their grid, axis-aligned RAS+.
     """
-    tops, cropped = [], []
+    tops: list[float] = []
+    cropped: list[float] = []
     for mask, covered in shown:
         if mask.any():
             layer, fraction = _top_layer(fill_holes(mask))

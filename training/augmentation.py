@@ -77,7 +77,8 @@ def apply_change(volume: np.ndarray, change: VolumeChange) -> np.ndarray:
     changed[target] = table[seen[source]]
     for axis, (step, done) in enumerate(zip(change.shift, whole, strict=True)):
         if rest := step - done:
-            changed = (1 - abs(rest)) * changed + abs(rest) * _move(changed, axis, 1 if rest > 0 else -1)
+            neighbour = _move(changed, axis, 1 if rest > 0 else -1)
+            changed += np.float32(abs(rest)) * (neighbour - changed)
     return changed
 
 
