@@ -1,12 +1,31 @@
 """How an English sentence is read: lexicon phrases, the scope of negation and hedging, one mention per lesion."""
 
 from ..vocabulary import load_terms
-from .english_attachment import attach_attributes, attach_signals, attach_sites
+from .english_attachment import REACHING, attach_attributes, attach_signals, attach_sites
 from .english_certainty import certainty_of
 from .english_marks import read_marks, split_segments, with_causes, with_predicates
 from .matching import Token, tokenize
 from .mentions import AGED, AGES, AS_SIGNAL, Mark, Mention
 
+# fmt: off
+_INVOLVING = frozenset((
+    "involved", "involves", "involve", "involvement", "affected", "affects", "infiltrated", "encased", "invaded",
+    "occupies", "fills",
+))
+# fmt: on
+# Diagnoses by their kind that say what is seen, too: "narrowing characteristic of moyamoya disease" is one entry.
+_SEEN_CHANGES = frozenset(
+    (
+        "white matter lesion",
+        "abnormal vessels",
+        "edema",
+        "flow abnormality",
+        "stenosis",
+        "cyst",
+        "extra-axial collection",
+    )
+)
+_POINTING = frozenset(("it", "them", "this", "these", "the"))
 _DEFINITE = frozenset(("the", "this", "these", "that", "its"))
 
 
@@ -25,11 +44,20 @@ def read_sentence(text: str) -> list[Mention]:
     for mention in mentions:
         is_denied_verb = any(m.kind == "certainty" and m.first == mention.first for m in marks)  # "does not enhance"
         mention.is_back_reference = is_denied_verb or (reference is not None and reference.first <= mention.first)
+        mention.is_back_reference = mention.is_back_reference or _is_within_it(mention, tokens)
         before = [t.word for t in tokens[max(0, mention.first - 2) : mention.first]]
         mention.is_definite = bool(before) and (
             before[-1] in _DEFINITE or (before[0] in _DEFINITE and len(before) == 2)
         )
     return mentions
+
+
+def _is_within_it(mention: Mention, tokens: list[Token]) -> bool:
+    """Whether a finding is told to lie in the lesion spoken of ("areas of hemorrhage within it")."""
+    behind = [t.word for t in tokens[mention.stop : mention.stop + 3]]
+    return not mention.sites and (
+        behind[:1] == ["therein"] or (behind[:1] in (["within"], ["inside"]) and bool(_POINTING & set(behind[1:2])))
+    )
 
 
 def _read_segment(
@@ -39,10 +67,13 @@ def _read_segment(
     own = [Mention(m.value, m.first, m.stop) for m in marks if m.kind == "findings"]
     own = _name_signals(_joined_to_nouns(_without_normal_words(own), marks, tokens), marks, mentions)
     if not own and not mentions:
-        own = [Mention("", start, start)]
+        words = {t.word for t in tokens[start:stop]}
+        own = [Mention("", start, start, is_involvement=bool(words & (REACHING | _INVOLVING)))]
     carriers = own or mentions[-1:]
     for mention in own:
         mention.certainty = certainty_of(mention, marks, tokens, own)
+        if mention.is_involvement:  # what is said of the place is said of the lesion there
+            mention.certainty = next((str(m.value) for m in marks if m.kind == "certainty"), "present")
     attach_sites(marks, tokens, own if own else carriers)
     attach_signals(marks, tokens, carriers)
     attach_attributes(marks, tokens, carriers, text, start, stop)
@@ -190,6 +221,8 @@ def _absorb_before_which(own: list[Mention], earlier: list[Mention], links: list
     if not own or not earlier or not own[0].term or not any(link < own[0].first for link in links):
         return
     first, last = own[0], earlier[-1]
+    if first.term in AS_SIGNAL and not first.sites and len(own) > 1 and first.certainty == "present":
+        first = own[1]  # "a lesion that is dark but shows restricted diffusion, in keeping with an epidermoid"
     is_diagnosis = first.certainty == "present" and kinds[first.term].kind == "diagnosis"
     is_described = last.term != "" and last.certainty == "present" and _is_description(last)
     if is_diagnosis and is_described and not first.sites:
@@ -198,10 +231,7 @@ def _absorb_before_which(own: list[Mention], earlier: list[Mention], links: list
 
 
 def _is_description(mention: Mention) -> bool:
-    return (
-        mention.term in ("white matter lesion", "abnormal vessels")
-        or load_terms().findings[mention.term].kind == "description"
-    )
+    return mention.term in _SEEN_CHANGES or load_terms().findings[mention.term].kind == "description"
 
 
 def _absorb(mention: Mention, described: Mention) -> None:

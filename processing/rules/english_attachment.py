@@ -19,14 +19,45 @@ _LIST_WORDS = frozenset((
     "as", "well", "with", "aspect", "aspects",
 ))
 # fmt: on
+_WHOLES = (
+    "ventricles",
+    "cerebellum",
+    "brainstem",
+    "posterior fossa",
+    "cerebral hemisphere",
+    "paranasal sinuses",
+    "vessels",
+)
+_PARTING = frozenset((",", "with", "and"))
+_FILLERS = frozenset(("a", "an", "some", "mild", "its"))
 # What is seen of the structures that a lesion displaces: where that is, is not where the lesion is.
 _DISPLACED = frozenset(("mass effect", "midline shift", "herniation", "hydrocephalus"))
-_BESIDE = frozenset(("adjacent", "abutting", "abuts", "adjoining", "perpendicular", "contiguous", "bordering"))
+_BESIDE = frozenset(
+    (
+        "adjacent",
+        "abutting",
+        "abuts",
+        "adjoining",
+        "perpendicular",
+        "contiguous",
+        "bordering",
+        "communicating",
+        "attached",
+        "toward",
+        "towards",
+        "near",
+    )
+)
+_TOUCHING = frozenset(
+    ("abutting", "abuts", "abut", "contacts", "contacting", "touches", "touching", "toward", "towards")
+)
 # fmt: off
 _DIRECTIONS = frozenset((
     "anterior", "posterior", "superior", "inferior", "lateral", "medial", "superficial", "deep", "next", "close",
+    "mesial", "middle", "upper", "lower", "anterolateral", "posterolateral",
 ))
 # fmt: on
+_BASAL = ("middle cranial fossa", "sella", "suprasellar region", "cavernous sinus", "skull base")
 _OUTSIDE = ("scalp", "skull", "face")
 _ARTICLES = ("the", "that", "of", "normal", "adjacent", "left", "right")
 # fmt: off
@@ -35,24 +66,36 @@ _COMPARED = frozenset((
     "proportion", "comparison", "intense",
 ))
 # fmt: on
-_REACHING = frozenset(
-    (
-        "extension",
-        "extending",
-        "extends",
-        "extend",
-        "extended",
-        "invading",
-        "invasion",
-        "invades",
-        "crossing",
-        "crosses",
-    )
-)
+# fmt: off
+REACHING = frozenset((
+    "extension", "extending", "extends", "extend", "extended", "invading", "invasion", "invades", "crossing",
+    "crosses", "spreading", "spreads", "protruding", "protrudes", "bulging", "bulges", "infiltrating", "infiltrates",
+    "reaching", "reaches", "encasing", "encases",
+))
+# fmt: on
+# Not things of their own: "with most of the pons", while "with widening of the canal" is not of the lesion.
+# fmt: off
+_PARTS_OF_LESIONS = frozenset((
+    "part", "portion", "component", "center", "centre", "epicenter", "base", "margin", "most", "some", "level", "all",
+    "much", "surface", "area", "areas", "region", "side", "aspect", "involvement", "predominance",
+    "distribution", "pattern",
+))
+# fmt: on
+_NEAR = frozenset(("adjacent", "underlying", "overlying", "ipsilateral", "surrounding", "subjacent", "neighboring"))
+_WIDENED = ("sellar enlargement",)
+_WIDE = ("ventricular dilation", "sulcal widening")
+_BE = frozenset(("is", "are", "was", "were"))
 _AROUND = frozenset(("about", "around", "surrounding", "of", "from"))
 # What lies over the brain is at its own place also where a lobe is told.
 _OVER_LOBES = frozenset(
-    ("subdural hematoma", "epidural hematoma", "extra-axial collection", "soft tissue swelling", "fracture")
+    (
+        "subdural hematoma",
+        "epidural hematoma",
+        "extra-axial collection",
+        "soft tissue swelling",
+        "fracture",
+        "meningeal enhancement",
+    )
 )
 _OF_TERRITORIES = frozenset(
     ("infarct", "acute infarct", "subacute infarct", "chronic infarct", "encephalomalacia", "ischemic change")
@@ -72,11 +115,16 @@ _ONE = frozenset(("a", "an", "single", "solitary", "one"))
 def _groups(sites: list[Mark], marks: list[Mark], tokens: list[Token]) -> list[list[Mark]]:
     """Site marks joined into lists: only commas, "and", articles, sides and the like stand between them."""
     filler = {i for m in marks if m.kind in ("laterality", "severity") for i in range(m.first, m.stop)}
+    findings = {m.first for m in marks if m.kind == "findings"}
     groups: list[list[Mark]] = []
     for site in sites:
         if groups:
-            between = range(groups[-1][-1].stop, site.first)
-            if all(i in filler or tokens[i].word in _LIST_WORDS for i in between):
+            last = groups[-1][-1]
+            between = range(last.stop, site.first)
+            is_named = site.first in findings or last.first in findings  # "macroadenoma with suprasellar extension"
+            if not is_named and all(
+                i in filler or tokens[i].word in _LIST_WORDS or tokens[i].word in _DIRECTIONS for i in between
+            ):
                 groups[-1].append(site)
                 continue
         groups.append([site])
@@ -98,22 +146,32 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         owner = _site_owner(group[0], group[-1], tokens, cues, carriers)
         if _is_of_another(owner, group[0].first, marks, tokens):
             continue
-        if owner.sites and not owner.sites_follow and owner.first < group[0].first:
+        is_led = owner.sites_follow and tokens[group[0].first - 1].word not in (",", "and", "or")
+        if owner.sites and (not owner.sites_follow or is_led) and owner.first < group[0].first:
             # "subcortical hyperintensities in the frontal lobe": where lobe and tissue are both said, the lobe
             owner.sites = [] if _are_tissue(owner.sites) and not _are_tissue(placed) else owner.sites
-        if owner.sites and _is_only_beside(group[0].first, tokens):
+        if _is_only_beside(group[0].first, tokens, _BESIDE if owner.sites else _TOUCHING):
             continue
         if ("brain", "none") in placed and len(placed) > 1:
             listed_brains.add(id(owner))
-        if owner.sites and _REACHING & {t.word for t in tokens[max(0, group[0].first - 4) : group[0].first]}:
+        if owner.sites and REACHING & {t.word for t in tokens[max(0, group[0].first - 4) : group[0].first]}:
+            if owner.term == "developmental anomaly":  # "a cleft extending to the ventricle"
+                continue
             owner.reached |= {site for site, _ in placed}
-        owner.sites += [p for p in placed if p not in owner.sites]
+        owner.sites = _without_wholes(owner.sites, placed) + [p for p in placed if p not in owner.sites]
         owner.sites_follow = owner.first < group[0].first
+        owner.is_near = bool(_NEAR & {t.word for t in tokens[max(0, group[0].first - 3) : group[0].first]})
     for mention in carriers:
         if len(mention.sites) > 1 and mention.certainty != "absent" and id(mention) not in listed_brains:
             mention.sites = [s for s in mention.sites if s[0] != "brain" or mention.term == "atrophy"]
         mention.sites = _in_the_midline(_without_whole_vessels(_around_the_brain(mention.sites)), mention.term)
         mention.sites = _of_the_term(mention.term, mention.sites)
+        mention.sites = _on_the_side_of_the_lesion(mention)
+    for earlier, mention in pairwise(carriers):
+        if not mention.sites and "by" in {t.word for t in tokens[max(0, mention.first - 5) : mention.first]}:
+            # "the sella is expanded by a mass"
+            own = [(load_terms().findings[earlier.term].default_site, "none")] if earlier.term else []
+            mention.sites = list(earlier.sites) or own if earlier.term in _WIDENED else mention.sites
     for mention, following in reversed(list(pairwise(carriers))):
         is_of_other_place = following.term in _DISPLACED and mention.term not in _DISPLACED
         is_led = _is_joined(mention, following, tokens) or _surrounds(mention, following, tokens)
@@ -121,20 +179,34 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             mention.sites = [pair for pair in following.sites if pair[0] not in following.reached]
 
 
+def _without_wholes(told: list[tuple[str, str]], placed: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Places told before, less those whose part is told now: "an intraventricular mass in the lateral ventricle"."""
+    terms = load_terms()
+    return [
+        (site, side)
+        for site, side in told
+        if side != "none"
+        or not any(
+            (new == site and s != "none") or (new != site and site in _WHOLES and terms.is_within(new, site))
+            for new, s in placed
+        )
+    ]
+
+
 def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[Token]) -> bool:
     """Whether a place belongs to a thing behind a comma that no finding names (", and sagging of the brainstem")."""
     if owner.stop > first:
         return False
-    words = [t.word for t in tokens[owner.stop : first]]
-    if "," not in words:
+    start = next((i + 1 for i in range(first - 1, owner.stop - 1, -1) if tokens[i].word in _PARTING), None)
+    if start is None:
         return False
-    known = {i for m in marks for i in range(m.first, m.stop)}
-    start = first - words[::-1].index(",")
-    positions = [i for i in range(start, first) if tokens[i].word not in ("and", "a", "an", "the", "some", "mild")]
-    if len(positions) < 2 or positions[0] in known or positions[0] + 1 >= first:
+    known = {i for m in marks for i in range(m.first, m.stop) if m.kind not in ("severity", "morphology")}
+    ends = ("of", "at", "in") if tokens[start].word == "its" else ("of", "at")
+    end = next((i for i in range(start, first) if tokens[i].word in ends), None)
+    if end is None or end == start or any(i in known for i in range(start, end)):
         return False
-    word, behind = tokens[positions[0]].word, tokens[positions[0] + 1].word
-    return behind == "of" and word not in LOCATIVE and word not in _LIST_WORDS
+    word = tokens[end - 1].word
+    return word not in LOCATIVE and word not in _LIST_WORDS and word not in REACHING | _PARTS_OF_LESIONS | _FILLERS
 
 
 def _are_tissue(sites: list[tuple[str, str]]) -> bool:
@@ -195,6 +267,18 @@ def _of_the_term(term: str, sites: list[tuple[str, str]]) -> list[tuple[str, str
     return sites
 
 
+def _on_the_side_of_the_lesion(mention: Mention) -> list[tuple[str, str]]:
+    """ "A left frontal mass that extends into the insula": what a lesion reaches into is on its side."""
+    side = mention.sites[0][1] if mention.sites else "none"
+    if side not in ("left", "right") or not mention.reached:
+        return mention.sites
+    paired = load_terms().sites
+    return [
+        (site, side if own == "none" and site in mention.reached and paired[site].paired else own)
+        for site, own in mention.sites
+    ]
+
+
 def _surrounds(mention: Mention, following: Mention, tokens: list[Token]) -> bool:
     """Whether a finding is told to be around the next: "edema about the left frontal mass"."""
     words = {t.word for t in tokens[mention.stop : following.first]}
@@ -203,10 +287,11 @@ def _surrounds(mention: Mention, following: Mention, tokens: list[Token]) -> boo
     return following.first - mention.stop <= 7 and bool(words & _AROUND) and not words & {",", "and"}
 
 
-def _is_only_beside(first: int, tokens: list[Token]) -> bool:
+def _is_only_beside(first: int, tokens: list[Token], beside: frozenset[str]) -> bool:
     """Whether a place is named as a neighbour ("adjacent to the temporal horn", "lateral to the insula")."""
     words = [t.word for t in tokens[max(0, first - 5) : first] if t.word not in ("the", "left", "right")]
-    return bool(_BESIDE & set(words[-2:])) or (words[-1:] == ["to"] and bool(_DIRECTIONS & set(words[-2:-1])))
+    is_direction = beside is _BESIDE and words[-1:] == ["to"] and bool(_DIRECTIONS & set(words[-2:-1]))
+    return bool(beside & set(words[-2:])) or is_direction
 
 
 def _around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -216,6 +301,12 @@ def _around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
     around = [pair for pair in sites if terms.is_within(pair[0], "extra-axial space")]
     lobes = [pair for pair in sites if terms.sites[pair[0]].parent == "cerebral hemisphere"]
     whole = [pair for pair in sites if pair[0] == "cerebral hemisphere"]
+    if len(sites) == 2 and sites[0][0] == "sulci" and lobes:  # "the sulci of the left parietal convexity"
+        return [("sulci", sites[0][1] if sites[0][1] != "none" else lobes[0][1])]
+    if len(sites) > 1 and not lobes and any(terms.is_within(s, "posterior fossa") or s in _BASAL for s, _ in sites):
+        # "an extra-axial lesion in the cerebellopontine angle"
+        sites = [pair for pair in sites if pair[0] != "extra-axial space"]
+        around = [pair for pair in around if pair[0] != "extra-axial space"]
     if around and (lobes or len(around) > 1) and len(around) + len(lobes) == len(sites):
         exact = [pair for pair in around if pair[0] != "extra-axial space"] or around
         sides = {side for _, side in sites} - {"none"}
@@ -252,18 +343,32 @@ def _without_compartments(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
 
 def _site_owner(first: Mark, last: Mark, tokens: list[Token], cues: set[int], carriers: list[Mention]) -> Mention:
     """The finding of a list of sites: the one before it across a preposition, else the one that it leads up to."""
-    left = [m for m in carriers if m.first < first.first]
+    left = _heads([m for m in carriers if m.first < first.first], first.first, tokens)
     right = [m for m in carriers if m.first >= last.stop or (m.first == first.first and m.term)]
     if not left or not right:
         return left[-1] if left else right[0] if right else carriers[-1]
     gap = range(left[-1].stop, first.first)
     if first.first == right[0].first:  # "pineal cyst": one phrase names the finding and its site
         return right[0]
+    if first.first == left[-1].stop and left[-1].term in _WIDE:  # "enlarged fourth ventricle with a cyst"
+        return left[-1]
     if last.stop == right[0].first and left[-1].sites:  # "gliosis in the right occipital lobe from a PCA infarct"
         return right[0]
     has_preposition = any(tokens[i].word in LOCATIVE for i in gap if i not in cues) and not cues & set(gap)
     leads = right[0].first - last.stop <= 6 and all(t.word != "," for t in tokens[last.stop : right[0].first])
     return right[0] if leads and not has_preposition else left[-1]
+
+
+def _heads(left: list[Mention], position: int, tokens: list[Token]) -> list[Mention]:
+    """Findings that a place at `position` may belong to: behind a verb not those that only go with the subject.
+
+    "Cysts with rim enhancement are seen in both hemispheres": the cysts are.
+    """
+    while len(left) > 1 and _BE & {t.word for t in tokens[left[-1].stop : position]}:
+        if "with" not in {t.word for t in tokens[left[-2].stop : left[-1].first]}:
+            break
+        left = left[:-1]
+    return left
 
 
 def _is_joined(mention: Mention, following: Mention, tokens: list[Token]) -> bool:
@@ -304,9 +409,16 @@ def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: 
             for site in behind[-1]:
                 if paired[site.value[0]].paired or site.stop == side.first:
                     result.setdefault(id(site), side.value)
-        elif nearest := _owner(side, tokens, carriers):
-            nearest.side = side.value
+        else:
+            nearest = _owner(side, tokens, carriers)
+            if nearest is not None and (nearest.term != "mass effect" or not _is_direction(side, tokens)):
+                nearest.side = side.value
     return result
+
+
+def _is_direction(side: Mark, tokens: list[Token]) -> bool:
+    """Whether a side tells where to something is displaced ("displaced to the left")."""
+    return [t.word for t in tokens[max(0, side.first - 2) : side.first]] in (["to", "the"], ["towards", "the"])
 
 
 def _owner(mark: Mark, tokens: list[Token], carriers: list[Mention]) -> Mention | None:

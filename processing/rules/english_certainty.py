@@ -25,7 +25,7 @@ _GOING_ON = frozenset((
     "since", "although", "however", "for", "from", "though", "if", "to",
 ))
 # fmt: on
-_JOINING = frozenset((",", "and", "or", "/", "versus", "vs"))
+_JOINING = frozenset((",", "and", "or", "/", "versus", "vs", "such", "including", "like", "("))
 _CAUSAL = frozenset(("from", "of", "to", "on"))
 _HEDGES = ("probable", "possible")
 
@@ -62,7 +62,7 @@ def _cue_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: li
     for cue in cues:
         if cue.first < mention.stop or any(o.first >= cue.stop for o in own):
             continue
-        is_closing = tokens[cue.first].word == "absent" or any(
+        is_closing = _is_said_to_be_absent(cue, tokens) or any(
             t.word in _SEEN for t in tokens[cue.stop : cue.stop + 3]
         )
         following = tokens[cue.stop].word if cue.stop < len(tokens) else "."
@@ -71,6 +71,12 @@ def _cue_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: li
         if is_closing or (cue.value != "absent" and is_last_word):  # not "enhancement, which may reflect hypotension"
             return str(cue.value)
     return "present"
+
+
+def _is_said_to_be_absent(cue: Mark, tokens: list[Token]) -> bool:
+    """Whether "absent" is said of what stands before it ("is absent"), not of what follows ("an absent stalk")."""
+    following = tokens[cue.stop].word if cue.stop < len(tokens) else "."
+    return tokens[cue.first].word == "absent" and (not following.isalnum() or following in _GOING_ON)
 
 
 def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own: list[Mention]) -> str | None:
@@ -125,7 +131,9 @@ def _is_hedged(mention: Mention, start: int, own: list[Mention], tokens: list[To
         words = {t.word for t in tokens[position : item.first]}
         if _is_new_item(tokens, position, item.first):
             return False
-        if position != start and (item.first - position > 5 or not words & _JOINING):
+        if position != start and (
+            sum(t.word.isalnum() for t in tokens[position : item.first]) > 5 or not words & _JOINING
+        ):
             return False
         position = item.stop
     return True

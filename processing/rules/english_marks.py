@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 from ..vocabulary import load_lexicon, load_terms
@@ -10,7 +10,7 @@ from .matching import Match, PhraseMatcher, Token
 from .mentions import Mark
 
 _PLURAL_GROUPS = ("findings", "sites")
-_CUES = ("consistent", "boundary", "back_reference", "neutral", "history", "differential")
+_CUES = ("consistent", "boundary", "back_reference", "neutral", "history", "differential", "removed")
 _SCAN = frozenset(("mri", "mr", "scan"))
 _MAGNETIC = frozenset(("mri", "mr", "mra", "mrv", "compared", "comparison"))
 # fmt: off
@@ -29,6 +29,7 @@ _DIRECTION |= {"elevated": "hyper", "bright": "hyper", "dark": "hypo", "abnormal
 _RELAXATION = {("T1w", "prolongation"): "hypo", ("T1w", "shortening"): "hyper"}
 _RELAXATION |= {("T2w", "prolongation"): "hyper", ("T2w", "shortening"): "hypo", ("FLAIR", "prolongation"): "hyper"}
 _SIGNAL_NOUNS = frozenset(("signal", "signals", "abnormality", "abnormalities"))
+_CHANGE_NOUNS = frozenset(("change", "changes", "disease", "abnormality", "abnormalities"))
 # fmt: off
 _IN_HISTORY = frozenset((
     ",", "and", "or", "/", "the", "a", "an", "of", "possible", "known", "any", "left", "right", "prior", "previous",
@@ -64,9 +65,11 @@ def _phrases() -> Iterator[tuple[str, str, Any]]:
     for word, term in lexicon.extra["denied_findings"].items():
         yield word, "findings", term
         yield word, "certainty", "absent"
-    for level, words in lexicon.extra["closing_hedges"].items():
-        for word in words:
-            yield word, "closing_hedge", level
+    for kind, table in (("certainty", "hedge_patterns"), ("closing_hedge", "closing_hedge_patterns")):
+        for level, patterns in lexicon.extra[table].items():
+            for slots in patterns:
+                for parts in product(*slots):
+                    yield " ".join(parts), kind, level
     for row in lexicon.extra["predicates"]:
         for word in row["words"]:
             yield word, "predicates", tuple(row["terms"].items())
@@ -100,11 +103,21 @@ def read_marks(tokens: list[Token]) -> list[Mark]:
     marks = _without_preamble(_marks(english_matcher().find(tokens)), tokens)
     marks = _without_history([m for m in marks if m.kind != "neutral"], tokens)
     _name_bare_signals(marks, tokens)
-    return marks
+    return _without_removed(marks, tokens)
 
 
 def _marks(matches: list[Match]) -> list[Mark]:
     return [Mark(kind, value, match.first, match.stop) for match in matches for kind, value in match.meanings]
+
+
+def _without_removed(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
+    """What has been taken out is a postoperative change where it was ("the left frontal glioma has been resected")."""
+    removals = [m for m in marks if m.kind == "removed"]
+    for removal in removals:
+        findings = [m for m in marks if m.kind == "findings" and m.stop <= removal.first]
+        if findings and not any(t.word in ";:" for t in tokens[findings[-1].stop : removal.first]):
+            findings[-1].value = "postoperative change"
+    return [m for m in marks if m.kind != "removed"] if removals else marks
 
 
 def _tells_another_source(tokens: list[Token]) -> bool:
@@ -156,6 +169,11 @@ def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
     """
     sequences = [m for m in marks if m.kind == "sequences"]
     covered = {i for m in marks for i in range(m.first, m.stop)}
+    for site in [m for m in marks if m.kind == "sites"]:
+        is_tissue = tokens[site.stop - 1].word == "matter" and tokens[site.stop - 2].word == "white"
+        behind = site.stop
+        if is_tissue and behind < len(tokens) and behind not in covered and tokens[behind].word in _CHANGE_NOUNS:
+            marks.append(Mark("findings", "white matter lesion", behind, behind + 1))
     for sequence in sequences:
         word = _DIRECTION.get(tokens[sequence.first - 1].word) if sequence.first else None
         if word is not None and sequence.first - 1 not in covered:

@@ -44,6 +44,8 @@ class Mention:
     is_back_reference: bool = False
     is_definite: bool = False
     reached: set[str] = field(default_factory=set)  # sites that a lesion extends into, not where it is
+    is_involvement: bool = False  # tells where else the lesion spoken of last is, with no finding of its own
+    is_near: bool = False  # at a structure told as that beside the lesion ("the adjacent sulci")
     is_apart: bool = False  # at the place of the lesion spoken of last, not of the lesion itself ("the surgical bed")
     sites_follow: bool = False
     quote: tuple[int, int] = (0, 0)

@@ -61,7 +61,7 @@ _CAUSES = frozenset((
     "hemangioblastoma", "hemangioma", "epidermoid cyst", "other tumor", "vascular malformation",
     "cavernous malformation", "developmental venous anomaly", "abscess", "arachnoid cyst", "encephalitis", "infection",
     "demyelinating plaque", "infarct", "acute infarct", "subacute infarct", "chronic infarct", "calcification",
-    "mass", "cyst", "gliosis", "leukoencephalopathy", "necrosis", "microbleed", "contusion",
+    "mass", "cyst", "gliosis", "leukoencephalopathy", "necrosis", "microbleed", "contusion", "vasculopathy",
 ))
 # fmt: on
 _HEDGED = ("probable", "possible")
@@ -139,18 +139,24 @@ def _read(sentence: str, reading: _Reading) -> None:
         earlier = spoken_of or reading.last
         is_of_sentence = bool(spoken_of)
         earlier = (lesion or reading.lesion or earlier) if is_of_lesion else earlier
-        if _explains(mention):
+        if _explains(mention, reading):
             is_of_sentence = bool(described) or not reading.described
             earlier = described or reading.described or lesion or reading.lesion or earlier
-        if mention.is_definite and mention.term == "signal abnormality" and earlier:
-            mention.term = earlier[-1].mention.term if earlier[-1].mention.term == "mass" else mention.term
+        if mention.is_definite and mention.term == "signal abnormality":
+            mention.term = "mass" if any(e.mention.term == "mass" for e in earlier) else mention.term
+        mention = _as_involvement(mention, lesion or reading.lesion)
+        if mention.is_involvement and not mention.term and mention.sites:
+            continue
         if _adds_to(mention, earlier, bool(spoken_of)):
             for entry in earlier:
                 _add_details(entry.mention, mention)
             continue
         if _is_repetition(mention, reading):
             earlier = []  # it stands where it stood, not where the lesion beside it stands
-        placed = [_with_known_side(entry, reading) for entry in _place(mention, quote, earlier, is_of_sentence)]
+        placed = [
+            _with_known_side(entry, reading)
+            for entry in _place(mention, quote, earlier, is_of_sentence, _explains(mention, reading))
+        ]
         kept = [_merge(entry, reading.entries) for entry in placed]
         # "multiple lesions in the brain" is no new entry, but what is said of them is said of the whole brain
         entries = [
@@ -170,6 +176,19 @@ def _read(sentence: str, reading: _Reading) -> None:
     reading.lesion = lesion or reading.lesion
 
 
+def _as_involvement(mention: Mention, lesion: list[_Entry]) -> Mention:
+    """ "The thalamus is also involved": an entry of the lesion spoken of last at that place, on its side."""
+    if not lesion or not mention.is_involvement or not mention.sites:
+        return mention
+    last = lesion[-1]
+    paired = load_terms().sites
+    told = {e.side for e in lesion} & {"left", "right"}
+    lesion_side = told.pop() if len(told) == 1 else "none"
+    sites = [(s, lesion_side if side == "none" and paired[s].paired else side) for s, side in mention.sites]
+    signals = mention.signals or (set(last.mention.signals) if mention.certainty != "absent" else set())
+    return replace(mention, term=last.mention.term, sites=sites, signals=signals)
+
+
 def _is_repetition(mention: Mention, reading: _Reading) -> bool:
     """Whether the impression names, without a place, what the findings have told."""
     if reading.section == 0 or mention.sites or mention.side != "none" or mention.certainty != "present":
@@ -178,9 +197,10 @@ def _is_repetition(mention: Mention, reading: _Reading) -> bool:
     return any((e.mention.term, e.mention.certainty) == told and e.section < reading.section for e in reading.entries)
 
 
-def _explains(mention: Mention) -> bool:
-    """Whether a doubted diagnosis without a place names the cause of what has been described."""
-    return mention.certainty in _HEDGED and not mention.sites and mention.side == "none" and mention.term in _CAUSES
+def _explains(mention: Mention, reading: _Reading) -> bool:
+    """Whether a diagnosis without a place, doubted or of the impression, names the cause of what is described."""
+    is_said = mention.certainty in _HEDGED or (mention.certainty == "present" and reading.section > 0)
+    return is_said and not mention.sites and mention.side == "none" and mention.term in _CAUSES
 
 
 def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) -> bool:
@@ -195,12 +215,24 @@ def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) ->
     return mention.is_definite and mention.term in ("signal abnormality", "mass") and not is_same_sentence
 
 
-def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence: bool) -> list[_Entry]:
+def _place(
+    mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence: bool, is_cause: bool
+) -> list[_Entry]:
     """One entry per site; without a site, that of the lesion that the mention goes with, or the default."""
     near_lesion = [e for e in earlier if e.site not in e.mention.reached]
     earlier = near_lesion or earlier
     if mention.sites:
-        sides = [side if side != "none" else mention.side for _, side in mention.sites]
+        beside = {e.side for e in earlier} if mention.is_near else set()
+        near = next(iter(beside)) if len(beside) == 1 else "none"
+        paired = load_terms().sites
+        sides = [
+            mention.side
+            if side == "none" and mention.side != "none"
+            else near
+            if side == "none" and paired[s].paired
+            else side
+            for s, side in mention.sites
+        ]
         placed = zip(mention.sites, sides, strict=True)
         return [_Entry(_named_by_site(mention, site), site, side, True, quote) for (site, _), side in placed]
     terms = load_terms().findings
@@ -209,8 +241,8 @@ def _place(mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence
     if mention.term in ACCOMPANYING:
         follows = follows or is_same_sentence
         follows = follows or (mention.term in ("edema", "mass effect") and mention.certainty != "absent")
-    elif _explains(mention):
-        follows = True
+    elif is_cause:
+        follows = bool(earlier)
     elif mention.certainty in _HEDGED and term.kind == "diagnosis":
         is_told = follows or is_same_sentence
         follows = term.default_site in VAGUE_SITES or (is_told and any(_may_be_at(e, mention.term) for e in earlier))
