@@ -1,7 +1,9 @@
 """How an English sentence is read: lexicon phrases, the scope of negation and hedging, one mention per lesion."""
 
+from itertools import pairwise
+
 from ..vocabulary import load_terms
-from .english_attachment import REACHING, attach_attributes, attach_signals, attach_sites
+from .english_attachment import NEAR, REACHING, attach_attributes, attach_signals, attach_sites
 from .english_certainty import certainty_of
 from .english_marks import read_marks, split_segments, with_causes, with_predicates
 from .matching import Token, tokenize
@@ -13,6 +15,13 @@ _INVOLVING = frozenset((
     "occupies", "fills",
 ))
 # fmt: on
+_EXTENSIONS = frozenset(("extension", "invasion", "encasement"))
+_BEDS = frozenset(("cavity", "bed", "margin", "margins", "site"))
+_REMOVAL = frozenset(("resection", "surgical", "operative", "postoperative"))
+# "These findings suggest": all that has been told.
+_SUMMING = frozenset(
+    ("findings", "finding", "finds", "appearances", "appearance", "changes", "abnormalities", "these", "features")
+)
 # Diagnoses by their kind that say what is seen, too: "narrowing characteristic of moyamoya disease" is one entry.
 _SEEN_CHANGES = frozenset(
     (
@@ -43,9 +52,11 @@ def read_sentence(text: str) -> list[Mention]:
     reference = next((m for m in marks if m.kind == "back_reference"), None)
     for mention in mentions:
         is_denied_verb = any(m.kind == "certainty" and m.first == mention.first for m in marks)  # "does not enhance"
-        mention.is_back_reference = is_denied_verb or (reference is not None and reference.first <= mention.first)
+        mention.is_back_reference |= is_denied_verb or (reference is not None and reference.first <= mention.first)
         mention.is_back_reference = mention.is_back_reference or _is_within_it(mention, tokens)
+        mention.is_of_all = any(t.word in _SUMMING for t in tokens[: min(mention.first, 6)])
         before = [t.word for t in tokens[max(0, mention.first - 2) : mention.first]]
+        mention.is_near |= bool(NEAR & set(before))
         mention.is_definite = bool(before) and (
             before[-1] in _DEFINITE or (before[0] in _DEFINITE and len(before) == 2)
         )
@@ -68,7 +79,9 @@ def _read_segment(
     own = _name_signals(_joined_to_nouns(_without_normal_words(own), marks, tokens), marks, mentions)
     if not own and not mentions:
         words = {t.word for t in tokens[start:stop]}
-        own = [Mention("", start, start, is_involvement=bool(words & (REACHING | _INVOLVING)))]
+        is_signal = any(m.kind in ("signals", "sequences") for m in marks) or "signal" in words
+        is_involved = bool(words & (REACHING | _INVOLVING)) and not is_signal
+        own = [Mention("", start, start, is_involvement=is_involved)]
     carriers = own or mentions[-1:]
     for mention in own:
         mention.certainty = certainty_of(mention, marks, tokens, own)
@@ -85,7 +98,30 @@ def _read_segment(
         )
     _refine_terms(own, marks, tokens)
     _merge_descriptions(own, mentions, marks, tokens)
+    _mark_parts(own, tokens)
+    if own and own[0].term == "normal" and not own[0].sites and start and tokens[start].word == "which":
+        _point_back(own, mentions)
     mentions.extend(own)
+
+
+def _point_back(own: list[Mention], earlier: list[Mention]) -> None:
+    """ "Tonsils 3 mm below the foramen magnum, which is normal": the place before; of a lesion it says no more."""
+    if earlier and not earlier[-1].term:
+        own[0].sites = earlier.pop().sites
+    else:
+        own.pop(0)
+
+
+def _mark_parts(own: list[Mention], tokens: list[Token]) -> None:
+    """What an entry is of the lesion spoken of: its extension, or what lies at the bed from which it was removed."""
+    for mention in own:
+        words = {t.word for t in tokens[mention.first : mention.stop]}
+        behind = [t.word for t in tokens[mention.stop : mention.stop + 8]]
+        if mention.term == "mass" and words & _EXTENSIONS:
+            mention.is_involvement = True
+        is_bed = bool(_BEDS & set(behind)) and (bool(_REMOVAL & set(behind)) or "cavity" in behind)
+        if mention.term in AS_SIGNAL and not mention.sites and is_bed:
+            mention.is_apart = mention.is_back_reference = True
 
 
 def _joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token]) -> list[Mention]:
@@ -189,6 +225,11 @@ def _merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[
     _absorb_before_which(own, earlier, links)
     brackets = [i for i, t in enumerate(tokens) if t.word == "("]
     kinds = load_terms().findings
+    for earlier_of_term, mention in reversed(list(pairwise(own))):
+        words = {t.word for t in tokens[earlier_of_term.stop : mention.first]}
+        is_same = mention.term == earlier_of_term.term and mention.certainty == earlier_of_term.certainty
+        if is_same and words == {"and"} and not mention.sites and mention.side == "none":
+            own.remove(mention)  # "compressed and displaced"
     for mention in list(own):
         described = [m for m in own if m.first < mention.first and m.certainty != "absent"]
         lesions = [
@@ -218,12 +259,13 @@ def _merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[
 def _absorb_before_which(own: list[Mention], earlier: list[Mention], links: list[int]) -> None:
     """ "Foci, which are consistent with infarcts": the description stands in the part of the sentence before."""
     kinds = load_terms().findings
-    if not own or not earlier or not own[0].term or not any(link < own[0].first for link in links):
+    if not own or not earlier or not own[0].term or not links:
         return
     first, last = own[0], earlier[-1]
     if first.term in AS_SIGNAL and not first.sites and len(own) > 1 and first.certainty == "present":
         first = own[1]  # "a lesion that is dark but shows restricted diffusion, in keeping with an epidermoid"
-    is_diagnosis = first.certainty == "present" and kinds[first.term].kind == "diagnosis"
+    is_led = any(link < first.first for link in links)
+    is_diagnosis = is_led and first.certainty == "present" and kinds[first.term].kind == "diagnosis"
     is_described = last.term != "" and last.certainty == "present" and _is_description(last)
     if is_diagnosis and is_described and not first.sites:
         _absorb(first, last)
@@ -236,7 +278,8 @@ def _is_description(mention: Mention) -> bool:
 
 def _absorb(mention: Mention, described: Mention) -> None:
     """Give a diagnosis what the description before it told."""
-    mention.sites = mention.sites or described.sites
+    sides = dict(described.sites)  # "the left optic nerve is swollen, consistent with optic neuritis"
+    mention.sites = [(s, d if d != "none" else sides.get(s, d)) for s, d in mention.sites] or described.sites
     mention.side = mention.side if mention.side != "none" else described.side
     mention.signals |= described.signals
     mention.morphology |= described.morphology

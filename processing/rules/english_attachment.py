@@ -16,7 +16,7 @@ LOCATIVE = frozenset((
 # fmt: off
 _LIST_WORDS = frozenset((
     ",", "/", "and", "or", "&", "the", "lobe", "lobes", "region", "regions", "area", "areas", "of", "both", "to",
-    "as", "well", "with", "aspect", "aspects",
+    "as", "well", "with", "aspect", "aspects", "including",
 ))
 # fmt: on
 _WHOLES = (
@@ -49,12 +49,25 @@ _BESIDE = frozenset(
     )
 )
 _TOUCHING = frozenset(
-    ("abutting", "abuts", "abut", "contacts", "contacting", "touches", "touching", "toward", "towards")
+    (
+        "abutting",
+        "abuts",
+        "abut",
+        "contacts",
+        "contacting",
+        "touches",
+        "touching",
+        "toward",
+        "towards",
+        "sparing",
+        "spares",
+    )
 )
 # fmt: off
 _DIRECTIONS = frozenset((
     "anterior", "posterior", "superior", "inferior", "lateral", "medial", "superficial", "deep", "next", "close",
-    "mesial", "middle", "upper", "lower", "anterolateral", "posterolateral",
+    "mesial", "middle", "upper", "lower", "anterolateral", "posterolateral", "dorsal", "ventral", "dorsolateral",
+    "paramedian", "central", "mid",
 ))
 # fmt: on
 _BASAL = ("middle cranial fossa", "sella", "suprasellar region", "cavernous sinus", "skull base")
@@ -81,7 +94,7 @@ _PARTS_OF_LESIONS = frozenset((
     "distribution", "pattern",
 ))
 # fmt: on
-_NEAR = frozenset(("adjacent", "underlying", "overlying", "ipsilateral", "surrounding", "subjacent", "neighboring"))
+NEAR = frozenset(("adjacent", "underlying", "overlying", "ipsilateral", "surrounding", "subjacent", "neighboring"))
 _WIDENED = ("sellar enlargement",)
 _WIDE = ("ventricular dilation", "sulcal widening")
 _BE = frozenset(("is", "are", "was", "were"))
@@ -121,7 +134,10 @@ def _groups(sites: list[Mark], marks: list[Mark], tokens: list[Token]) -> list[l
         if groups:
             last = groups[-1][-1]
             between = range(last.stop, site.first)
-            is_named = site.first in findings or last.first in findings  # "macroadenoma with suprasellar extension"
+            # "macroadenoma with suprasellar extension", not "maxillary and sphenoid sinus disease"
+            is_named = last.first in findings or (
+                site.first in findings and any(tokens[i].word == "with" for i in between)
+            )
             if not is_named and all(
                 i in filler or tokens[i].word in _LIST_WORDS or tokens[i].word in _DIRECTIONS for i in between
             ):
@@ -146,7 +162,8 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         owner = _site_owner(group[0], group[-1], tokens, cues, carriers)
         if _is_of_another(owner, group[0].first, marks, tokens):
             continue
-        is_led = owner.sites_follow and tokens[group[0].first - 1].word not in (",", "and", "or")
+        near = {t.word for t in tokens[max(0, group[0].first - 4) : group[0].first]}
+        is_led = owner.sites_follow and not near & {",", "and", "or"} and _are_lobes(placed)
         if owner.sites and (not owner.sites_follow or is_led) and owner.first < group[0].first:
             # "subcortical hyperintensities in the frontal lobe": where lobe and tissue are both said, the lobe
             owner.sites = [] if _are_tissue(owner.sites) and not _are_tissue(placed) else owner.sites
@@ -158,9 +175,15 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             if owner.term == "developmental anomaly":  # "a cleft extending to the ventricle"
                 continue
             owner.reached |= {site for site, _ in placed}
-        owner.sites = _without_wholes(owner.sites, placed) + [p for p in placed if p not in owner.sites]
+        is_listed = bool(
+            {",", "and", "including", "as"} & {t.word for t in tokens[group[0].first - 4 : group[0].first]}
+        )
+        kept = owner.sites if is_listed else _without_wholes(owner.sites, placed)
+        owner.sites = kept + [p for p in placed if p not in owner.sites]
         owner.sites_follow = owner.first < group[0].first
-        owner.is_near = bool(_NEAR & {t.word for t in tokens[max(0, group[0].first - 3) : group[0].first]})
+        owner.is_near = owner.is_near or bool(
+            NEAR & {t.word for t in tokens[max(0, group[0].first - 3) : group[0].first]}
+        )
     for mention in carriers:
         if len(mention.sites) > 1 and mention.certainty != "absent" and id(mention) not in listed_brains:
             mention.sites = [s for s in mention.sites if s[0] != "brain" or mention.term == "atrophy"]
@@ -203,7 +226,7 @@ def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[T
     known = {i for m in marks for i in range(m.first, m.stop) if m.kind not in ("severity", "morphology")}
     ends = ("of", "at", "in") if tokens[start].word == "its" else ("of", "at")
     end = next((i for i in range(start, first) if tokens[i].word in ends), None)
-    if end is None or end == start or any(i in known for i in range(start, end)):
+    if end is None or end == start or any(i in known or tokens[i].word in LOCATIVE for i in range(start, end)):
         return False
     word = tokens[end - 1].word
     return word not in LOCATIVE and word not in _LIST_WORDS and word not in REACHING | _PARTS_OF_LESIONS | _FILLERS
@@ -212,6 +235,10 @@ def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[T
 def _are_tissue(sites: list[tuple[str, str]]) -> bool:
     terms = load_terms()
     return all(site == "cortex" or terms.is_within(site, "white matter") for site, _ in sites)
+
+
+def _are_lobes(sites: list[tuple[str, str]]) -> bool:
+    return all(load_terms().sites[site].parent == "cerebral hemisphere" and site != "cortex" for site, _ in sites)
 
 
 def _lists_brain(group: list[Mark], tokens: list[Token]) -> bool:
@@ -400,7 +427,7 @@ def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: 
         if near:
             group = next(g for g in _groups(ahead, marks, tokens) if g[0] is ahead[0])
             for site in group:
-                is_part = {t.word for t in tokens[side.stop : site.first]} <= _PART_OF
+                is_part = {t.word for t in tokens[side.stop : site.first]} <= _PART_OF | _DIRECTIONS
                 if paired[site.value[0]].paired or site.first == side.stop or (is_part and site is group[0]):
                     result.setdefault(id(site), side.value)
             continue

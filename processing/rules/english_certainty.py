@@ -22,7 +22,7 @@ _DESCRIPTIONS = frozenset(
 # fmt: off
 _GOING_ON = frozenset((
     "and", "or", "in", "given", "but", "at", "on", "because", "with", "here", "based", "over", "by", "as", "without",
-    "since", "although", "however", "for", "from", "though", "if", "to",
+    "clinically", "since", "although", "however", "for", "from", "though", "if", "to",
 ))
 # fmt: on
 _JOINING = frozenset((",", "and", "or", "/", "versus", "vs", "such", "including", "like", "("))
@@ -39,6 +39,8 @@ def certainty_of(mention: Mention, marks: list[Mark], tokens: list[Token], own: 
     if closing is not None:
         return closing
     governing, last = _governing(mention, cues, tokens)
+    if governing in _HEDGES and _is_told_cause(mention, last, tokens):
+        governing = "present"
     if governing == "absent" and _is_denial_over(tokens, last, mention.first):
         governing = "present"
     if governing in _HEDGES and not _is_hedged(mention, last, own, tokens):
@@ -46,6 +48,13 @@ def certainty_of(mention: Mention, marks: list[Mark], tokens: list[Token], own: 
     if governing == "present" and _is_in_differential(mention, marks, tokens):
         governing = "possible"
     return governing if governing != "present" else _cue_behind(mention, cues, tokens, own)
+
+
+def _is_told_cause(mention: Mention, start: int, tokens: list[Token]) -> bool:
+    """Whether only that a lesion is the cause is doubted ("likely due to the posterior fossa mass")."""
+    cue = tokens[start - 1].word if start else ""
+    words = [t.word for t in tokens[start : mention.first]]
+    return words[:1] == ["the"] and cue in ("to", "from", "of") and len(words) <= 5
 
 
 def _governing(mention: Mention, cues: list[Mark], tokens: list[Token]) -> tuple[str, int]:
@@ -94,7 +103,7 @@ def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own
             stop = mark.first if item is None else item.first
             words = {t.word for t in tokens[position:stop]}
             is_far = item is None and (len(words) > 4 or (is_versus and bool(words & {",", "and", "with"})))
-            is_parted = item is not None and (not words & _JOINING or bool(words & LOCATIVE))
+            is_parted = item is not None and (not words & (_JOINING | {"with"}) or bool(words & LOCATIVE))
             if is_far or is_parted:
                 return None
             position = stop if item is None else item.stop

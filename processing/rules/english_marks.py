@@ -38,7 +38,7 @@ _IN_HISTORY = frozenset((
 # What stands between a word of width and the space that it is said of: "prominence of the lateral ventricles".
 _BETWEEN_CAUSES = frozenset(("or", "/", ",", "and", "versus"))
 _LOCATING = frozenset(("in", "within", "on", "at", "involving"))
-_OF = frozenset(("of", "the", "both", "cerebral", "cortical"))
+_OF = frozenset(("of", "the", "both", "cerebral", "cortical", "overlying", "adjacent", "underlying"))
 
 
 @cache

@@ -62,9 +62,15 @@ _CAUSES = frozenset((
     "cavernous malformation", "developmental venous anomaly", "abscess", "arachnoid cyst", "encephalitis", "infection",
     "demyelinating plaque", "infarct", "acute infarct", "subacute infarct", "chronic infarct", "calcification",
     "mass", "cyst", "gliosis", "leukoencephalopathy", "necrosis", "microbleed", "contusion", "vasculopathy",
+    "subarachnoid hemorrhage", "artifact", "aneurysm",
 ))
 # fmt: on
 _HEDGED = ("probable", "possible")
+# What a mass does to the bone around it is not what "it" points at, even with a place of its own.
+_EFFECTS = frozenset(("sellar enlargement",))
+# Where no lesion of the brain is.
+_NO_BRAIN = ("vessels", "paranasal sinuses", "mastoid")
+_OF_ANY_PLACE = ("mass", "infection", "metastasis", "lymphoma", "necrosis", "other tumor", "calcification", "cyst")
 # What has no signal of its own: an enhancement told after it is that of the lesion before.
 _DISPLACEMENTS = frozenset(("mass effect", "midline shift", "herniation", "ventricular dilation", "sulcal widening"))
 
@@ -79,6 +85,7 @@ class _Entry:
     is_placed: bool
     quote: str
     section: int = 0
+    sentence: int = 0
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -93,10 +100,10 @@ class _Reading:
     entries: list[_Entry] = field(default_factory=list)
     last: list[_Entry] = field(default_factory=list)
     lesion: list[_Entry] = field(default_factory=list)  # the last that can enhance or restrict
-    described: list[_Entry] = field(
-        default_factory=list
-    )  # the last described without a cause, which a diagnosis explains
+    # what is described without a cause, sentence by sentence, which a diagnosis explains
+    descriptions: list[list[_Entry]] = field(default_factory=list)
     section: int = 0
+    sentence: int = 0
     heading: str = ""  # the sequence that it names
 
 
@@ -120,6 +127,7 @@ def structure_report(findings: str, impression: str, language: str = "en") -> St
         for sentence in section:
             heading = _HEADINGS[language](sentence.text) if language in _HEADINGS else None
             reading.heading = reading.heading if heading is None else heading
+            reading.sentence += 1
             _read(sentence.text, reading)
     entries = [_to_finding(entry) for entry in reading.entries[:MAX_FINDINGS]]
     sentences = [" ".join(s.text.split())[:MAX_SENTENCE_CHARACTERS] for s in sections[1]]
@@ -139,14 +147,17 @@ def _read(sentence: str, reading: _Reading) -> None:
         earlier = spoken_of or reading.last
         is_of_sentence = bool(spoken_of)
         earlier = (lesion or reading.lesion or earlier) if is_of_lesion else earlier
-        if _explains(mention, reading):
-            is_of_sentence = bool(described) or not reading.described
-            earlier = described or reading.described or lesion or reading.lesion or earlier
-        if mention.is_definite and mention.term == "signal abnormality":
-            mention.term = "mass" if any(e.mention.term == "mass" for e in earlier) else mention.term
+        is_cause = _explains(mention, reading, bool(spoken_of))
+        if is_cause:
+            is_of_sentence = bool(described) or not reading.descriptions
+            earlier = described or _meant(mention, reading) or lesion or reading.lesion or earlier
+            earlier = [e for e in earlier if _can_be_at(mention.term, e.site)]
+        _agree_on_mass(mention, [e for e in earlier if e.section == reading.section])
         mention = _as_involvement(mention, lesion or reading.lesion)
-        if mention.is_involvement and not mention.term and mention.sites:
-            continue
+        if mention.is_involvement and not (mention.term and mention.sites):
+            if not mention.term:
+                continue
+            mention.is_involvement = False
         if _adds_to(mention, earlier, bool(spoken_of)):
             for entry in earlier:
                 _add_details(entry.mention, mention)
@@ -154,8 +165,7 @@ def _read(sentence: str, reading: _Reading) -> None:
         if _is_repetition(mention, reading):
             earlier = []  # it stands where it stood, not where the lesion beside it stands
         placed = [
-            _with_known_side(entry, reading)
-            for entry in _place(mention, quote, earlier, is_of_sentence, _explains(mention, reading))
+            _with_known_side(entry, reading) for entry in _place(mention, quote, earlier, is_of_sentence, is_cause)
         ]
         kept = [_merge(entry, reading.entries) for entry in placed]
         # "multiple lesions in the brain" is no new entry, but what is said of them is said of the whole brain
@@ -165,15 +175,54 @@ def _read(sentence: str, reading: _Reading) -> None:
         ]
         is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
         # a companion with a place of its own is a lesion in its own right
-        if is_lesion and (mention.term not in _COMPANIONS or mention.sites or not earlier):
+        is_effect = mention.term in _EFFECTS and bool(earlier)
+        if is_lesion and not is_effect and (mention.term not in _COMPANIONS or mention.sites or not earlier):
             spoken_of = entries
             lesion = lesion if mention.term in _DISPLACEMENTS else entries
-            is_another = not (mention.is_definite and (described or reading.described))
+            is_another = (
+                not (mention.is_definite and (described or reading.descriptions)) and not mention.is_involvement
+            )
             is_described = mention.term in _DESCRIBED and mention.certainty == "present" and is_another
             described = entries if is_described else described
-    reading.described = described or reading.described
+    if described:
+        reading.descriptions.append(described)
     reading.last = spoken_of or reading.last
     reading.lesion = lesion or reading.lesion
+
+
+def _agree_on_mass(mention: Mention, earlier: list[_Entry]) -> None:
+    """ "The lesion" that has been told to be a mass is a mass, and what is called "the mass" later was one before."""
+    if not mention.is_definite or mention.certainty == "absent":
+        return
+    if mention.term == "signal abnormality" and any(e.mention.term == "mass" for e in earlier):
+        mention.term = "mass"
+    elif mention.term == "mass" and not mention.is_involvement:
+        for entry in earlier:
+            if entry.mention.term == "signal abnormality" and entry.mention.certainty == "present":
+                entry.mention.term = "mass"
+
+
+def _meant(mention: Mention, reading: _Reading) -> list[_Entry]:
+    """What a diagnosis explains: in an impression, or of "these findings", the first mass, else all that is described;
+    otherwise what is described last.
+    """
+    if not reading.descriptions or not (reading.section or mention.is_of_all):
+        return reading.descriptions[-1] if reading.descriptions else []
+    told = [entries for entries in reading.descriptions if any(not _is_reached(e) for e in entries)]
+    masses = [entries for entries in told if entries[0].mention.term == "mass"]
+    return masses[0] if masses else [e for entries in told for e in entries]
+
+
+def _can_be_at(term: str, site: str) -> bool:
+    """Whether what a diagnosis explains may be at a site: a lesion of the brain is in no vessel and no sinus."""
+    terms = load_terms()
+    is_inside = terms.findings[term].default_site in VAGUE_SITES and term not in _OF_ANY_PLACE
+    is_of_vessel = term == "aneurysm" and not terms.is_within(site, "vessels")
+    return not is_of_vessel and not (is_inside and any(terms.is_within(site, place) for place in _NO_BRAIN))
+
+
+def _is_reached(entry: _Entry) -> bool:
+    return entry.site in entry.mention.reached
 
 
 def _as_involvement(mention: Mention, lesion: list[_Entry]) -> Mention:
@@ -185,8 +234,13 @@ def _as_involvement(mention: Mention, lesion: list[_Entry]) -> Mention:
     told = {e.side for e in lesion} & {"left", "right"}
     lesion_side = told.pop() if len(told) == 1 else "none"
     sites = [(s, lesion_side if side == "none" and paired[s].paired else side) for s, side in mention.sites]
+    if mention.term:
+        return replace(mention, sites=sites)
+    known = {site for e in lesion for site in [e.site]}
+    sites = [(s, side) for s, side in sites if not any(load_terms().is_within(k, s) for k in known)]
     signals = mention.signals or (set(last.mention.signals) if mention.certainty != "absent" else set())
-    return replace(mention, term=last.mention.term, sites=sites, signals=signals)
+    is_tumor = load_terms().findings[last.mention.term].family == "tumor"  # what a tumor reaches into is told as mass
+    return replace(mention, term="mass" if is_tumor else last.mention.term, sites=sites, signals=signals)
 
 
 def _is_repetition(mention: Mention, reading: _Reading) -> bool:
@@ -197,9 +251,13 @@ def _is_repetition(mention: Mention, reading: _Reading) -> bool:
     return any((e.mention.term, e.mention.certainty) == told and e.section < reading.section for e in reading.entries)
 
 
-def _explains(mention: Mention, reading: _Reading) -> bool:
+def _explains(mention: Mention, reading: _Reading, is_same_sentence: bool) -> bool:
     """Whether a diagnosis without a place, doubted or of the impression, names the cause of what is described."""
-    is_said = mention.certainty in _HEDGED or (mention.certainty == "present" and reading.section > 0)
+    is_summary = (reading.section > 0 or mention.is_of_all) and not is_same_sentence
+    is_focal = load_terms().findings[mention.term].family != "white matter disease" if mention.term else False
+    is_said = mention.certainty in _HEDGED or (
+        mention.certainty == "present" and is_summary and (is_focal or mention.is_of_all)
+    )
     return is_said and not mention.sites and mention.side == "none" and mention.term in _CAUSES
 
 
@@ -219,20 +277,10 @@ def _place(
     mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence: bool, is_cause: bool
 ) -> list[_Entry]:
     """One entry per site; without a site, that of the lesion that the mention goes with, or the default."""
-    near_lesion = [e for e in earlier if e.site not in e.mention.reached]
+    near_lesion = [e for e in earlier if not _is_reached(e)]
     earlier = near_lesion or earlier
     if mention.sites:
-        beside = {e.side for e in earlier} if mention.is_near else set()
-        near = next(iter(beside)) if len(beside) == 1 else "none"
-        paired = load_terms().sites
-        sides = [
-            mention.side
-            if side == "none" and mention.side != "none"
-            else near
-            if side == "none" and paired[s].paired
-            else side
-            for s, side in mention.sites
-        ]
+        sides = [side if side != "none" else _side_at(site, mention, earlier) for site, side in mention.sites]
         placed = zip(mention.sites, sides, strict=True)
         return [_Entry(_named_by_site(mention, site), site, side, True, quote) for (site, _), side in placed]
     terms = load_terms().findings
@@ -251,13 +299,37 @@ def _place(
     if near:
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in near]
     is_of_several = len(earlier) > 1 and all(_is_group(e) for e in earlier)
-    if follows and mention.certainty in _HEDGED and is_of_several and not is_same_sentence:
+    is_of_several = is_of_several or len({e.sentence for e in earlier}) > 1
+    if follows and (mention.certainty in _HEDGED or is_cause) and is_of_several and not is_same_sentence:
         return [_Entry(mention, "brain", "none", False, quote)]  # "these findings" of several lesions
     if mention.is_definite and mention.term not in ACCOMPANYING and not mention.is_back_reference:
         follows = follows and (term.default_site in VAGUE_SITES or any(_may_be_at(e, mention.term) for e in earlier))
     if earlier and follows and mention.side == "none":
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in earlier]
-    return [_Entry(mention, term.default_site, mention.side, False, quote)]
+    side = _side_of_cause(mention, term.default_site, earlier, is_same_sentence)
+    return [_Entry(mention, term.default_site, side, False, quote)]
+
+
+def _side_at(site: str, mention: Mention, earlier: list[_Entry]) -> str:
+    """Side of a site that is told without one: that of the lesion, beside which or of which it is told."""
+    if not load_terms().sites[site].paired:
+        return mention.side if len(mention.sites) == 1 else "none"
+    if mention.side != "none":
+        return mention.side
+    is_cause = mention.certainty in _HEDGED and mention.term in _CAUSES
+    beside = {e.side for e in earlier if mention.is_near or (is_cause and e.site == site)}
+    return beside.pop() if len(beside) == 1 else "none"
+
+
+def _side_of_cause(mention: Mention, site: str, earlier: list[_Entry], is_same_sentence: bool) -> str:
+    """Side of a diagnosis that has a place of its own, where what it explains has a side: "a collection on the left,
+    probably a subdural hematoma"."""
+    is_near = any(load_terms().is_within(site, e.site) for e in earlier) or (is_same_sentence and bool(earlier))
+    is_said = (mention.certainty in _HEDGED and is_near) or (mention.is_near and mention.certainty != "absent")
+    sides = {e.side for e in earlier}
+    if mention.side != "none" or not is_said or not load_terms().sites[site].paired or len(sides) != 1:
+        return mention.side
+    return sides.pop()
 
 
 def _is_group(entry: _Entry) -> bool:
@@ -285,12 +357,18 @@ def _named_by_site(mention: Mention, site: str) -> Mention:
 
 def _with_known_side(entry: _Entry, reading: _Reading) -> _Entry:
     """An impression that leaves out the side of a lesion already described means that side."""
-    entry.section = reading.section
-    if reading.section == 0 or entry.side != "none" or entry.mention.certainty == "absent" or not entry.is_placed:
+    entry.section, entry.sentence = reading.section, reading.sentence
+    if reading.section == 0 or entry.side != "none" or entry.mention.certainty == "absent":
         return entry
-    if load_terms().findings[entry.mention.term].kind == "status":
+    terms = load_terms()
+    is_inner = terms.is_within(entry.site, "extra-axial space")  # a hematoma told as a collection before
+    if terms.findings[entry.mention.term].kind == "status" or not (entry.is_placed or is_inner):
         return entry
-    sides = {e.side for e in reading.entries if e.site == entry.site and e.mention.certainty != "absent"} - {"none"}
+    told = [e for e in reading.entries if e.mention.certainty != "absent"]
+    at_place = {e.side for e in told if e.site == entry.site or (is_inner and terms.is_within(entry.site, e.site))}
+    sides = at_place - {"none"}
+    if not sides and entry.site != "brain":  # "cerebellar abscess" of a lesion of the left cerebellar hemisphere
+        sides = {e.side for e in told if terms.is_within(e.site, entry.site)} - {"none"}
     return replace(entry, side=sides.pop()) if len(sides) == 1 else entry
 
 
@@ -308,7 +386,7 @@ def _merge(new: _Entry, entries: list[_Entry]) -> _Entry:
         if old.key == new.key or _is_vaguer(new, old):
             _add_details(old.mention, new.mention)
             return old
-        if _is_vaguer(old, new):
+        if _is_vaguer(old, new) and not new.mention.is_involvement:
             old.site, old.side, old.is_placed, old.quote = new.site, new.side, new.is_placed, new.quote
             _add_details(old.mention, new.mention)
             return old
@@ -322,7 +400,7 @@ def _is_hedged_repetition(new: _Entry, old: _Entry) -> bool:
     """Whether a section doubts, at no place of its own, what it has stated: a subtype of the same term."""
     if new.mention.certainty not in _HEDGED or old.mention.certainty != "present" or new.section != old.section:
         return False
-    return not new.is_placed or (not new.mention.sites and (new.site, new.side) == (old.site, old.side))
+    return not new.is_placed or (new.site, new.side) == (old.site, old.side)
 
 
 def _is_another_denial(new: _Entry, old: _Entry) -> bool:
