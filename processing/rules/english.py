@@ -87,7 +87,8 @@ def _read_segment(
         mention.certainty = certainty_of(mention, marks, tokens, own)
         if mention.is_involvement:  # what is said of the place is said of the lesion there
             mention.certainty = next((str(m.value) for m in marks if m.kind == "certainty"), "present")
-    attach_sites(marks, tokens, own if own else carriers)
+    if own or carriers[0].certainty != "absent":  # "no hydrocephalus; ventricular size is ..."
+        attach_sites(marks, tokens, carriers)
     attach_signals(marks, tokens, carriers)
     attach_attributes(marks, tokens, carriers, text, start, stop)
     for mention in own:

@@ -10,7 +10,7 @@ from .mentions import Mark, Mention
 # fmt: off
 LOCATIVE = frozenset((
     "in", "of", "within", "involving", "at", "along", "to", "into", "over", "from", "on", "near", "about",
-    "around", "throughout", "affecting",
+    "around", "throughout", "through", "affecting",
 ))
 # fmt: on
 # fmt: off
@@ -29,6 +29,7 @@ _WHOLES = (
     "vessels",
 )
 _PARTING = frozenset((",", "with", "and"))
+_DESCRIBING = ("severity", "morphology", "back_reference")
 _FILLERS = frozenset(("a", "an", "some", "mild", "its"))
 # What is seen of the structures that a lesion displaces: where that is, is not where the lesion is.
 _DISPLACED = frozenset(("mass effect", "midline shift", "herniation", "hydrocephalus"))
@@ -48,6 +49,7 @@ _BESIDE = frozenset(
         "near",
     )
 )
+_NEIGHBOURS = frozenset(("near", "adjacent", "terminates", "terminating"))
 _TOUCHING = frozenset(
     (
         "abutting",
@@ -95,6 +97,7 @@ _PARTS_OF_LESIONS = frozenset((
 ))
 # fmt: on
 NEAR = frozenset(("adjacent", "underlying", "overlying", "ipsilateral", "surrounding", "subjacent", "neighboring"))
+_OPENING = frozenset(("a", "an", "multiple", "several", "another"))
 _WIDENED = ("sellar enlargement",)
 _WIDE = ("ventricular dilation", "sulcal widening")
 _BE = frozenset(("is", "are", "was", "were"))
@@ -160,14 +163,14 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             # "an intra-axial mass in the thalamus": the whole brain beside a part of it says nothing
             placed = [p for p in placed if p[0] != "brain"] or placed[:1]
         owner = _site_owner(group[0], group[-1], tokens, cues, carriers)
-        if _is_of_another(owner, group[0].first, marks, tokens):
+        if _is_of_another(owner, group[0].first, marks, tokens) or _is_of_statement(owner, group[-1], named, tokens):
             continue
         near = {t.word for t in tokens[max(0, group[0].first - 4) : group[0].first]}
         is_led = owner.sites_follow and not near & {",", "and", "or"} and _are_lobes(placed)
         if owner.sites and (not owner.sites_follow or is_led) and owner.first < group[0].first:
             # "subcortical hyperintensities in the frontal lobe": where lobe and tissue are both said, the lobe
             owner.sites = [] if _are_tissue(owner.sites) and not _are_tissue(placed) else owner.sites
-        if _is_only_beside(group[0].first, tokens, _BESIDE if owner.sites else _TOUCHING):
+        if _is_only_beside(group[0].first, tokens, _BESIDE | _TOUCHING if owner.sites else _TOUCHING):
             continue
         if ("brain", "none") in placed and len(placed) > 1:
             listed_brains.add(id(owner))
@@ -202,6 +205,15 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             mention.sites = [pair for pair in following.sites if pair[0] not in following.reached]
 
 
+def _is_of_statement(owner: Mention, site: Mark, sites: list[Mark], tokens: list[Token]) -> bool:
+    """Whether a place is told of in a statement that no finding names ("the left horn is larger and the ...")."""
+    if owner.first < site.stop:
+        return False
+    others = [s.first for s in sites if site.stop < s.first < owner.first]
+    words = [t.word for t in tokens[site.stop : others[0]]] if others else []
+    return bool(_BE & set(words[:2])) and "and" in words[2:]
+
+
 def _without_wholes(told: list[tuple[str, str]], placed: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Places told before, less those whose part is told now: "an intraventricular mass in the lateral ventricle"."""
     terms = load_terms()
@@ -223,7 +235,7 @@ def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[T
     start = next((i + 1 for i in range(first - 1, owner.stop - 1, -1) if tokens[i].word in _PARTING), None)
     if start is None:
         return False
-    known = {i for m in marks for i in range(m.first, m.stop) if m.kind not in ("severity", "morphology")}
+    known = {i for m in marks for i in range(m.first, m.stop) if m.kind not in _DESCRIBING}
     ends = ("of", "at", "in") if tokens[start].word == "its" else ("of", "at")
     end = next((i for i in range(start, first) if tokens[i].word in ends), None)
     if end is None or end == start or any(i in known or tokens[i].word in LOCATIVE for i in range(start, end)):
@@ -317,7 +329,16 @@ def _surrounds(mention: Mention, following: Mention, tokens: list[Token]) -> boo
 def _is_only_beside(first: int, tokens: list[Token], beside: frozenset[str]) -> bool:
     """Whether a place is named as a neighbour ("adjacent to the temporal horn", "lateral to the insula")."""
     words = [t.word for t in tokens[max(0, first - 5) : first] if t.word not in ("the", "left", "right")]
-    is_direction = beside is _BESIDE and words[-1:] == ["to"] and bool(_DIRECTIONS & set(words[-2:-1]))
+    is_told = beside is not _TOUCHING
+    if is_told and first >= 2 and tokens[first - 1].word in NEAR and tokens[first - 2].word in ("and", ","):
+        return False  # "the peduncle and adjacent pons"
+    is_direction = is_told and words[-1:] == ["to"] and bool(_DIRECTIONS & set(words[-2:-1]))
+    if is_told and words[-1:] == ["of"]:  # "near the root entry zone of the trigeminal nerve"
+        far = [t.word for t in tokens[max(0, first - 8) : first]]
+        last = max(
+            (i for i, word in enumerate(far) if word in LOCATIVE and word not in ("of", "to", "in")), default=-1
+        )
+        return any(word in _NEIGHBOURS for word in far[max(last, 0) :])
     return bool(beside & set(words[-2:])) or is_direction
 
 
@@ -392,7 +413,7 @@ def _heads(left: list[Mention], position: int, tokens: list[Token]) -> list[Ment
     "Cysts with rim enhancement are seen in both hemispheres": the cysts are.
     """
     while len(left) > 1 and _BE & {t.word for t in tokens[left[-1].stop : position]}:
-        if "with" not in {t.word for t in tokens[left[-2].stop : left[-1].first]}:
+        if not {"with", "without"} & {t.word for t in tokens[left[-2].stop : left[-1].first]}:
             break
         left = left[:-1]
     return left
@@ -401,7 +422,7 @@ def _heads(left: list[Mention], position: int, tokens: list[Token]) -> list[Ment
 def _is_joined(mention: Mention, following: Mention, tokens: list[Token]) -> bool:
     """Whether only a list stands between two findings; an article opens an item of its own."""
     words = {t.word for t in tokens[mention.stop : following.first]}
-    if following.first - mention.stop > 4 or words & LOCATIVE or words & {"a", "an"}:
+    if following.first - mention.stop > 4 or words & LOCATIVE or words & _OPENING or mention.term == "midline shift":
         return False
     return bool(words & {"and", "or", ",", "/", "nor"}) and bool(following.sites) and following.sites_follow
 

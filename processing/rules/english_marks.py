@@ -10,7 +10,7 @@ from .matching import Match, PhraseMatcher, Token
 from .mentions import Mark
 
 _PLURAL_GROUPS = ("findings", "sites")
-_CUES = ("consistent", "boundary", "back_reference", "neutral", "history", "differential", "removed")
+_CUES = ("consistent", "boundary", "back_reference", "neutral", "history", "differential", "removed", "unread")
 _SCAN = frozenset(("mri", "mr", "scan"))
 _MAGNETIC = frozenset(("mri", "mr", "mra", "mrv", "compared", "comparison"))
 # fmt: off
@@ -28,7 +28,9 @@ _DIRECTION |= {"elevated": "hyper", "bright": "hyper", "dark": "hypo", "abnormal
 # Relaxation: long T1 is dark, long T2 is bright.
 _RELAXATION = {("T1w", "prolongation"): "hypo", ("T1w", "shortening"): "hyper"}
 _RELAXATION |= {("T2w", "prolongation"): "hyper", ("T2w", "shortening"): "hypo", ("FLAIR", "prolongation"): "hyper"}
-_SIGNAL_NOUNS = frozenset(("signal", "signals", "abnormality", "abnormalities"))
+_SIGNAL_NOUNS = frozenset(("signal", "signals", "abnormality", "abnormalities", "change", "changes"))
+_BARE_NOUNS = frozenset(("abnormality", "abnormalities", "pathology"))
+_BARE_WORDS = frozenset(("or", "and", ",", "structural", "other", "parenchymal", "intrinsic", "gross", "significant"))
 _CHANGE_NOUNS = frozenset(("change", "changes", "disease", "abnormality", "abnormalities"))
 # fmt: off
 _IN_HISTORY = frozenset((
@@ -110,8 +112,17 @@ def _marks(matches: list[Match]) -> list[Mark]:
     return [Mark(kind, value, match.first, match.stop) for match in matches for kind, value in match.meanings]
 
 
+def _without_unread(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
+    """Leave out what is told not to have been looked at ("vasospasm cannot be assessed")."""
+    for cue in [m for m in marks if m.kind == "unread"]:
+        start = next((i for i in range(cue.first - 1, -1, -1) if tokens[i].word in ";:"), 0)
+        marks = [m for m in marks if not (start <= m.first <= cue.first and m.kind in ("findings", "predicates"))]
+    return [m for m in marks if m.kind != "unread"]
+
+
 def _without_removed(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     """What has been taken out is a postoperative change where it was ("the left frontal glioma has been resected")."""
+    marks = _without_unread(marks, tokens)
     removals = [m for m in marks if m.kind == "removed"]
     for removal in removals:
         findings = [m for m in marks if m.kind == "findings" and m.stop <= removal.first]
@@ -168,7 +179,12 @@ def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
     So are "T1 shortening" and "T2 prolongation".
     """
     sequences = [m for m in marks if m.kind == "sequences"]
+    starts = {m.first for m in sequences}
+    marks[:] = [
+        m for m in marks if not (m.kind == "laterality" and m.stop in starts and tokens[m.first].word == "both")
+    ]
     covered = {i for m in marks for i in range(m.first, m.stop)}
+    _name_denied_abnormalities(marks, tokens, covered)
     for site in [m for m in marks if m.kind == "sites"]:
         is_tissue = tokens[site.stop - 1].word == "matter" and tokens[site.stop - 2].word == "white"
         behind = site.stop
@@ -188,6 +204,17 @@ def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
             marks.append(Mark("findings", "signal abnormality", behind, behind + 1))
             covered.add(behind)
     marks.sort(key=lambda m: m.first)
+
+
+def _name_denied_abnormalities(marks: list[Mark], tokens: list[Token], covered: set[int]) -> None:
+    """ "No cerebral or cerebellar abnormality": what has no abnormality is normal."""
+    for cue in [m for m in marks if m.kind == "certainty" and m.value == "absent"]:
+        end = next((i for i in range(cue.stop, min(cue.stop + 8, len(tokens))) if tokens[i].word in _BARE_NOUNS), None)
+        if end is None or end in covered or any(m.kind == "findings" and cue.stop <= m.first < end for m in marks):
+            continue
+        if all(i in covered or tokens[i].word in _BARE_WORDS for i in range(cue.stop, end)):
+            marks.remove(cue)
+            marks.append(Mark("findings", "normal", end, end + 1))
 
 
 def with_predicates(marks: list[Mark], tokens: list[Token]) -> list[Mark]:

@@ -147,6 +147,9 @@ def _read(sentence: str, reading: _Reading) -> None:
         earlier = spoken_of or reading.last
         is_of_sentence = bool(spoken_of)
         earlier = (lesion or reading.lesion or earlier) if is_of_lesion else earlier
+        if mention.is_apart:  # at the bed of what was taken out
+            beds = [e for e in reading.entries if e.mention.term == "postoperative change"]
+            earlier = beds[-1:] or earlier
         is_cause = _explains(mention, reading, bool(spoken_of))
         if is_cause:
             is_of_sentence = bool(described) or not reading.descriptions
@@ -316,6 +319,8 @@ def _side_at(site: str, mention: Mention, earlier: list[_Entry]) -> str:
         return mention.side if len(mention.sites) == 1 else "none"
     if mention.side != "none":
         return mention.side
+    if load_terms().findings[mention.term].kind == "status":
+        return "none"
     is_cause = mention.certainty in _HEDGED and mention.term in _CAUSES
     beside = {e.side for e in earlier if mention.is_near or (is_cause and e.site == site)}
     return beside.pop() if len(beside) == 1 else "none"
@@ -367,7 +372,11 @@ def _with_known_side(entry: _Entry, reading: _Reading) -> _Entry:
     told = [e for e in reading.entries if e.mention.certainty != "absent"]
     at_place = {e.side for e in told if e.site == entry.site or (is_inner and terms.is_within(entry.site, e.site))}
     sides = at_place - {"none"}
-    if not sides and entry.site != "brain":  # "cerebellar abscess" of a lesion of the left cerebellar hemisphere
+    if not sides and entry.site in (
+        "cerebellum",
+        "cerebral hemisphere",
+        "basal ganglia",
+    ):  # "cerebellar abscess" of a lesion of the left cerebellar hemisphere
         sides = {e.side for e in told if terms.is_within(e.site, entry.site)} - {"none"}
     return replace(entry, side=sides.pop()) if len(sides) == 1 else entry
 
