@@ -49,14 +49,15 @@ def read_sentence(text: str) -> list[Mention]:
     mentions: list[Mention] = []
     for segment, start, stop in split_segments(marks, tokens):
         _read_segment(segment, tokens, start, stop, mentions, text)
-    reference = next((m for m in marks if m.kind == "back_reference"), None)
+    reference = next((m.first for m in marks if m.kind == "back_reference"), len(tokens))
+    sum_of_all = next((i for i, t in enumerate(tokens[:6]) if t.word in _SUMMING), len(tokens))
+    denied_verbs = {m.first for m in marks if m.kind == "certainty"}  # "does not enhance"
     for mention in mentions:
-        is_denied_verb = any(m.kind == "certainty" and m.first == mention.first for m in marks)  # "does not enhance"
-        mention.is_back_reference |= is_denied_verb or (reference is not None and reference.first <= mention.first)
-        mention.is_back_reference = mention.is_back_reference or _is_within_it(mention, tokens)
-        mention.is_of_all = any(t.word in _SUMMING for t in tokens[: min(mention.first, 6)])
+        is_pointing = reference <= mention.first or mention.first in denied_verbs or _is_within_it(mention, tokens)
+        mention.is_back_reference |= is_pointing
+        mention.is_of_all = sum_of_all < mention.first
         before = [t.word for t in tokens[max(0, mention.first - 2) : mention.first]]
-        mention.is_near |= bool(NEAR & set(before))
+        mention.is_near |= not NEAR.isdisjoint(before)
         mention.is_definite = bool(before) and (
             before[-1] in _DEFINITE or (before[0] in _DEFINITE and len(before) == 2)
         )
@@ -65,10 +66,9 @@ def read_sentence(text: str) -> list[Mention]:
 
 def _is_within_it(mention: Mention, tokens: list[Token]) -> bool:
     """Whether a finding is told to lie in the lesion spoken of ("areas of hemorrhage within it")."""
-    behind = [t.word for t in tokens[mention.stop : mention.stop + 3]]
-    return not mention.sites and (
-        behind[:1] == ["therein"] or (behind[:1] in (["within"], ["inside"]) and bool(_POINTING & set(behind[1:2])))
-    )
+    behind = [t.word for t in tokens[mention.stop : mention.stop + 2]]
+    is_within = len(behind) == 2 and behind[0] in ("within", "inside") and behind[1] in _POINTING
+    return not mention.sites and (is_within or behind[:1] == ["therein"])
 
 
 def _read_segment(
@@ -91,8 +91,9 @@ def _read_segment(
         attach_sites(marks, tokens, carriers)
     attach_signals(marks, tokens, carriers)
     attach_attributes(marks, tokens, carriers, text, start, stop)
+    sites = [m for m in marks if m.kind == "sites"]
     for mention in own:
-        last = max([mention.stop, *(m.stop for m in marks if m.kind == "sites" and m.first < mention.stop + 8)])
+        last = max([mention.stop, *[m.stop for m in sites if m.first < mention.stop + 8]])
         mention.quote = (
             tokens[mention.first].start if tokens else 0,
             tokens[min(last, stop) - 1].end if tokens else 0,
@@ -116,13 +117,13 @@ def _point_back(own: list[Mention], earlier: list[Mention]) -> None:
 def _mark_parts(own: list[Mention], tokens: list[Token]) -> None:
     """What an entry is of the lesion spoken of: its extension, or what lies at the bed from which it was removed."""
     for mention in own:
-        words = {t.word for t in tokens[mention.first : mention.stop]}
-        behind = [t.word for t in tokens[mention.stop : mention.stop + 8]]
-        if mention.term == "mass" and words & _EXTENSIONS:
-            mention.is_involvement = True
-        is_bed = bool(_BEDS & set(behind)) and (bool(_REMOVAL & set(behind)) or "cavity" in behind)
-        if mention.term in AS_SIGNAL and not mention.sites and is_bed:
-            mention.is_apart = mention.is_back_reference = True
+        if mention.term == "mass":
+            words = {t.word for t in tokens[mention.first : mention.stop]}
+            mention.is_involvement = bool(words & _EXTENSIONS)
+        elif mention.term in AS_SIGNAL and not mention.sites:
+            behind = {t.word for t in tokens[mention.stop : mention.stop + 8]}
+            if behind & _BEDS and ("cavity" in behind or behind & _REMOVAL):
+                mention.is_apart = mention.is_back_reference = True
 
 
 def _joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token]) -> list[Mention]:

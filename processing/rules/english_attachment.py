@@ -29,6 +29,8 @@ _WHOLES = (
     "vessels",
 )
 _PARTING = frozenset((",", "with", "and"))
+_COMPARING = ("than", "to", "with")
+_LISTING = frozenset((",", "and", "including", "as"))
 _DESCRIBING = ("severity", "morphology", "back_reference")
 _FILLERS = frozenset(("a", "an", "some", "mild", "its"))
 # What is seen of the structures that a lesion displaces: where that is, is not where the lesion is.
@@ -124,12 +126,15 @@ _OF_A_LOBE = frozenset(("of", "the", "left", "right", "in", "both", "bilateral")
 _PART_OF = frozenset(("aspect", "side", "half", "portion", "part", "lobe", "of", "the"))
 _BY = r"(?:\s*(?:cm|mm)?\s*(?:x|\u00d7|by)\s*(\d+(?:\.\d+)?))?"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)" + _BY + _BY + r"[\s-]*(mm|cm|millimet|centimet)", re.IGNORECASE)
+_DIGIT = re.compile("[0-9]")
 _NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6}
 _ONE = frozenset(("a", "an", "single", "solitary", "one"))
 
 
 def _groups(sites: list[Mark], marks: list[Mark], tokens: list[Token]) -> list[list[Mark]]:
     """Site marks joined into lists: only commas, "and", articles, sides and the like stand between them."""
+    if len(sites) < 2:
+        return [[site] for site in sites]
     filler = {i for m in marks if m.kind in ("laterality", "severity") for i in range(m.first, m.stop)}
     findings = {m.first for m in marks if m.kind == "findings"}
     groups: list[list[Mark]] = []
@@ -174,40 +179,40 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             continue
         if ("brain", "none") in placed and len(placed) > 1:
             listed_brains.add(id(owner))
-        if owner.sites and REACHING & {t.word for t in tokens[max(0, group[0].first - 4) : group[0].first]}:
+        if owner.sites and REACHING & near:
             if owner.term == "developmental anomaly":  # "a cleft extending to the ventricle"
                 continue
             owner.reached |= {site for site, _ in placed}
-        is_listed = bool(
-            {",", "and", "including", "as"} & {t.word for t in tokens[group[0].first - 4 : group[0].first]}
-        )
-        kept = owner.sites if is_listed else _without_wholes(owner.sites, placed)
+        kept = owner.sites if near & _LISTING else _without_wholes(owner.sites, placed)
         owner.sites = kept + [p for p in placed if p not in owner.sites]
         owner.sites_follow = owner.first < group[0].first
-        owner.is_near = owner.is_near or bool(
-            NEAR & {t.word for t in tokens[max(0, group[0].first - 3) : group[0].first]}
-        )
+        owner.is_near = owner.is_near or bool(NEAR & near)
     for mention in carriers:
+        if not mention.sites:
+            continue
         if len(mention.sites) > 1 and mention.certainty != "absent" and id(mention) not in listed_brains:
             mention.sites = [s for s in mention.sites if s[0] != "brain" or mention.term == "atrophy"]
         mention.sites = _in_the_midline(_without_whole_vessels(_around_the_brain(mention.sites)), mention.term)
         mention.sites = _of_the_term(mention.term, mention.sites)
         mention.sites = _on_the_side_of_the_lesion(mention)
     for earlier, mention in pairwise(carriers):
-        if not mention.sites and "by" in {t.word for t in tokens[max(0, mention.first - 5) : mention.first]}:
+        if (
+            earlier.term in _WIDENED
+            and not mention.sites
+            and "by" in {t.word for t in tokens[max(0, mention.first - 5) : mention.first]}
+        ):
             # "the sella is expanded by a mass"
-            own = [(load_terms().findings[earlier.term].default_site, "none")] if earlier.term else []
-            mention.sites = list(earlier.sites) or own if earlier.term in _WIDENED else mention.sites
+            mention.sites = list(earlier.sites) or [(load_terms().findings[earlier.term].default_site, "none")]
     for mention, following in reversed(list(pairwise(carriers))):
-        is_of_other_place = following.term in _DISPLACED and mention.term not in _DISPLACED
-        is_led = _is_joined(mention, following, tokens) or _surrounds(mention, following, tokens)
-        if not mention.sites and not is_of_other_place and is_led:
+        if mention.sites or not following.sites or (following.term in _DISPLACED and mention.term not in _DISPLACED):
+            continue
+        if _is_joined(mention, following, tokens) or _surrounds(mention, following, tokens):
             mention.sites = [pair for pair in following.sites if pair[0] not in following.reached]
 
 
 def _is_of_statement(owner: Mention, site: Mark, sites: list[Mark], tokens: list[Token]) -> bool:
     """Whether a place is told of in a statement that no finding names ("the left horn is larger and the ...")."""
-    if owner.first < site.stop:
+    if owner.first < site.stop or len(sites) < 2:
         return False
     others = [s.first for s in sites if site.stop < s.first < owner.first]
     words = [t.word for t in tokens[site.stop : others[0]]] if others else []
@@ -216,6 +221,8 @@ def _is_of_statement(owner: Mention, site: Mark, sites: list[Mark], tokens: list
 
 def _without_wholes(told: list[tuple[str, str]], placed: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Places told before, less those whose part is told now: "an intraventricular mass in the lateral ventricle"."""
+    if not told:
+        return told
     terms = load_terms()
     return [
         (site, side)
@@ -263,6 +270,9 @@ def _without_comparisons(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
     """Leave out what a signal or size is only compared with ("isointense to gray matter", "relative to the sulci")."""
     kept = []
     for site in sites:
+        if not any(t.word in _COMPARING for t in tokens[max(0, site.first - 4) : site.first]):
+            kept.append(site)
+            continue
         words = [t.word for t in tokens[max(0, site.first - 4) : site.first] if t.word not in _ARTICLES]
         if not (words[-1:] == ["than"] or (words[-1:] in (["to"], ["with"]) and _COMPARED & set(words[-2:-1]))):
             kept.append(site)
@@ -432,6 +442,8 @@ def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: 
     paired = load_terms().sites
     result: dict[int, str] = {}
     sides = [m for m in marks if m.kind == "laterality" and not any(c.first <= m.first < c.stop for c in carriers)]
+    if not sides:
+        return result
     shifts = [c for c in carriers if c.term == "midline shift"]
     for k, side in enumerate(sides):
         until = sides[k + 1].first if k + 1 < len(sides) else len(tokens)
@@ -485,12 +497,14 @@ def _owner(mark: Mark, tokens: list[Token], carriers: list[Mention]) -> Mention 
 
 def attach_signals(marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> None:
     """Pair signal words with sequences and hand the pairs to their finding."""
-    denials = [m for m in marks if m.kind == "certainty" and m.value == "absent"]
-    denied = {id(s) for s in marks if any(0 <= s.first - d.stop <= 2 for d in denials)}
-    own = any(c.certainty == "absent" for c in carriers)
-    # "does not enhance" gives no enhancement; "no high signal" is a finding of its own, which keeps its signal
-    signals = [m for m in marks if m.kind == "signals" and (own or id(m) not in denied)]
+    signals = [m for m in marks if m.kind == "signals"]
     sequences = [m for m in marks if m.kind == "sequences"]
+    if not signals and not sequences:
+        return
+    if signals and not any(c.certainty == "absent" for c in carriers):
+        # "does not enhance" gives no enhancement; "no high signal" is a finding of its own, which keeps its signal
+        denials = [m.stop for m in marks if m.kind == "certainty" and m.value == "absent"]
+        signals = [m for m in signals if not any(0 <= m.first - stop <= 2 for stop in denials)]
     taken: set[int] = set()
     for group in _sequence_groups(sequences, signals, marks, tokens):
         signal = _signal_of(group, signals, tokens)
@@ -569,8 +583,7 @@ def attach_attributes(
                 setattr(owner, mark.kind, mark.value)
     low = tokens[start].start if start < len(tokens) else 0
     high = tokens[stop - 1].end if stop else 0
-    has_number = any(t.word[0].isdigit() for t in tokens[start:stop])
-    for size in _SIZE.finditer(text, low, high) if has_number else ():
+    for size in _SIZE.finditer(text, low, high) if _DIGIT.search(text, low, high) else ():
         position = next((i for i in range(start, stop) if tokens[i].start >= size.start()), start)
         end = next((i for i in range(position, stop) if tokens[i].end >= size.end()), stop - 1) + 1
         following = next((c for c in carriers if c.first >= end), None)

@@ -103,13 +103,20 @@ def read_marks(tokens: list[Token]) -> list[Mark]:
     if _tells_another_source(tokens):
         return []
     marks = _without_preamble(_marks(english_matcher().find(tokens)), tokens)
-    marks = _without_history([m for m in marks if m.kind != "neutral"], tokens)
+    marks = _without_history(marks, tokens)
     _name_bare_signals(marks, tokens)
-    return _without_removed(marks, tokens)
+    kinds = {m.kind for m in marks}
+    marks = _without_unread(marks, tokens) if "unread" in kinds else marks
+    return _without_removed(marks, tokens) if "removed" in kinds else marks
 
 
 def _marks(matches: list[Match]) -> list[Mark]:
-    return [Mark(kind, value, match.first, match.stop) for match in matches for kind, value in match.meanings]
+    return [
+        Mark(kind, value, match.first, match.stop)
+        for match in matches
+        for kind, value in match.meanings
+        if kind != "neutral"
+    ]
 
 
 def _without_unread(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
@@ -122,24 +129,26 @@ def _without_unread(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
 
 def _without_removed(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     """What has been taken out is a postoperative change where it was ("the left frontal glioma has been resected")."""
-    marks = _without_unread(marks, tokens)
-    removals = [m for m in marks if m.kind == "removed"]
-    for removal in removals:
+    for removal in [m for m in marks if m.kind == "removed"]:
         findings = [m for m in marks if m.kind == "findings" and m.stop <= removal.first]
         if findings and not any(t.word in ";:" for t in tokens[findings[-1].stop : removal.first]):
             findings[-1].value = "postoperative change"
-    return [m for m in marks if m.kind != "removed"] if removals else marks
+    return [m for m in marks if m.kind != "removed"]
 
 
 def _tells_another_source(tokens: list[Token]) -> bool:
     """Whether a sentence tells what CT, a biopsy and the like showed ("Biopsy revealed glioblastoma")."""
-    verb = next((i for i, t in enumerate(tokens) if t.word in _REPORTING), len(tokens))
-    words = {t.word for t in tokens[:verb]}
-    return verb < len(tokens) and verb <= 12 and bool(words & _OTHER_SOURCES) and not words & _MAGNETIC
+    words = [t.word for t in tokens[:13]]
+    if _OTHER_SOURCES.isdisjoint(words):
+        return False
+    verb = next((i for i, word in enumerate(words) if word in _REPORTING), None)
+    return verb is not None and not _OTHER_SOURCES.isdisjoint(words[:verb]) and _MAGNETIC.isdisjoint(words[:verb])
 
 
 def _without_preamble(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     """Leave out part and contrast agent where they only name the scan ("MRI brain, 3/30, revealed ...")."""
+    if _SCAN.isdisjoint([t.word for t in tokens[:8]]):
+        return marks
     cued = {i for m in marks if m.kind == "certainty" for i in range(m.first, m.stop)}  # "no MR evidence of infarct"
     scan = next((i for i, t in enumerate(tokens[:8]) if t.word in _SCAN and i not in cued), None)
     if scan is None:
@@ -179,10 +188,10 @@ def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
     So are "T1 shortening" and "T2 prolongation".
     """
     sequences = [m for m in marks if m.kind == "sequences"]
-    starts = {m.first for m in sequences}
-    marks[:] = [
-        m for m in marks if not (m.kind == "laterality" and m.stop in starts and tokens[m.first].word == "both")
-    ]
+    if sequences:  # "on both T1 and T2" tells no side
+        starts = {m.first for m in sequences}
+        sides = [m for m in marks if m.kind == "laterality" and m.stop in starts and tokens[m.first].word == "both"]
+        marks[:] = [m for m in marks if m not in sides] if sides else marks
     covered = {i for m in marks for i in range(m.first, m.stop)}
     _name_denied_abnormalities(marks, tokens, covered)
     for site in [m for m in marks if m.kind == "sites"]:

@@ -6,6 +6,7 @@ fills sites that are not said, and merges the mentions of one lesion.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 from ..findings import (
     MAX_FINDINGS,
@@ -30,6 +31,7 @@ VERSION = "0.5"  # raise with every change that alters the findings of some repo
 
 _SEQUENCES = ("T1w", "T1c", "T2w", "FLAIR", "DWI", "ADC", "SWI", "MRA", "PD", "any")
 _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
+_SIGNAL_ORDER = {pair: i for i, pair in enumerate(product(_SEQUENCES, _SIGNALS))}
 # Languages that have rules: how a sentence of each is read.
 READERS: Mapping[str, Callable[[str], list[Mention]]] = {"en": read_sentence, "zh": read_chinese_sentence}
 # What sequence the heading in front of a sentence names: it covers the sentences up to the next heading.
@@ -155,8 +157,10 @@ def _read(sentence: str, reading: _Reading) -> None:
             is_of_sentence = bool(described) or not reading.descriptions
             earlier = described or _meant(mention, reading) or lesion or reading.lesion or earlier
             earlier = [e for e in earlier if _can_be_at(mention.term, e.site)]
-        _agree_on_mass(mention, [e for e in earlier if e.section == reading.section])
-        mention = _as_involvement(mention, lesion or reading.lesion)
+        if mention.is_definite:
+            _agree_on_mass(mention, [e for e in earlier if e.section == reading.section])
+        if mention.is_involvement:
+            mention = _as_involvement(mention, lesion or reading.lesion)
         if mention.is_involvement and not (mention.term and mention.sites):
             if not mention.term:
                 continue
@@ -195,7 +199,7 @@ def _read(sentence: str, reading: _Reading) -> None:
 
 def _agree_on_mass(mention: Mention, earlier: list[_Entry]) -> None:
     """ "The lesion" that has been told to be a mass is a mass, and what is called "the mass" later was one before."""
-    if not mention.is_definite or mention.certainty == "absent":
+    if mention.certainty == "absent":
         return
     if mention.term == "signal abnormality" and any(e.mention.term == "mass" for e in earlier):
         mention.term = "mass"
@@ -230,7 +234,7 @@ def _is_reached(entry: _Entry) -> bool:
 
 def _as_involvement(mention: Mention, lesion: list[_Entry]) -> Mention:
     """ "The thalamus is also involved": an entry of the lesion spoken of last at that place, on its side."""
-    if not lesion or not mention.is_involvement or not mention.sites:
+    if not lesion or not mention.sites:
         return mention
     last = lesion[-1]
     paired = load_terms().sites
@@ -256,12 +260,12 @@ def _is_repetition(mention: Mention, reading: _Reading) -> bool:
 
 def _explains(mention: Mention, reading: _Reading, is_same_sentence: bool) -> bool:
     """Whether a diagnosis without a place, doubted or of the impression, names the cause of what is described."""
-    is_summary = (reading.section > 0 or mention.is_of_all) and not is_same_sentence
-    is_focal = load_terms().findings[mention.term].family != "white matter disease" if mention.term else False
-    is_said = mention.certainty in _HEDGED or (
-        mention.certainty == "present" and is_summary and (is_focal or mention.is_of_all)
-    )
-    return is_said and not mention.sites and mention.side == "none" and mention.term in _CAUSES
+    if mention.sites or mention.side != "none" or mention.term not in _CAUSES:
+        return False
+    if mention.certainty != "present":
+        return mention.certainty in _HEDGED
+    is_focal = load_terms().findings[mention.term].family != "white matter disease"
+    return not is_same_sentence and (mention.is_of_all or (reading.section > 0 and is_focal))
 
 
 def _adds_to(mention: Mention, earlier: list[_Entry], is_same_sentence: bool) -> bool:
@@ -280,8 +284,8 @@ def _place(
     mention: Mention, quote: str, earlier: list[_Entry], is_same_sentence: bool, is_cause: bool
 ) -> list[_Entry]:
     """One entry per site; without a site, that of the lesion that the mention goes with, or the default."""
-    near_lesion = [e for e in earlier if not _is_reached(e)]
-    earlier = near_lesion or earlier
+    if len(earlier) > 1:
+        earlier = [e for e in earlier if not _is_reached(e)] or earlier
     if mention.sites:
         sides = [side if side != "none" else _side_at(site, mention, earlier) for site, side in mention.sites]
         placed = zip(mention.sites, sides, strict=True)
@@ -435,8 +439,9 @@ def _is_vaguer(vague: _Entry, exact: _Entry) -> bool:
 
 
 def _copy(mention: Mention) -> Mention:
-    values = {**vars(mention), "signals": set(mention.signals), "morphology": set(mention.morphology)}
-    return Mention(**values)
+    copied = Mention.__new__(Mention)
+    copied.__dict__.update(mention.__dict__, signals=set(mention.signals), morphology=set(mention.morphology))
+    return copied
 
 
 def _add_details(target: Mention, source: Mention) -> None:
@@ -449,7 +454,7 @@ def _add_details(target: Mention, source: Mention) -> None:
 
 def _to_finding(entry: _Entry) -> Finding:
     mention = entry.mention
-    signals = sorted(mention.signals, key=lambda s: (_SEQUENCES.index(s[0]), _SIGNALS.index(s[1])))
+    signals = sorted(mention.signals, key=_SIGNAL_ORDER.__getitem__)
     order = load_terms().morphology.index
     size = mention.size_mm if mention.size_mm is not None and 0 < mention.size_mm <= MAX_SIZE_MM else None
     return Finding.model_validate(
