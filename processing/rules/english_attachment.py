@@ -65,6 +65,7 @@ _TOUCHING = frozenset(
         "towards",
         "sparing",
         "spares",
+        "beyond",
     )
 )
 # fmt: off
@@ -87,7 +88,7 @@ _COMPARED = frozenset((
 REACHING = frozenset((
     "extension", "extending", "extends", "extend", "extended", "invading", "invasion", "invades", "crossing",
     "crosses", "spreading", "spreads", "protruding", "protrudes", "bulging", "bulges", "infiltrating", "infiltrates",
-    "reaching", "reaches", "encasing", "encases",
+    "reaching", "reaches", "encasing", "encases", "surrounds",
 ))
 # fmt: on
 # Not things of their own: "with most of the pons", while "with widening of the canal" is not of the lesion.
@@ -374,6 +375,9 @@ def _around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
     if outside and lobes:  # "the left parietal scalp"
         side = next((side for _, side in lobes if side != "none"), "none")
         return [(site, side if own == "none" else own) for site, own in sites if (site, own) not in lobes]
+    tissue = [pair for pair in sites if terms.is_within(pair[0], "white matter")]
+    if len(whole) == 1 and tissue and len(sites) == len(tissue) + 1:  # "the white matter of both hemispheres"
+        return [(site, whole[0][1] if side == "none" else side) for site, side in tissue]
     if whole and lobes:
         side = whole[0][1]
         return [(s, side if own == "none" else own) for s, own in sites if s != "cerebral hemisphere"]
@@ -412,7 +416,9 @@ def _site_owner(first: Mark, last: Mark, tokens: list[Token], cues: set[int], ca
         return left[-1]
     if last.stop == right[0].first and left[-1].sites:  # "gliosis in the right occipital lobe from a PCA infarct"
         return right[0]
-    has_preposition = any(tokens[i].word in LOCATIVE for i in gap if i not in cues) and not cues & set(gap)
+    has_preposition = any(
+        tokens[i].word in LOCATIVE or tokens[i].word in REACHING for i in gap if i not in cues
+    ) and not cues & set(gap)
     leads = right[0].first - last.stop <= 6 and all(t.word != "," for t in tokens[last.stop : right[0].first])
     return right[0] if leads and not has_preposition else left[-1]
 

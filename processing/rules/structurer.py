@@ -238,7 +238,7 @@ def _as_involvement(mention: Mention, lesion: list[_Entry]) -> Mention:
         return mention
     last = lesion[-1]
     paired = load_terms().sites
-    told = {e.side for e in lesion} & {"left", "right"}
+    told = {e.side for e in lesion} & {"left", "right"} if mention.certainty != "absent" else set()
     lesion_side = told.pop() if len(told) == 1 else "none"
     sites = [(s, lesion_side if side == "none" and paired[s].paired else side) for s, side in mention.sites]
     if mention.term:
@@ -300,6 +300,7 @@ def _place(
         follows = bool(earlier)
     elif mention.certainty in _HEDGED and term.kind == "diagnosis":
         is_told = follows or is_same_sentence
+        earlier = [e for e in earlier if e.mention.term not in _DISPLACEMENTS]
         follows = term.default_site in VAGUE_SITES or (is_told and any(_may_be_at(e, mention.term) for e in earlier))
     is_of_part = term.default_site in _PARTS and mention.certainty != "absent" and mention.side == "none"
     near = [e for e in earlier if is_of_part and load_terms().is_within(e.site, term.default_site)]
@@ -309,7 +310,7 @@ def _place(
     is_of_several = is_of_several or len({e.sentence for e in earlier}) > 1
     if follows and (mention.certainty in _HEDGED or is_cause) and is_of_several and not is_same_sentence:
         return [_Entry(mention, "brain", "none", False, quote)]  # "these findings" of several lesions
-    if mention.is_definite and mention.term not in ACCOMPANYING and not mention.is_back_reference:
+    if not is_cause and mention.term not in ACCOMPANYING:  # "with associated hydrocephalus": not at the lesion
         follows = follows and (term.default_site in VAGUE_SITES or any(_may_be_at(e, mention.term) for e in earlier))
     if earlier and follows and mention.side == "none":
         return [_Entry(mention, e.site, e.side, e.is_placed, quote) for e in earlier]
