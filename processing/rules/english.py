@@ -3,9 +3,10 @@
 from itertools import pairwise
 
 from ..vocabulary import load_terms
-from .english_attachment import NEAR, REACHING, attach_attributes, attach_signals, attach_sites
+from .english_attachment import attach_attributes, attach_signals
 from .english_certainty import certainty_of
 from .english_marks import read_marks, split_segments, with_causes, with_predicates
+from .english_places import NEAR, REACHING, attach_sites
 from .matching import Token, tokenize
 from .mentions import AGED, AGES, AS_SIGNAL, Mark, Mention
 

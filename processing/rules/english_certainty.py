@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from .english_attachment import LOCATIVE
+from .english_lists import LOCATIVE
 from .matching import Token
 from .mentions import Mark, Mention
 
