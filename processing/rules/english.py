@@ -16,6 +16,9 @@ _INVOLVING = frozenset((
     "occupies", "fills",
 ))
 # fmt: on
+_BETWEEN_SIGNALS = frozenset(
+    ("on", "and", "the", ",", "images", "imaging", "weighted", "sequences", "with", "corresponding", "/")
+)
 _EXTENSIONS = frozenset(("extension", "invasion", "encasement"))
 _BEDS = frozenset(("cavity", "bed", "margin", "margins", "site"))
 _REMOVAL = frozenset(("resection", "surgical", "operative", "postoperative"))
@@ -57,6 +60,7 @@ def read_sentence(text: str) -> list[Mention]:
         is_pointing = reference <= mention.first or mention.first in denied_verbs or _is_within_it(mention, tokens)
         mention.is_back_reference |= is_pointing
         mention.is_of_all = sum_of_all < mention.first
+        mention.term = AGED.get(mention.term, {}).get(mention.acuity, mention.term)  # "infarcts, which appear acute"
         before = [t.word for t in tokens[max(0, mention.first - 2) : mention.first]]
         mention.is_near |= not NEAR.isdisjoint(before)
         mention.is_definite = bool(before) and (
@@ -69,6 +73,7 @@ def _is_within_it(mention: Mention, tokens: list[Token]) -> bool:
     """Whether a finding is told to lie in the lesion spoken of ("areas of hemorrhage within it")."""
     behind = [t.word for t in tokens[mention.stop : mention.stop + 2]]
     is_within = len(behind) == 2 and behind[0] in ("within", "inside") and behind[1] in _POINTING
+    is_within = is_within or behind in (["in", "its"], ["in", "it"])
     return not mention.sites and (is_within or behind[:1] == ["therein"])
 
 
@@ -132,6 +137,8 @@ def _joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token])
 
     So it is in "hyperintensity with restricted diffusion" and "enhancement of a small lesion", if nothing is denied.
     """
+    if len(own) < 2:
+        return own
     denials = [m.first for m in marks if m.kind == "certainty" and m.value == "absent"]
     named = {i for m in marks if m.kind == "sites" for i in range(m.first, m.stop)}
     joined: list[Mention] = []
@@ -142,7 +149,11 @@ def _joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token])
         if last is not None and is_noun and mention.term in AS_SIGNAL and between == ["of"]:
             last.stop = mention.stop
             last.signals.add(AS_SIGNAL[mention.term])
-        elif last is not None and is_noun and mention.term == "signal abnormality" and len(between) <= 4:
+        elif (
+            last is not None
+            and last.term == mention.term == "signal abnormality"
+            and ((is_noun and len(between) <= 4) or _is_same_lesion(between, range(last.stop, mention.first), marks))
+        ):
             last.stop = mention.stop
         elif last is not None and _is_signal_with(last, mention, between, denials, named):
             lesion, signal = (last, mention) if mention.term in AS_SIGNAL else (mention, last)
@@ -152,6 +163,13 @@ def _joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token])
         else:
             joined.append(mention)
     return joined
+
+
+def _is_same_lesion(between: list[str], gap: range, marks: list[Mark]) -> bool:
+    """Whether only sequences stand between two signals: "low signal on T1 and high signal on T2"."""
+    sequences = {i for m in marks if m.kind == "sequences" for i in range(m.first, m.stop)}
+    is_filled = all(i in sequences or word in _BETWEEN_SIGNALS for i, word in zip(gap, between, strict=True))
+    return is_filled and not sequences.isdisjoint(gap)
 
 
 def _is_signal_with(last: Mention, mention: Mention, between: list[str], denials: list[int], named: set[int]) -> bool:
@@ -184,10 +202,11 @@ def _refine_terms(own: list[Mention], marks: list[Mark], tokens: list[Token]) ->
     terms = load_terms()
     for mention in own:
         mention.term = AGED.get(mention.term, {}).get(mention.acuity, mention.term)
-        words = "".join(t.word for t in tokens[mention.first : mention.stop])
-        for stem, signal in (("hyperintens", "hyper"), ("hypointens", "hypo")):
-            if stem in words and not mention.signals:
-                mention.signals.add(("any", signal))
+        if not mention.signals:
+            words = "".join([t.word for t in tokens[mention.first : mention.stop]])
+            for stem, signal in (("hyperintens", "hyper"), ("hypointens", "hypo")):
+                if stem in words and not mention.signals:
+                    mention.signals.add(("any", signal))
         if mention.term in AS_SIGNAL:
             mention.signals -= {("DWI", "none")}
             mention.signals = mention.signals or {AS_SIGNAL[mention.term]}
@@ -226,12 +245,12 @@ def _merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[
     """
     links = [m.first for m in marks if m.kind == "consistent"]
     _absorb_before_which(own, earlier, links)
-    brackets = [i for i, t in enumerate(tokens) if t.word == "("]
+    brackets = [i for i, t in enumerate(tokens) if t.word == "("] if len(own) > 1 else []
     kinds = load_terms().findings
-    for earlier_of_term, mention in reversed(list(pairwise(own))):
-        words = {t.word for t in tokens[earlier_of_term.stop : mention.first]}
-        is_same = mention.term == earlier_of_term.term and mention.certainty == earlier_of_term.certainty
-        if is_same and words == {"and"} and not mention.sites and mention.side == "none":
+    for former, mention in reversed(list(pairwise(own))):
+        if mention.term != former.term or mention.certainty != former.certainty or mention.sites:
+            continue
+        if mention.side == "none" and [t.word for t in tokens[former.stop : mention.first]] == ["and"]:
             own.remove(mention)  # "compressed and displaced"
     for mention in list(own):
         described = [m for m in own if m.first < mention.first and m.certainty != "absent"]

@@ -95,7 +95,7 @@ def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own
         if mark.first < mention.stop or not (is_versus or _closes(mark, tokens)):
             continue
         position = mention.stop
-        items = [o for o in own if mention.stop <= o.first < mark.first]
+        items = [o for o in own if mention.stop <= o.first < mark.first and not _is_place(o, tokens)]
         is_described = mention.term in _DESCRIPTIONS and not all(o.term in _DESCRIPTIONS for o in items)
         if is_described:  # "lesions, infarct versus tumor"
             return None
@@ -109,6 +109,12 @@ def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own
             position = stop if item is None else item.stop
         return str(mark.value)
     return None
+
+
+def _is_place(mention: Mention, tokens: list[Token]) -> bool:
+    """Whether a lesion is named as a place ("calcification within the mass")."""
+    before = [t.word for t in tokens[max(0, mention.first - 2) : mention.first]]
+    return before[-1:] == ["the"] and before[0] in LOCATIVE
 
 
 def _closes(mark: Mark, tokens: list[Token]) -> bool:

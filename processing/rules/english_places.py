@@ -26,39 +26,16 @@ _DESCRIBING = ("severity", "morphology", "back_reference")
 _FILLERS = frozenset(("a", "an", "some", "mild", "its"))
 # What is seen of the structures that a lesion displaces: where that is, is not where the lesion is.
 _DISPLACED = frozenset(("mass effect", "midline shift", "herniation", "hydrocephalus"))
-_BESIDE = frozenset(
-    (
-        "adjacent",
-        "abutting",
-        "abuts",
-        "adjoining",
-        "perpendicular",
-        "contiguous",
-        "bordering",
-        "communicating",
-        "attached",
-        "toward",
-        "towards",
-        "near",
-    )
-)
+# fmt: off
+_TOUCHING = frozenset((
+    "abutting", "abuts", "abut", "contacts", "contacting", "touches", "touching", "toward", "towards", "sparing",
+    "spares", "beyond",
+))
+_BESIDE = _TOUCHING | frozenset((
+    "adjacent", "adjoining", "perpendicular", "contiguous", "bordering", "communicating", "attached", "near",
+))
+# fmt: on
 _NEIGHBOURS = frozenset(("near", "adjacent", "terminates", "terminating"))
-_TOUCHING = frozenset(
-    (
-        "abutting",
-        "abuts",
-        "abut",
-        "contacts",
-        "contacting",
-        "touches",
-        "touching",
-        "toward",
-        "towards",
-        "sparing",
-        "spares",
-        "beyond",
-    )
-)
 # fmt: off
 REACHING = frozenset((
     "extension", "extending", "extends", "extend", "extended", "invading", "invasion", "invades", "crossing",
@@ -103,7 +80,7 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         if owner.sites and (not owner.sites_follow or is_led) and owner.first < group[0].first:
             # "subcortical hyperintensities in the frontal lobe": where lobe and tissue are both said, the lobe
             owner.sites = [] if are_tissue(owner.sites) and not are_tissue(placed) else owner.sites
-        if _is_only_beside(group[0].first, tokens, _BESIDE | _TOUCHING if owner.sites else _TOUCHING):
+        if _is_only_beside(group[0].first, tokens, _BESIDE if owner.sites else _TOUCHING):
             continue
         if ("brain", "none") in placed and len(placed) > 1:
             listed_brains.add(id(owner))
@@ -120,7 +97,8 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             continue
         if len(mention.sites) > 1 and mention.certainty != "absent" and id(mention) not in listed_brains:
             mention.sites = [s for s in mention.sites if s[0] != "brain" or mention.term == "atrophy"]
-        mention.sites = in_the_midline(without_whole_vessels(around_the_brain(mention.sites)), mention.term)
+        if len(mention.sites) > 1:
+            mention.sites = in_the_midline(without_whole_vessels(around_the_brain(mention.sites)), mention.term)
         mention.sites = of_the_term(mention.term, mention.sites)
         mention.sites = on_the_side_of_the_lesion(mention)
     for earlier, mention in pairwise(carriers):
@@ -174,17 +152,20 @@ def _surrounds(mention: Mention, following: Mention, tokens: list[Token]) -> boo
 def _is_only_beside(first: int, tokens: list[Token], beside: frozenset[str]) -> bool:
     """Whether a place is named as a neighbour ("adjacent to the temporal horn", "lateral to the insula")."""
     words = [t.word for t in tokens[max(0, first - 5) : first] if t.word not in ("the", "left", "right")]
-    is_told = beside is not _TOUCHING
-    if is_told and first >= 2 and tokens[first - 1].word in NEAR and tokens[first - 2].word in ("and", ","):
+    if beside is _TOUCHING:
+        return not beside.isdisjoint(words[-2:])
+    if first >= 2 and tokens[first - 1].word in NEAR and tokens[first - 2].word in ("and", ","):
         return False  # "the peduncle and adjacent pons"
-    is_direction = is_told and words[-1:] == ["to"] and bool(DIRECTIONS & set(words[-2:-1]))
-    if is_told and words[-1:] == ["of"]:  # "near the root entry zone of the trigeminal nerve"
+    if "most" in words and words[-1] != "of":
+        return True  # "most prominent over the right convexity": which part is worst
+    if words[-1:] == ["of"]:  # "near the root entry zone of the trigeminal nerve"
         far = [t.word for t in tokens[max(0, first - 8) : first]]
         last = max(
             (i for i, word in enumerate(far) if word in LOCATIVE and word not in ("of", "to", "in")), default=-1
         )
         return any(word in _NEIGHBOURS for word in far[max(last, 0) :])
-    return bool(beside & set(words[-2:])) or is_direction
+    is_direction = words[-1:] == ["to"] and not DIRECTIONS.isdisjoint(words[-2:-1])
+    return is_direction or not beside.isdisjoint(words[-2:])
 
 
 def _site_owner(first: Mark, last: Mark, tokens: list[Token], cues: set[int], carriers: list[Mention]) -> Mention:

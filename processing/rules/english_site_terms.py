@@ -172,6 +172,8 @@ def around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def without_compartments(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
     """Where lobe and tissue are both said ("frontal subcortical white matter"), the lobe is the site."""
+    if len(sites) < 2:
+        return sites
     terms = load_terms()
     dropped: set[int] = set()
     for a, b in pairwise(sites):

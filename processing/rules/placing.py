@@ -54,6 +54,7 @@ def placed_at(
     terms = load_terms().findings
     term = terms[mention.term]
     follows = mention.is_back_reference or mention.is_definite
+    follows = follows or (mention.is_near and mention.certainty != "absent")
     if mention.term in ACCOMPANYING:
         follows = follows or is_same_sentence
         follows = follows or (mention.term in ("edema", "mass effect") and mention.certainty != "absent")
