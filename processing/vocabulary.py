@@ -52,7 +52,8 @@ class Terms:
         """Every site with itself and those that it lies in."""
         wholes: dict[str, frozenset[str]] = {}
         for site in self.sites:
-            chain, current = [], site
+            chain: list[str] = []
+            current: str | None = site
             while current is not None:
                 chain.append(current)
                 current = self.sites[current].parent

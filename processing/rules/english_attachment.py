@@ -90,6 +90,7 @@ def _signal_of(group: list[Mark], signals: list[Mark], tokens: list[Token]) -> M
 def attach_attributes(
     marks: list[Mark], tokens: list[Token], carriers: list[Mention], text: str, start: int, stop: int
 ) -> None:
+    """Hand severity, age, change, shape, size and count to their finding."""
     for mark in marks:
         if mark.kind in ("severity", "acuity", "change", "morphology", "count"):
             owner = owner_of(mark, tokens, carriers)

@@ -36,6 +36,7 @@ _BESIDE = _TOUCHING | frozenset((
 ))
 # fmt: on
 _NEIGHBOURS = frozenset(("near", "adjacent", "terminates", "terminating"))
+# Words by which a lesion is at a second place, too.
 # fmt: off
 REACHING = frozenset((
     "extension", "extending", "extends", "extend", "extended", "invading", "invasion", "invades", "crossing",
@@ -51,13 +52,16 @@ _PARTS_OF_LESIONS = frozenset((
     "distribution", "pattern",
 ))
 # fmt: on
+# A structure told as the one beside the lesion, on its side: "the adjacent sulci".
 NEAR = frozenset(("adjacent", "underlying", "overlying", "ipsilateral", "surrounding", "subjacent", "neighboring"))
+# What opens an item of its own in a list.
 _OPENING = frozenset(("a", "an", "multiple", "several", "another"))
-WIDENED = ("sellar enlargement",)
+_WIDENED = ("sellar enlargement",)
 _WIDE = ("ventricular dilation", "sulcal widening")
-BE = frozenset(("is", "are", "was", "were"))
+_BE = frozenset(("is", "are", "was", "were"))
 _AROUND = frozenset(("about", "around", "surrounding", "of", "from"))
-PART_OF = frozenset(("aspect", "side", "half", "portion", "part", "lobe", "of", "the"))
+# Words between a side and a site without sides: "the left aspect of the pituitary".
+_PART_OF = frozenset(("aspect", "side", "half", "portion", "part", "lobe", "of", "the"))
 
 
 def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> None:
@@ -103,7 +107,7 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         mention.sites = on_the_side_of_the_lesion(mention)
     for earlier, mention in pairwise(carriers):
         if (
-            earlier.term in WIDENED
+            earlier.term in _WIDENED
             and not mention.sites
             and "by" in {t.word for t in tokens[max(0, mention.first - 5) : mention.first]}
         ):
@@ -122,7 +126,7 @@ def _is_of_statement(owner: Mention, site: Mark, sites: list[Mark], tokens: list
         return False
     others = [s.first for s in sites if site.stop < s.first < owner.first]
     words = [t.word for t in tokens[site.stop : others[0]]] if others else []
-    return bool(BE & set(words[:2])) and "and" in words[2:]
+    return bool(_BE & set(words[:2])) and "and" in words[2:]
 
 
 def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[Token]) -> bool:
@@ -193,7 +197,7 @@ def _heads(left: list[Mention], position: int, tokens: list[Token]) -> list[Ment
 
     "Cysts with rim enhancement are seen in both hemispheres": the cysts are.
     """
-    while len(left) > 1 and BE & {t.word for t in tokens[left[-1].stop : position]}:
+    while len(left) > 1 and _BE & {t.word for t in tokens[left[-1].stop : position]}:
         if not {"with", "without"} & {t.word for t in tokens[left[-2].stop : left[-1].first]}:
             break
         left = left[:-1]
@@ -231,7 +235,7 @@ def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: 
         if near:
             group = next(g for g in grouped(ahead, marks, tokens) if g[0] is ahead[0])
             for site in group:
-                is_part = {t.word for t in tokens[side.stop : site.first]} <= PART_OF | DIRECTIONS
+                is_part = {t.word for t in tokens[side.stop : site.first]} <= _PART_OF | DIRECTIONS
                 if paired[site.value[0]].paired or site.first == side.stop or (is_part and site is group[0]):
                     result.setdefault(id(site), side.value)
             continue

@@ -6,6 +6,7 @@ from ..vocabulary import load_terms
 from .matching import Token
 from .mentions import Mark, Mention
 
+# A part that is told after them takes their place.
 _WHOLES = (
     "ventricles",
     "cerebellum",
@@ -42,7 +43,6 @@ _OF_TERRITORIES = frozenset(
 _TERRITORIES = dict.fromkeys(
     ("anterior cerebral artery", "middle cerebral artery", "posterior cerebral artery"), "cerebral hemisphere"
 )
-# Words between a side and a site without sides: "the left aspect of the pituitary".
 _OF_A_LOBE = frozenset(("of", "the", "left", "right", "in", "both", "bilateral"))
 
 
@@ -63,11 +63,13 @@ def without_wholes(told: list[tuple[str, str]], placed: list[tuple[str, str]]) -
 
 
 def are_tissue(sites: list[tuple[str, str]]) -> bool:
+    """Whether all sites are compartments of tissue: cortex or white matter."""
     terms = load_terms()
     return all(site == "cortex" or terms.is_within(site, "white matter") for site, _ in sites)
 
 
 def are_lobes(sites: list[tuple[str, str]]) -> bool:
+    """Whether all sites are lobes or other parts of a hemisphere, the cortex left out."""
     return all(load_terms().sites[site].parent == "cerebral hemisphere" and site != "cortex" for site, _ in sites)
 
 

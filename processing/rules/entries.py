@@ -31,6 +31,7 @@ class Entry:
 
 
 def is_reached(entry: Entry) -> bool:
+    """Whether an entry is where its lesion extends to, not where it is."""
     return entry.site in entry.mention.reached
 
 
@@ -93,12 +94,14 @@ def _is_vaguer(vague: Entry, exact: Entry) -> bool:
 
 
 def copy_of(mention: Mention) -> Mention:
+    """A mention whose signals and shapes can be added to without changing the other."""
     copied = Mention.__new__(Mention)
     copied.__dict__.update(mention.__dict__, signals=set(mention.signals), morphology=set(mention.morphology))
     return copied
 
 
 def add_details(target: Mention, source: Mention) -> None:
+    """Add to a mention what another of the same lesion tells; what it says itself stays."""
     target.signals |= source.signals
     target.morphology |= source.morphology
     for name in ("count", "size_mm", "severity", "acuity", "change"):
@@ -107,6 +110,7 @@ def add_details(target: Mention, source: Mention) -> None:
 
 
 def to_finding(entry: Entry) -> Finding:
+    """An entry as it is told, signals and shapes in canonical order and cut to what a finding holds."""
     mention = entry.mention
     signals = sorted(mention.signals, key=_SIGNAL_ORDER.__getitem__)
     order = load_terms().morphology.index
