@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
@@ -45,12 +45,20 @@ class Terms:
 
     def is_within(self, site: str, ancestor: str) -> bool:
         """Whether `site` is `ancestor` or lies below it in the site tree."""
-        current: str | None = site
-        while current is not None:
-            if current == ancestor:
-                return True
-            current = self.sites[current].parent
-        return False
+        return ancestor in self._wholes[site]
+
+    @cached_property
+    def _wholes(self) -> Mapping[str, frozenset[str]]:
+        """Every site with itself and those that it lies in."""
+        wholes: dict[str, frozenset[str]] = {}
+        for site in self.sites:
+            chain: list[str] = []
+            current: str | None = site
+            while current is not None:
+                chain.append(current)
+                current = self.sites[current].parent
+            wholes[site] = frozenset(chain)
+        return wholes
 
 
 @dataclass(frozen=True)

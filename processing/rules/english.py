@@ -1,12 +1,44 @@
 """How an English sentence is read: lexicon phrases, the scope of negation and hedging, one mention per lesion."""
 
+from itertools import pairwise
+
 from ..vocabulary import load_terms
-from .english_attachment import attach_attributes, attach_signals, attach_sites
+from .english_attachment import attach_attributes, attach_signals
 from .english_certainty import certainty_of
 from .english_marks import read_marks, split_segments, with_causes, with_predicates
+from .english_places import NEAR, REACHING, attach_sites
 from .matching import Token, tokenize
 from .mentions import AGED, AGES, AS_SIGNAL, Mark, Mention
 
+# fmt: off
+_INVOLVING = frozenset((
+    "involved", "involves", "involve", "involvement", "affected", "affects", "infiltrated", "encased", "invaded",
+    "occupies", "fills",
+))
+# fmt: on
+_BETWEEN_SIGNALS = frozenset(
+    ("on", "and", "the", ",", "images", "imaging", "weighted", "sequences", "with", "corresponding", "/")
+)
+_EXTENSIONS = frozenset(("extension", "invasion", "encasement"))
+_BEDS = frozenset(("cavity", "bed", "margin", "margins", "site"))
+_REMOVAL = frozenset(("resection", "surgical", "operative", "postoperative"))
+# "These findings suggest": all that has been told.
+_SUMMING = frozenset(
+    ("findings", "finding", "finds", "appearances", "appearance", "changes", "abnormalities", "these", "features")
+)
+# Diagnoses by their kind that say what is seen, too: "narrowing characteristic of moyamoya disease" is one entry.
+_SEEN_CHANGES = frozenset(
+    (
+        "white matter lesion",
+        "abnormal vessels",
+        "edema",
+        "flow abnormality",
+        "stenosis",
+        "cyst",
+        "extra-axial collection",
+    )
+)
+_POINTING = frozenset(("it", "them", "this", "these", "the"))
 _DEFINITE = frozenset(("the", "this", "these", "that", "its"))
 
 
@@ -21,15 +53,28 @@ def read_sentence(text: str) -> list[Mention]:
     mentions: list[Mention] = []
     for segment, start, stop in split_segments(marks, tokens):
         _read_segment(segment, tokens, start, stop, mentions, text)
-    reference = next((m for m in marks if m.kind == "back_reference"), None)
+    reference = next((m.first for m in marks if m.kind == "back_reference"), len(tokens))
+    sum_of_all = next((i for i, t in enumerate(tokens[:6]) if t.word in _SUMMING), len(tokens))
+    denied_verbs = {m.first for m in marks if m.kind == "certainty"}  # "does not enhance"
     for mention in mentions:
-        is_denied_verb = any(m.kind == "certainty" and m.first == mention.first for m in marks)  # "does not enhance"
-        mention.is_back_reference = is_denied_verb or (reference is not None and reference.first <= mention.first)
+        is_pointing = reference <= mention.first or mention.first in denied_verbs or _is_within_it(mention, tokens)
+        mention.is_back_reference |= is_pointing
+        mention.is_of_all = sum_of_all < mention.first
+        mention.term = AGED.get(mention.term, {}).get(mention.acuity, mention.term)  # "infarcts, which appear acute"
         before = [t.word for t in tokens[max(0, mention.first - 2) : mention.first]]
+        mention.is_near |= not NEAR.isdisjoint(before)
         mention.is_definite = bool(before) and (
             before[-1] in _DEFINITE or (before[0] in _DEFINITE and len(before) == 2)
         )
     return mentions
+
+
+def _is_within_it(mention: Mention, tokens: list[Token]) -> bool:
+    """Whether a finding is told to lie in the lesion spoken of ("areas of hemorrhage within it")."""
+    behind = [t.word for t in tokens[mention.stop : mention.stop + 2]]
+    is_within = len(behind) == 2 and behind[0] in ("within", "inside") and behind[1] in _POINTING
+    is_within = is_within or behind in (["in", "its"], ["in", "it"])
+    return not mention.sites and (is_within or behind[:1] == ["therein"])
 
 
 def _read_segment(
@@ -39,22 +84,52 @@ def _read_segment(
     own = [Mention(m.value, m.first, m.stop) for m in marks if m.kind == "findings"]
     own = _name_signals(_joined_to_nouns(_without_normal_words(own), marks, tokens), marks, mentions)
     if not own and not mentions:
-        own = [Mention("", start, start)]
+        words = {t.word for t in tokens[start:stop]}
+        is_signal = any(m.kind in ("signals", "sequences") for m in marks) or "signal" in words
+        is_involved = bool(words & (REACHING | _INVOLVING)) and not is_signal
+        own = [Mention("", start, start, is_involvement=is_involved)]
     carriers = own or mentions[-1:]
     for mention in own:
         mention.certainty = certainty_of(mention, marks, tokens, own)
-    attach_sites(marks, tokens, own if own else carriers)
+        if mention.is_involvement:  # what is said of the place is said of the lesion there
+            mention.certainty = next((str(m.value) for m in marks if m.kind == "certainty"), "present")
+    if own or carriers[0].certainty != "absent":  # "no hydrocephalus; ventricular size is ..."
+        attach_sites(marks, tokens, carriers)
     attach_signals(marks, tokens, carriers)
     attach_attributes(marks, tokens, carriers, text, start, stop)
+    sites = [m for m in marks if m.kind == "sites"]
     for mention in own:
-        last = max([mention.stop, *(m.stop for m in marks if m.kind == "sites" and m.first < mention.stop + 8)])
+        last = max([mention.stop, *[m.stop for m in sites if m.first < mention.stop + 8]])
         mention.quote = (
             tokens[mention.first].start if tokens else 0,
             tokens[min(last, stop) - 1].end if tokens else 0,
         )
     _refine_terms(own, marks, tokens)
     _merge_descriptions(own, mentions, marks, tokens)
+    _mark_parts(own, tokens)
+    if own and own[0].term == "normal" and not own[0].sites and start and tokens[start].word == "which":
+        _point_back(own, mentions)
     mentions.extend(own)
+
+
+def _point_back(own: list[Mention], earlier: list[Mention]) -> None:
+    """ "Tonsils 3 mm below the foramen magnum, which is normal": the place before; of a lesion it says no more."""
+    if earlier and not earlier[-1].term:
+        own[0].sites = earlier.pop().sites
+    else:
+        own.pop(0)
+
+
+def _mark_parts(own: list[Mention], tokens: list[Token]) -> None:
+    """What an entry is of the lesion spoken of: its extension, or what lies at the bed from which it was removed."""
+    for mention in own:
+        if mention.term == "mass":
+            words = {t.word for t in tokens[mention.first : mention.stop]}
+            mention.is_involvement = bool(words & _EXTENSIONS)
+        elif mention.term in AS_SIGNAL and not mention.sites:
+            behind = {t.word for t in tokens[mention.stop : mention.stop + 8]}
+            if behind & _BEDS and ("cavity" in behind or behind & _REMOVAL):
+                mention.is_apart = mention.is_back_reference = True
 
 
 def _joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token]) -> list[Mention]:
@@ -62,6 +137,8 @@ def _joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token])
 
     So it is in "hyperintensity with restricted diffusion" and "enhancement of a small lesion", if nothing is denied.
     """
+    if len(own) < 2:
+        return own
     denials = [m.first for m in marks if m.kind == "certainty" and m.value == "absent"]
     named = {i for m in marks if m.kind == "sites" for i in range(m.first, m.stop)}
     joined: list[Mention] = []
@@ -72,7 +149,11 @@ def _joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token])
         if last is not None and is_noun and mention.term in AS_SIGNAL and between == ["of"]:
             last.stop = mention.stop
             last.signals.add(AS_SIGNAL[mention.term])
-        elif last is not None and is_noun and mention.term == "signal abnormality" and len(between) <= 4:
+        elif (
+            last is not None
+            and last.term == mention.term == "signal abnormality"
+            and ((is_noun and len(between) <= 4) or _is_same_lesion(between, range(last.stop, mention.first), marks))
+        ):
             last.stop = mention.stop
         elif last is not None and _is_signal_with(last, mention, between, denials, named):
             lesion, signal = (last, mention) if mention.term in AS_SIGNAL else (mention, last)
@@ -82,6 +163,13 @@ def _joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token])
         else:
             joined.append(mention)
     return joined
+
+
+def _is_same_lesion(between: list[str], gap: range, marks: list[Mark]) -> bool:
+    """Whether only sequences stand between two signals: "low signal on T1 and high signal on T2"."""
+    sequences = {i for m in marks if m.kind == "sequences" for i in range(m.first, m.stop)}
+    is_filled = all(i in sequences or word in _BETWEEN_SIGNALS for i, word in zip(gap, between, strict=True))
+    return is_filled and not sequences.isdisjoint(gap)
 
 
 def _is_signal_with(last: Mention, mention: Mention, between: list[str], denials: list[int], named: set[int]) -> bool:
@@ -114,10 +202,11 @@ def _refine_terms(own: list[Mention], marks: list[Mark], tokens: list[Token]) ->
     terms = load_terms()
     for mention in own:
         mention.term = AGED.get(mention.term, {}).get(mention.acuity, mention.term)
-        words = "".join(t.word for t in tokens[mention.first : mention.stop])
-        for stem, signal in (("hyperintens", "hyper"), ("hypointens", "hypo")):
-            if stem in words and not mention.signals:
-                mention.signals.add(("any", signal))
+        if not mention.signals:
+            words = "".join([t.word for t in tokens[mention.first : mention.stop]])
+            for stem, signal in (("hyperintens", "hyper"), ("hypointens", "hypo")):
+                if stem in words and not mention.signals:
+                    mention.signals.add(("any", signal))
         if mention.term in AS_SIGNAL:
             mention.signals -= {("DWI", "none")}
             mention.signals = mention.signals or {AS_SIGNAL[mention.term]}
@@ -156,8 +245,13 @@ def _merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[
     """
     links = [m.first for m in marks if m.kind == "consistent"]
     _absorb_before_which(own, earlier, links)
-    brackets = [i for i, t in enumerate(tokens) if t.word == "("]
+    brackets = [i for i, t in enumerate(tokens) if t.word == "("] if len(own) > 1 else []
     kinds = load_terms().findings
+    for former, mention in reversed(list(pairwise(own))):
+        if mention.term != former.term or mention.certainty != former.certainty or mention.sites:
+            continue
+        if mention.side == "none" and [t.word for t in tokens[former.stop : mention.first]] == ["and"]:
+            own.remove(mention)  # "compressed and displaced"
     for mention in list(own):
         described = [m for m in own if m.first < mention.first and m.certainty != "absent"]
         lesions = [
@@ -187,10 +281,13 @@ def _merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[
 def _absorb_before_which(own: list[Mention], earlier: list[Mention], links: list[int]) -> None:
     """ "Foci, which are consistent with infarcts": the description stands in the part of the sentence before."""
     kinds = load_terms().findings
-    if not own or not earlier or not own[0].term or not any(link < own[0].first for link in links):
+    if not own or not earlier or not own[0].term or not links:
         return
     first, last = own[0], earlier[-1]
-    is_diagnosis = first.certainty == "present" and kinds[first.term].kind == "diagnosis"
+    if first.term in AS_SIGNAL and not first.sites and len(own) > 1 and first.certainty == "present":
+        first = own[1]  # "a lesion that is dark but shows restricted diffusion, in keeping with an epidermoid"
+    is_led = any(link < first.first for link in links)
+    is_diagnosis = is_led and first.certainty == "present" and kinds[first.term].kind == "diagnosis"
     is_described = last.term != "" and last.certainty == "present" and _is_description(last)
     if is_diagnosis and is_described and not first.sites:
         _absorb(first, last)
@@ -198,15 +295,13 @@ def _absorb_before_which(own: list[Mention], earlier: list[Mention], links: list
 
 
 def _is_description(mention: Mention) -> bool:
-    return (
-        mention.term in ("white matter lesion", "abnormal vessels")
-        or load_terms().findings[mention.term].kind == "description"
-    )
+    return mention.term in _SEEN_CHANGES or load_terms().findings[mention.term].kind == "description"
 
 
 def _absorb(mention: Mention, described: Mention) -> None:
     """Give a diagnosis what the description before it told."""
-    mention.sites = mention.sites or described.sites
+    sides = dict(described.sites)  # "the left optic nerve is swollen, consistent with optic neuritis"
+    mention.sites = [(s, d if d != "none" else sides.get(s, d)) for s, d in mention.sites] or described.sites
     mention.side = mention.side if mention.side != "none" else described.side
     mention.signals |= described.signals
     mention.morphology |= described.morphology

@@ -1,336 +1,28 @@
-"""What belongs to what in an English sentence: sites, sides, signals with their sequences, sizes, attributes."""
+"""What belongs to what in an English sentence: signals with their sequences, sizes, attributes."""
 
 import re
-from itertools import pairwise
 
-from ..vocabulary import load_terms
+from .english_lists import grouped, owner_of
 from .matching import Token
 from .mentions import Mark, Mention
 
-# fmt: off
-LOCATIVE = frozenset((
-    "in", "of", "within", "involving", "at", "along", "to", "into", "over", "from", "on", "near", "about",
-    "around", "throughout", "affecting",
-))
-# fmt: on
-# fmt: off
-_LIST_WORDS = frozenset((
-    ",", "/", "and", "or", "&", "the", "lobe", "lobes", "region", "regions", "area", "areas", "of", "both", "to",
-    "as", "well", "with", "aspect", "aspects",
-))
-# fmt: on
-# What is seen of the structures that a lesion displaces: where that is, is not where the lesion is.
-_DISPLACED = frozenset(("mass effect", "midline shift", "herniation", "hydrocephalus"))
-_BESIDE = frozenset(("adjacent", "abutting", "abuts", "adjoining", "perpendicular", "contiguous", "bordering"))
-# fmt: off
-_DIRECTIONS = frozenset((
-    "anterior", "posterior", "superior", "inferior", "lateral", "medial", "superficial", "deep", "next", "close",
-))
-# fmt: on
-_OUTSIDE = ("scalp", "skull", "face")
-_ARTICLES = ("the", "that", "of", "normal", "adjacent", "left", "right")
-# fmt: off
-_COMPARED = frozenset((
-    "isointense", "hyperintense", "hypointense", "relative", "compared", "similar", "respect", "identical", "parallel",
-    "proportion", "comparison", "intense",
-))
-# fmt: on
-_REACHING = frozenset(
-    (
-        "extension",
-        "extending",
-        "extends",
-        "extend",
-        "extended",
-        "invading",
-        "invasion",
-        "invades",
-        "crossing",
-        "crosses",
-    )
-)
-_AROUND = frozenset(("about", "around", "surrounding", "of", "from"))
-# What lies over the brain is at its own place also where a lobe is told.
-_OVER_LOBES = frozenset(
-    ("subdural hematoma", "epidural hematoma", "extra-axial collection", "soft tissue swelling", "fracture")
-)
-_OF_TERRITORIES = frozenset(
-    ("infarct", "acute infarct", "subacute infarct", "chronic infarct", "encephalomalacia", "ischemic change")
-)
-_TERRITORIES = dict.fromkeys(
-    ("anterior cerebral artery", "middle cerebral artery", "posterior cerebral artery"), "cerebral hemisphere"
-)
-# Words between a side and a site without sides: "the left aspect of the pituitary".
-_OF_A_LOBE = frozenset(("of", "the", "left", "right", "in", "both", "bilateral"))
-_PART_OF = frozenset(("aspect", "side", "half", "portion", "part", "lobe", "of", "the"))
 _BY = r"(?:\s*(?:cm|mm)?\s*(?:x|\u00d7|by)\s*(\d+(?:\.\d+)?))?"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)" + _BY + _BY + r"[\s-]*(mm|cm|millimet|centimet)", re.IGNORECASE)
+_DIGIT = re.compile("[0-9]")
 _NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6}
 _ONE = frozenset(("a", "an", "single", "solitary", "one"))
 
 
-def _groups(sites: list[Mark], marks: list[Mark], tokens: list[Token]) -> list[list[Mark]]:
-    """Site marks joined into lists: only commas, "and", articles, sides and the like stand between them."""
-    filler = {i for m in marks if m.kind in ("laterality", "severity") for i in range(m.first, m.stop)}
-    groups: list[list[Mark]] = []
-    for site in sites:
-        if groups:
-            between = range(groups[-1][-1].stop, site.first)
-            if all(i in filler or tokens[i].word in _LIST_WORDS for i in between):
-                groups[-1].append(site)
-                continue
-        groups.append([site])
-    return groups
-
-
-def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> None:
-    """Give each list of sites to a finding, then to those joined to it ("edema and mass effect in ...")."""
-    named = [m for m in marks if m.kind == "sites"]
-    sites = _without_compartments(_without_comparisons(named, tokens), tokens)
-    sides = _sides(marks, tokens, sites, carriers)
-    listed_brains: set[int] = set()
-    cues = {i for m in marks if m.kind in ("certainty", "consistent") for i in range(m.first, m.stop)}
-    for group in _groups(sites, marks, tokens):
-        placed = [(term, sides.get(id(mark), "none")) for mark in group for term in mark.value]
-        if len(placed) > 1 and not _lists_brain(group, tokens):
-            # "an intra-axial mass in the thalamus": the whole brain beside a part of it says nothing
-            placed = [p for p in placed if p[0] != "brain"] or placed[:1]
-        owner = _site_owner(group[0], group[-1], tokens, cues, carriers)
-        if _is_of_another(owner, group[0].first, marks, tokens):
-            continue
-        if owner.sites and not owner.sites_follow and owner.first < group[0].first:
-            # "subcortical hyperintensities in the frontal lobe": where lobe and tissue are both said, the lobe
-            owner.sites = [] if _are_tissue(owner.sites) and not _are_tissue(placed) else owner.sites
-        if owner.sites and _is_only_beside(group[0].first, tokens):
-            continue
-        if ("brain", "none") in placed and len(placed) > 1:
-            listed_brains.add(id(owner))
-        if owner.sites and _REACHING & {t.word for t in tokens[max(0, group[0].first - 4) : group[0].first]}:
-            owner.reached |= {site for site, _ in placed}
-        owner.sites += [p for p in placed if p not in owner.sites]
-        owner.sites_follow = owner.first < group[0].first
-    for mention in carriers:
-        if len(mention.sites) > 1 and mention.certainty != "absent" and id(mention) not in listed_brains:
-            mention.sites = [s for s in mention.sites if s[0] != "brain" or mention.term == "atrophy"]
-        mention.sites = _in_the_midline(_without_whole_vessels(_around_the_brain(mention.sites)), mention.term)
-        mention.sites = _of_the_term(mention.term, mention.sites)
-    for mention, following in reversed(list(pairwise(carriers))):
-        is_of_other_place = following.term in _DISPLACED and mention.term not in _DISPLACED
-        is_led = _is_joined(mention, following, tokens) or _surrounds(mention, following, tokens)
-        if not mention.sites and not is_of_other_place and is_led:
-            mention.sites = [pair for pair in following.sites if pair[0] not in following.reached]
-
-
-def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[Token]) -> bool:
-    """Whether a place belongs to a thing behind a comma that no finding names (", and sagging of the brainstem")."""
-    if owner.stop > first:
-        return False
-    words = [t.word for t in tokens[owner.stop : first]]
-    if "," not in words:
-        return False
-    known = {i for m in marks for i in range(m.first, m.stop)}
-    start = first - words[::-1].index(",")
-    positions = [i for i in range(start, first) if tokens[i].word not in ("and", "a", "an", "the", "some", "mild")]
-    if len(positions) < 2 or positions[0] in known or positions[0] + 1 >= first:
-        return False
-    word, behind = tokens[positions[0]].word, tokens[positions[0] + 1].word
-    return behind == "of" and word not in LOCATIVE and word not in _LIST_WORDS
-
-
-def _are_tissue(sites: list[tuple[str, str]]) -> bool:
-    terms = load_terms()
-    return all(site == "cortex" or terms.is_within(site, "white matter") for site, _ in sites)
-
-
-def _lists_brain(group: list[Mark], tokens: list[Token]) -> bool:
-    """Whether the brain is an item of a list ("brain and meninges", "cerebral and cerebellar")."""
-    pairs = [(a, b) for a, b in pairwise(group) if ("brain",) in (a.value, b.value)]
-    return bool(pairs) and all({"and", "or", ",", "/"} & {t.word for t in tokens[a.stop : b.first]} for a, b in pairs)
-
-
-def _without_comparisons(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
-    """Leave out what a signal or size is only compared with ("isointense to gray matter", "relative to the sulci")."""
-    kept = []
-    for site in sites:
-        words = [t.word for t in tokens[max(0, site.first - 4) : site.first] if t.word not in _ARTICLES]
-        if not (words[-1:] == ["than"] or (words[-1:] in (["to"], ["with"]) and _COMPARED & set(words[-2:-1]))):
-            kept.append(site)
-    return kept
-
-
-def _without_whole_vessels(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """ "Flow voids of the carotid arteries": beside a vessel of its own, the vessels as a whole say nothing."""
-    terms = load_terms()
-    named = [pair for pair in sites if pair[0] != "vessels" and terms.is_within(pair[0], "vessels")]
-    return [pair for pair in sites if pair[0] != "vessels"] if named else sites
-
-
-def _in_the_midline(sites: list[tuple[str, str]], term: str) -> list[tuple[str, str]]:
-    """ "A midline suprasellar mass": the midline beside another site is its side."""
-    others = [pair for pair in sites if pair[0] != "midline"]
-    if not others or len(others) == len(sites) or term == "midline shift":
-        return sites
-    return [(site, "midline" if side == "none" else side) for site, side in others]
-
-
-def _of_the_term(term: str, sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Sites that a term turns into others.
-
-    - What lies outside the brain is told by the lobe it lies over: "left frontal subdural hematoma".
-    - An infarct of an artery is one of its territory.
-    """
-    terms = load_terms()
-    if term == "midline shift":  # also that of the pituitary stalk
-        return [("midline", side) for _, side in sites[:1]]
-    if sites and term in terms.findings and not terms.is_within(terms.findings[term].default_site, "brain"):
-        own = terms.findings[term].default_site  # "intracranial aneurysm"
-        sites = [(own if site == "brain" else site, side) for site, side in sites]
-    if term in _OVER_LOBES and sites:
-        own = terms.findings[term].default_site
-        lobes = [pair for pair in sites if terms.is_within(pair[0], "cerebral hemisphere") or pair[0] == "meninges"]
-        if len(lobes) == len(sites):
-            return list(dict.fromkeys((own, side) for _, side in lobes))
-    if term in _OF_TERRITORIES:
-        return list(dict.fromkeys((_TERRITORIES.get(site, site), side) for site, side in sites))
-    return sites
-
-
-def _surrounds(mention: Mention, following: Mention, tokens: list[Token]) -> bool:
-    """Whether a finding is told to be around the next: "edema about the left frontal mass"."""
-    words = {t.word for t in tokens[mention.stop : following.first]}
-    if mention.stop == following.first:  # "hemorrhagic mass"
-        return True
-    return following.first - mention.stop <= 7 and bool(words & _AROUND) and not words & {",", "and"}
-
-
-def _is_only_beside(first: int, tokens: list[Token]) -> bool:
-    """Whether a place is named as a neighbour ("adjacent to the temporal horn", "lateral to the insula")."""
-    words = [t.word for t in tokens[max(0, first - 5) : first] if t.word not in ("the", "left", "right")]
-    return bool(_BESIDE & set(words[-2:])) or (words[-1:] == ["to"] and bool(_DIRECTIONS & set(words[-2:-1])))
-
-
-def _around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """A lesion of the dura is at the dura, not in the lobe beside it, whose side it takes; a territory that a lobe
-    follows is that lobe."""
-    terms = load_terms()
-    around = [pair for pair in sites if terms.is_within(pair[0], "extra-axial space")]
-    lobes = [pair for pair in sites if terms.sites[pair[0]].parent == "cerebral hemisphere"]
-    whole = [pair for pair in sites if pair[0] == "cerebral hemisphere"]
-    if around and (lobes or len(around) > 1) and len(around) + len(lobes) == len(sites):
-        exact = [pair for pair in around if pair[0] != "extra-axial space"] or around
-        sides = {side for _, side in sites} - {"none"}
-        shared = sides.pop() if len(sides) == 1 else "none"
-        return [(site, shared if side == "none" else side) for site, side in exact]
-    outside = [pair for pair in sites if pair[0] in _OUTSIDE]
-    if outside and lobes:  # "the left parietal scalp"
-        side = next((side for _, side in lobes if side != "none"), "none")
-        return [(site, side if own == "none" else own) for site, own in sites if (site, own) not in lobes]
-    if whole and lobes:
-        side = whole[0][1]
-        return [(s, side if own == "none" else own) for s, own in sites if s != "cerebral hemisphere"]
-    return sites
-
-
-def _without_compartments(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
-    """Where lobe and tissue are both said ("frontal subcortical white matter"), the lobe is the site."""
-    terms = load_terms()
-    dropped: set[int] = set()
-    for a, b in pairwise(sites):
-        between = {t.word for t in tokens[a.stop : b.first]}
-        for lobe, tissue, joining in ((a, b, set()), (b, a, _OF_A_LOBE)):
-            is_lobe = terms.sites[lobe.value[-1]].parent == "cerebral hemisphere" and lobe.value[-1] != "cortex"
-            is_tissue = terms.is_within(tissue.value[0], "white matter") or tissue.value[0] == "cortex"
-            if is_lobe and is_tissue and between <= joining:
-                dropped.add(id(tissue))
-        if not between and b.first == a.stop and b.value == ("white matter",) and _are_tissue([(a.value[0], "")]):
-            dropped.add(id(b))  # "juxtacortical white matter"
-        is_inner = a.value == ("white matter",) and terms.is_within(b.value[0], "white matter")
-        if is_inner and between <= {"of", "the", "left", "right"} and "of" in between:
-            dropped.add(id(a))
-    return [site for site in sites if id(site) not in dropped]
-
-
-def _site_owner(first: Mark, last: Mark, tokens: list[Token], cues: set[int], carriers: list[Mention]) -> Mention:
-    """The finding of a list of sites: the one before it across a preposition, else the one that it leads up to."""
-    left = [m for m in carriers if m.first < first.first]
-    right = [m for m in carriers if m.first >= last.stop or (m.first == first.first and m.term)]
-    if not left or not right:
-        return left[-1] if left else right[0] if right else carriers[-1]
-    gap = range(left[-1].stop, first.first)
-    if first.first == right[0].first:  # "pineal cyst": one phrase names the finding and its site
-        return right[0]
-    if last.stop == right[0].first and left[-1].sites:  # "gliosis in the right occipital lobe from a PCA infarct"
-        return right[0]
-    has_preposition = any(tokens[i].word in LOCATIVE for i in gap if i not in cues) and not cues & set(gap)
-    leads = right[0].first - last.stop <= 6 and all(t.word != "," for t in tokens[last.stop : right[0].first])
-    return right[0] if leads and not has_preposition else left[-1]
-
-
-def _is_joined(mention: Mention, following: Mention, tokens: list[Token]) -> bool:
-    """Whether only a list stands between two findings; an article opens an item of its own."""
-    words = {t.word for t in tokens[mention.stop : following.first]}
-    if following.first - mention.stop > 4 or words & LOCATIVE or words & {"a", "an"}:
-        return False
-    return bool(words & {"and", "or", ",", "/", "nor"}) and bool(following.sites) and following.sites_follow
-
-
-def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: list[Mention]) -> dict[int, str]:
-    """Side of each site mark, by the mark's identity. A side covers the list it leads, or the list that it ends."""
-    paired = load_terms().sites
-    result: dict[int, str] = {}
-    sides = [m for m in marks if m.kind == "laterality" and not any(c.first <= m.first < c.stop for c in carriers)]
-    shifts = [c for c in carriers if c.term == "midline shift"]
-    for k, side in enumerate(sides):
-        until = sides[k + 1].first if k + 1 < len(sides) else len(tokens)
-        shift = next((c for c in shifts if 0 <= side.first - c.stop <= 3 or 0 <= c.first - side.stop <= 1), None)
-        if shift is not None:
-            shift.side = side.value
-            continue
-        ahead = [s for s in sites if side.stop <= s.first < until]
-        near = (
-            ahead
-            and ahead[0].first - side.stop <= 5
-            and not {",", "and", "in"} & {t.word for t in tokens[side.stop : ahead[0].first]}
-        )
-        if near:
-            group = next(g for g in _groups(ahead, marks, tokens) if g[0] is ahead[0])
-            for site in group:
-                is_part = {t.word for t in tokens[side.stop : site.first]} <= _PART_OF
-                if paired[site.value[0]].paired or site.first == side.stop or (is_part and site is group[0]):
-                    result.setdefault(id(site), side.value)
-            continue
-        behind = [g for g in _groups(sites, marks, tokens) if g[-1].stop <= side.first]
-        if behind and side.first - behind[-1][-1].stop <= 4:
-            for site in behind[-1]:
-                if paired[site.value[0]].paired or site.stop == side.first:
-                    result.setdefault(id(site), side.value)
-        elif nearest := _owner(side, tokens, carriers):
-            nearest.side = side.value
-    return result
-
-
-def _owner(mark: Mark, tokens: list[Token], carriers: list[Mention]) -> Mention | None:
-    """The finding that a word belongs to: the next one if it leads up to it, else the one before, else the next."""
-    left = [m for m in carriers if m.first <= mark.first]
-    right = [m for m in carriers if m.first > mark.first]
-    if right:
-        words = {t.word for t in tokens[mark.stop : right[0].first]}
-        leads = (
-            not words & {",", "with", "and", "without"} and right[0].first - mark.stop <= 5 and not words & LOCATIVE
-        )
-        if leads or not left:
-            return right[0]
-    return left[-1] if left else None
-
-
 def attach_signals(marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> None:
     """Pair signal words with sequences and hand the pairs to their finding."""
-    denials = [m for m in marks if m.kind == "certainty" and m.value == "absent"]
-    denied = {id(s) for s in marks if any(0 <= s.first - d.stop <= 2 for d in denials)}
-    own = any(c.certainty == "absent" for c in carriers)
-    # "does not enhance" gives no enhancement; "no high signal" is a finding of its own, which keeps its signal
-    signals = [m for m in marks if m.kind == "signals" and (own or id(m) not in denied)]
+    signals = [m for m in marks if m.kind == "signals"]
     sequences = [m for m in marks if m.kind == "sequences"]
+    if not signals and not sequences:
+        return
+    if signals and not any(c.certainty == "absent" for c in carriers):
+        # "does not enhance" gives no enhancement; "no high signal" is a finding of its own, which keeps its signal
+        denials = [m.stop for m in marks if m.kind == "certainty" and m.value == "absent"]
+        signals = [m for m in signals if not any(0 <= m.first - stop <= 2 for stop in denials)]
     taken: set[int] = set()
     for group in _sequence_groups(sequences, signals, marks, tokens):
         signal = _signal_of(group, signals, tokens)
@@ -340,12 +32,12 @@ def attach_signals(marks: list[Mark], tokens: list[Token], carriers: list[Mentio
                 continue
         if signal is not None:
             taken.add(id(signal))
-        owner = _owner(signal or group[0], tokens, carriers)
+        owner = owner_of(signal or group[0], tokens, carriers)
         if owner is not None:
             value = signal.value if signal is not None else "none"
             owner.signals |= {(sequence.value, value) for sequence in group}
     for signal in signals:
-        owner = _owner(signal, tokens, carriers)
+        owner = owner_of(signal, tokens, carriers)
         if id(signal) in taken or owner is None:
             continue
         sequence = {"enhancing": "T1c", "restricted": "DWI"}.get(signal.value, "any")
@@ -366,7 +58,7 @@ def _sequence_groups(
     """Sequences that share a signal; "bright on T2, FLAIR hypointense" has two groups, "T2/FLAIR hyperintense" one."""
     starts = {s.first for s in signals}
     result = []
-    for group in _groups(sequences, marks, tokens):
+    for group in grouped(sequences, marks, tokens):
         cut = len(group) - 1
         while cut and tokens[group[cut].first - 1].word == "/":  # "T2/FLAIR" is never parted
             cut -= 1
@@ -398,9 +90,10 @@ def _signal_of(group: list[Mark], signals: list[Mark], tokens: list[Token]) -> M
 def attach_attributes(
     marks: list[Mark], tokens: list[Token], carriers: list[Mention], text: str, start: int, stop: int
 ) -> None:
+    """Hand severity, age, change, shape, size and count to their finding."""
     for mark in marks:
         if mark.kind in ("severity", "acuity", "change", "morphology", "count"):
-            owner = _owner(mark, tokens, carriers)
+            owner = owner_of(mark, tokens, carriers)
             if owner is None:
                 continue
             if mark.kind == "morphology":
@@ -409,13 +102,12 @@ def attach_attributes(
                 setattr(owner, mark.kind, mark.value)
     low = tokens[start].start if start < len(tokens) else 0
     high = tokens[stop - 1].end if stop else 0
-    has_number = any(t.word[0].isdigit() for t in tokens[start:stop])
-    for size in _SIZE.finditer(text, low, high) if has_number else ():
+    for size in _SIZE.finditer(text, low, high) if _DIGIT.search(text, low, high) else ():
         position = next((i for i in range(start, stop) if tokens[i].start >= size.start()), start)
         end = next((i for i in range(position, stop) if tokens[i].end >= size.end()), stop - 1) + 1
         following = next((c for c in carriers if c.first >= end), None)
         is_led = end < len(tokens) and tokens[end].word == "of" and following is not None
-        owner = following if is_led else _owner(Mark("size", None, position, end), tokens, carriers)
+        owner = following if is_led else owner_of(Mark("size", None, position, end), tokens, carriers)
         if owner is not None and owner.size_mm is None:
             scale = 10.0 if size.group(4).lower().startswith("c") else 1.0
             owner.size_mm = scale * max(float(v) for v in size.groups()[:3] if v)

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from .english_attachment import LOCATIVE
+from .english_lists import LOCATIVE
 from .matching import Token
 from .mentions import Mark, Mention
 
@@ -22,10 +22,10 @@ _DESCRIPTIONS = frozenset(
 # fmt: off
 _GOING_ON = frozenset((
     "and", "or", "in", "given", "but", "at", "on", "because", "with", "here", "based", "over", "by", "as", "without",
-    "since", "although", "however", "for", "from", "though", "if", "to",
+    "clinically", "since", "although", "however", "for", "from", "though", "if", "to",
 ))
 # fmt: on
-_JOINING = frozenset((",", "and", "or", "/", "versus", "vs"))
+_JOINING = frozenset((",", "and", "or", "/", "versus", "vs", "such", "including", "like", "("))
 _CAUSAL = frozenset(("from", "of", "to", "on"))
 _HEDGES = ("probable", "possible")
 
@@ -39,6 +39,8 @@ def certainty_of(mention: Mention, marks: list[Mark], tokens: list[Token], own: 
     if closing is not None:
         return closing
     governing, last = _governing(mention, cues, tokens)
+    if governing in _HEDGES and _is_told_cause(mention, last, tokens):
+        governing = "present"
     if governing == "absent" and _is_denial_over(tokens, last, mention.first):
         governing = "present"
     if governing in _HEDGES and not _is_hedged(mention, last, own, tokens):
@@ -46,6 +48,13 @@ def certainty_of(mention: Mention, marks: list[Mark], tokens: list[Token], own: 
     if governing == "present" and _is_in_differential(mention, marks, tokens):
         governing = "possible"
     return governing if governing != "present" else _cue_behind(mention, cues, tokens, own)
+
+
+def _is_told_cause(mention: Mention, start: int, tokens: list[Token]) -> bool:
+    """Whether only that a lesion is the cause is doubted ("likely due to the posterior fossa mass")."""
+    cue = tokens[start - 1].word if start else ""
+    words = [t.word for t in tokens[start : mention.first]]
+    return words[:1] == ["the"] and cue in ("to", "from", "of") and len(words) <= 5
 
 
 def _governing(mention: Mention, cues: list[Mark], tokens: list[Token]) -> tuple[str, int]:
@@ -62,7 +71,7 @@ def _cue_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: li
     for cue in cues:
         if cue.first < mention.stop or any(o.first >= cue.stop for o in own):
             continue
-        is_closing = tokens[cue.first].word == "absent" or any(
+        is_closing = _is_said_to_be_absent(cue, tokens) or any(
             t.word in _SEEN for t in tokens[cue.stop : cue.stop + 3]
         )
         following = tokens[cue.stop].word if cue.stop < len(tokens) else "."
@@ -73,6 +82,12 @@ def _cue_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: li
     return "present"
 
 
+def _is_said_to_be_absent(cue: Mark, tokens: list[Token]) -> bool:
+    """Whether "absent" is said of what stands before it ("is absent"), not of what follows ("an absent stalk")."""
+    following = tokens[cue.stop].word if cue.stop < len(tokens) else "."
+    return tokens[cue.first].word == "absent" and (not following.isalnum() or following in _GOING_ON)
+
+
 def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own: list[Mention]) -> str | None:
     """A hedge that stands behind what it doubts: "a tumor or abscess cannot be excluded", "infarct versus tumor"."""
     for mark in marks:
@@ -80,7 +95,7 @@ def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own
         if mark.first < mention.stop or not (is_versus or _closes(mark, tokens)):
             continue
         position = mention.stop
-        items = [o for o in own if mention.stop <= o.first < mark.first]
+        items = [o for o in own if mention.stop <= o.first < mark.first and not _is_place(o, tokens)]
         is_described = mention.term in _DESCRIPTIONS and not all(o.term in _DESCRIPTIONS for o in items)
         if is_described:  # "lesions, infarct versus tumor"
             return None
@@ -88,12 +103,18 @@ def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own
             stop = mark.first if item is None else item.first
             words = {t.word for t in tokens[position:stop]}
             is_far = item is None and (len(words) > 4 or (is_versus and bool(words & {",", "and", "with"})))
-            is_parted = item is not None and (not words & _JOINING or bool(words & LOCATIVE))
+            is_parted = item is not None and (not words & (_JOINING | {"with"}) or bool(words & LOCATIVE))
             if is_far or is_parted:
                 return None
             position = stop if item is None else item.stop
         return str(mark.value)
     return None
+
+
+def _is_place(mention: Mention, tokens: list[Token]) -> bool:
+    """Whether a lesion is named as a place ("calcification within the mass")."""
+    before = [t.word for t in tokens[max(0, mention.first - 2) : mention.first]]
+    return before[-1:] == ["the"] and before[0] in LOCATIVE
 
 
 def _closes(mark: Mark, tokens: list[Token]) -> bool:
@@ -125,7 +146,9 @@ def _is_hedged(mention: Mention, start: int, own: list[Mention], tokens: list[To
         words = {t.word for t in tokens[position : item.first]}
         if _is_new_item(tokens, position, item.first):
             return False
-        if position != start and (item.first - position > 5 or not words & _JOINING):
+        if position != start and (
+            sum(t.word.isalnum() for t in tokens[position : item.first]) > 5 or not words & _JOINING
+        ):
             return False
         position = item.stop
     return True

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 from ..vocabulary import load_lexicon, load_terms
@@ -10,7 +10,7 @@ from .matching import Match, PhraseMatcher, Token
 from .mentions import Mark
 
 _PLURAL_GROUPS = ("findings", "sites")
-_CUES = ("consistent", "boundary", "back_reference", "neutral", "history", "differential")
+_CUES = ("consistent", "boundary", "back_reference", "neutral", "history", "differential", "removed", "unread")
 _SCAN = frozenset(("mri", "mr", "scan"))
 _MAGNETIC = frozenset(("mri", "mr", "mra", "mrv", "compared", "comparison"))
 # fmt: off
@@ -28,7 +28,10 @@ _DIRECTION |= {"elevated": "hyper", "bright": "hyper", "dark": "hypo", "abnormal
 # Relaxation: long T1 is dark, long T2 is bright.
 _RELAXATION = {("T1w", "prolongation"): "hypo", ("T1w", "shortening"): "hyper"}
 _RELAXATION |= {("T2w", "prolongation"): "hyper", ("T2w", "shortening"): "hypo", ("FLAIR", "prolongation"): "hyper"}
-_SIGNAL_NOUNS = frozenset(("signal", "signals", "abnormality", "abnormalities"))
+_SIGNAL_NOUNS = frozenset(("signal", "signals", "abnormality", "abnormalities", "change", "changes"))
+_BARE_NOUNS = frozenset(("abnormality", "abnormalities", "pathology"))
+_BARE_WORDS = frozenset(("or", "and", ",", "structural", "other", "parenchymal", "intrinsic", "gross", "significant"))
+_CHANGE_NOUNS = frozenset(("change", "changes", "disease", "abnormality", "abnormalities"))
 # fmt: off
 _IN_HISTORY = frozenset((
     ",", "and", "or", "/", "the", "a", "an", "of", "possible", "known", "any", "left", "right", "prior", "previous",
@@ -37,7 +40,7 @@ _IN_HISTORY = frozenset((
 # What stands between a word of width and the space that it is said of: "prominence of the lateral ventricles".
 _BETWEEN_CAUSES = frozenset(("or", "/", ",", "and", "versus"))
 _LOCATING = frozenset(("in", "within", "on", "at", "involving"))
-_OF = frozenset(("of", "the", "both", "cerebral", "cortical"))
+_OF = frozenset(("of", "the", "both", "cerebral", "cortical", "overlying", "adjacent", "underlying"))
 
 
 @cache
@@ -64,9 +67,11 @@ def _phrases() -> Iterator[tuple[str, str, Any]]:
     for word, term in lexicon.extra["denied_findings"].items():
         yield word, "findings", term
         yield word, "certainty", "absent"
-    for level, words in lexicon.extra["closing_hedges"].items():
-        for word in words:
-            yield word, "closing_hedge", level
+    for kind, table in (("certainty", "hedge_patterns"), ("closing_hedge", "closing_hedge_patterns")):
+        for level, patterns in lexicon.extra[table].items():
+            for slots in patterns:
+                for parts in product(*slots):
+                    yield " ".join(parts), kind, level
     for row in lexicon.extra["predicates"]:
         for word in row["words"]:
             yield word, "predicates", tuple(row["terms"].items())
@@ -98,24 +103,52 @@ def read_marks(tokens: list[Token]) -> list[Mark]:
     if _tells_another_source(tokens):
         return []
     marks = _without_preamble(_marks(english_matcher().find(tokens)), tokens)
-    marks = _without_history([m for m in marks if m.kind != "neutral"], tokens)
+    marks = _without_history(marks, tokens)
     _name_bare_signals(marks, tokens)
-    return marks
+    kinds = {m.kind for m in marks}
+    marks = _without_unread(marks, tokens) if "unread" in kinds else marks
+    return _without_removed(marks, tokens) if "removed" in kinds else marks
 
 
 def _marks(matches: list[Match]) -> list[Mark]:
-    return [Mark(kind, value, match.first, match.stop) for match in matches for kind, value in match.meanings]
+    return [
+        Mark(kind, value, match.first, match.stop)
+        for match in matches
+        for kind, value in match.meanings
+        if kind != "neutral"
+    ]
+
+
+def _without_unread(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
+    """Leave out what is told not to have been looked at ("vasospasm cannot be assessed")."""
+    for cue in [m for m in marks if m.kind == "unread"]:
+        start = next((i for i in range(cue.first - 1, -1, -1) if tokens[i].word in ";:"), 0)
+        marks = [m for m in marks if not (start <= m.first <= cue.first and m.kind in ("findings", "predicates"))]
+    return [m for m in marks if m.kind != "unread"]
+
+
+def _without_removed(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
+    """What has been taken out is a postoperative change where it was ("the left frontal glioma has been resected")."""
+    for removal in [m for m in marks if m.kind == "removed"]:
+        findings = [m for m in marks if m.kind == "findings" and m.stop <= removal.first]
+        if findings and not any(t.word in ";:" for t in tokens[findings[-1].stop : removal.first]):
+            findings[-1].value = "postoperative change"
+    return [m for m in marks if m.kind != "removed"]
 
 
 def _tells_another_source(tokens: list[Token]) -> bool:
     """Whether a sentence tells what CT, a biopsy and the like showed ("Biopsy revealed glioblastoma")."""
-    verb = next((i for i, t in enumerate(tokens) if t.word in _REPORTING), len(tokens))
-    words = {t.word for t in tokens[:verb]}
-    return verb < len(tokens) and verb <= 12 and bool(words & _OTHER_SOURCES) and not words & _MAGNETIC
+    words = [t.word for t in tokens[:13]]
+    if _OTHER_SOURCES.isdisjoint(words):
+        return False
+    verb = next((i for i, word in enumerate(words) if word in _REPORTING), None)
+    return verb is not None and not _OTHER_SOURCES.isdisjoint(words[:verb]) and _MAGNETIC.isdisjoint(words[:verb])
 
 
 def _without_preamble(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     """Leave out part and contrast agent where they only name the scan ("MRI brain, 3/30, revealed ...")."""
+    if _SCAN.isdisjoint([t.word for t in tokens[:8]]):
+        return marks
     cued = {i for m in marks if m.kind == "certainty" for i in range(m.first, m.stop)}  # "no MR evidence of infarct"
     scan = next((i for i, t in enumerate(tokens[:8]) if t.word in _SCAN and i not in cued), None)
     if scan is None:
@@ -155,7 +188,17 @@ def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
     So are "T1 shortening" and "T2 prolongation".
     """
     sequences = [m for m in marks if m.kind == "sequences"]
+    if sequences:  # "on both T1 and T2" tells no side
+        starts = {m.first for m in sequences}
+        sides = [m for m in marks if m.kind == "laterality" and m.stop in starts and tokens[m.first].word == "both"]
+        marks[:] = [m for m in marks if m not in sides] if sides else marks
     covered = {i for m in marks for i in range(m.first, m.stop)}
+    _name_denied_abnormalities(marks, tokens, covered)
+    for site in [m for m in marks if m.kind == "sites"]:
+        is_tissue = tokens[site.stop - 1].word == "matter" and tokens[site.stop - 2].word == "white"
+        behind = site.stop
+        if is_tissue and behind < len(tokens) and behind not in covered and tokens[behind].word in _CHANGE_NOUNS:
+            marks.append(Mark("findings", "white matter lesion", behind, behind + 1))
     for sequence in sequences:
         word = _DIRECTION.get(tokens[sequence.first - 1].word) if sequence.first else None
         if word is not None and sequence.first - 1 not in covered:
@@ -170,6 +213,17 @@ def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
             marks.append(Mark("findings", "signal abnormality", behind, behind + 1))
             covered.add(behind)
     marks.sort(key=lambda m: m.first)
+
+
+def _name_denied_abnormalities(marks: list[Mark], tokens: list[Token], covered: set[int]) -> None:
+    """ "No cerebral or cerebellar abnormality": what has no abnormality is normal."""
+    for cue in [m for m in marks if m.kind == "certainty" and m.value == "absent"]:
+        end = next((i for i in range(cue.stop, min(cue.stop + 8, len(tokens))) if tokens[i].word in _BARE_NOUNS), None)
+        if end is None or end in covered or any(m.kind == "findings" and cue.stop <= m.first < end for m in marks):
+            continue
+        if all(i in covered or tokens[i].word in _BARE_WORDS for i in range(cue.stop, end)):
+            marks.remove(cue)
+            marks.append(Mark("findings", "normal", end, end + 1))
 
 
 def with_predicates(marks: list[Mark], tokens: list[Token]) -> list[Mark]:

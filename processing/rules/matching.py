@@ -27,7 +27,8 @@ class Match(NamedTuple):
 
 def tokenize(text: str) -> list[Token]:
     """Words, numbers and punctuation marks of a text in order."""
-    return [Token(m[0].lower(), *m.span()) for m in _TOKEN.finditer(text)]
+    new = tuple.__new__  # without the constructor of a named tuple, which takes longer than the rest
+    return [new(Token, (m[0].lower(), *m.span())) for m in _TOKEN.finditer(text)]
 
 
 class PhraseMatcher:
@@ -52,16 +53,19 @@ class PhraseMatcher:
 
     def find(self, tokens: list[Token]) -> list[Match]:
         """Matches from left to right that do not overlap, each the longest at its place."""
-        matches, i, n = [], 0, len(tokens)
-        while i < n:
-            node, meanings, stop, j = self._root, None, i, i
-            while j < n and (below := node.get(tokens[j].word)) is not None:
-                node, j = below, j + 1
+        matches, root = [], self._root
+        words = [token.word for token in tokens]
+        n, stop = len(words), 0
+        for i, word in enumerate(words):
+            if i < stop or word not in root:
+                continue
+            node, meanings, j = root[word], None, i + 1
+            while True:
                 if _END in node:
                     meanings, stop = node[_END], j
-            if meanings is None:
-                i += 1
-            else:
+                if j == n or (below := node.get(words[j])) is None:
+                    break
+                node, j = below, j + 1
+            if meanings is not None:
                 matches.append(Match(meanings, i, stop))
-                i = stop
         return matches

@@ -5,7 +5,16 @@ from typing import Any
 
 # What is said to accompany a lesion stands where the lesion stands unless a site of its own is named.
 ACCOMPANYING = frozenset(
-    ("edema", "mass effect", "abnormal enhancement", "restricted diffusion", "hemorrhage", "necrosis", "calcification")
+    (
+        "edema",
+        "mass effect",
+        "abnormal enhancement",
+        "restricted diffusion",
+        "hemorrhage",
+        "necrosis",
+        "calcification",
+        "abnormal vessels",
+    )
 )
 # Sites that a diagnosis has for want of a better one: it stands rather where the lesion it explains stands.
 VAGUE_SITES = ("brain", "white matter", "cerebellum", "basal ganglia")
@@ -44,6 +53,9 @@ class Mention:
     is_back_reference: bool = False
     is_definite: bool = False
     reached: set[str] = field(default_factory=set)  # sites that a lesion extends into, not where it is
+    is_involvement: bool = False  # tells where else the lesion spoken of last is, with no finding of its own
+    is_of_all: bool = False  # of all that is told ("these findings"), not of the last
+    is_near: bool = False  # at a structure told as that beside the lesion ("the adjacent sulci")
     is_apart: bool = False  # at the place of the lesion spoken of last, not of the lesion itself ("the surgical bed")
     sites_follow: bool = False
     quote: tuple[int, int] = (0, 0)

@@ -1,0 +1,256 @@
+"""Where an English sentence says a finding is: lists of sites with their sides, and whose they are."""
+
+from itertools import pairwise
+
+from ..vocabulary import load_terms
+from .english_lists import DIRECTIONS, LIST_WORDS, LOCATIVE, grouped, owner_of
+from .english_site_terms import (
+    are_lobes,
+    are_tissue,
+    around_the_brain,
+    in_the_midline,
+    lists_brain,
+    of_the_term,
+    on_the_side_of_the_lesion,
+    without_comparisons,
+    without_compartments,
+    without_whole_vessels,
+    without_wholes,
+)
+from .matching import Token
+from .mentions import Mark, Mention
+
+_PARTING = frozenset((",", "with", "and"))
+_LISTING = frozenset((",", "and", "including", "as"))
+_DESCRIBING = ("severity", "morphology", "back_reference")
+_FILLERS = frozenset(("a", "an", "some", "mild", "its"))
+# What is seen of the structures that a lesion displaces: where that is, is not where the lesion is.
+_DISPLACED = frozenset(("mass effect", "midline shift", "herniation", "hydrocephalus"))
+# fmt: off
+_TOUCHING = frozenset((
+    "abutting", "abuts", "abut", "contacts", "contacting", "touches", "touching", "toward", "towards", "sparing",
+    "spares", "beyond",
+))
+_BESIDE = _TOUCHING | frozenset((
+    "adjacent", "adjoining", "perpendicular", "contiguous", "bordering", "communicating", "attached", "near",
+))
+# fmt: on
+_NEIGHBOURS = frozenset(("near", "adjacent", "terminates", "terminating"))
+# Words by which a lesion is at a second place, too.
+# fmt: off
+REACHING = frozenset((
+    "extension", "extending", "extends", "extend", "extended", "invading", "invasion", "invades", "crossing",
+    "crosses", "spreading", "spreads", "protruding", "protrudes", "bulging", "bulges", "infiltrating", "infiltrates",
+    "reaching", "reaches", "encasing", "encases", "surrounds",
+))
+# fmt: on
+# Not things of their own: "with most of the pons", while "with widening of the canal" is not of the lesion.
+# fmt: off
+_PARTS_OF_LESIONS = frozenset((
+    "part", "portion", "component", "center", "centre", "epicenter", "base", "margin", "most", "some", "level", "all",
+    "much", "surface", "area", "areas", "region", "side", "aspect", "involvement", "predominance",
+    "distribution", "pattern",
+))
+# fmt: on
+# A structure told as the one beside the lesion, on its side: "the adjacent sulci".
+NEAR = frozenset(("adjacent", "underlying", "overlying", "ipsilateral", "surrounding", "subjacent", "neighboring"))
+# What opens an item of its own in a list.
+_OPENING = frozenset(("a", "an", "multiple", "several", "another"))
+_WIDENED = ("sellar enlargement",)
+_WIDE = ("ventricular dilation", "sulcal widening")
+_BE = frozenset(("is", "are", "was", "were"))
+_AROUND = frozenset(("about", "around", "surrounding", "of", "from"))
+# Words between a side and a site without sides: "the left aspect of the pituitary".
+_PART_OF = frozenset(("aspect", "side", "half", "portion", "part", "lobe", "of", "the"))
+
+
+def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> None:
+    """Give each list of sites to a finding, then to those joined to it ("edema and mass effect in ...")."""
+    named = [m for m in marks if m.kind == "sites"]
+    sites = without_compartments(without_comparisons(named, tokens), tokens)
+    sides = _sides(marks, tokens, sites, carriers)
+    listed_brains: set[int] = set()
+    cues = {i for m in marks if m.kind in ("certainty", "consistent") for i in range(m.first, m.stop)}
+    for group in grouped(sites, marks, tokens):
+        placed = [(term, sides.get(id(mark), "none")) for mark in group for term in mark.value]
+        if len(placed) > 1 and not lists_brain(group, tokens):
+            # "an intra-axial mass in the thalamus": the whole brain beside a part of it says nothing
+            placed = [p for p in placed if p[0] != "brain"] or placed[:1]
+        owner = _site_owner(group[0], group[-1], tokens, cues, carriers)
+        if _is_of_another(owner, group[0].first, marks, tokens) or _is_of_statement(owner, group[-1], named, tokens):
+            continue
+        near = {t.word for t in tokens[max(0, group[0].first - 4) : group[0].first]}
+        is_led = owner.sites_follow and not near & {",", "and", "or"} and are_lobes(placed)
+        if owner.sites and (not owner.sites_follow or is_led) and owner.first < group[0].first:
+            # "subcortical hyperintensities in the frontal lobe": where lobe and tissue are both said, the lobe
+            owner.sites = [] if are_tissue(owner.sites) and not are_tissue(placed) else owner.sites
+        if _is_only_beside(group[0].first, tokens, _BESIDE if owner.sites else _TOUCHING):
+            continue
+        if ("brain", "none") in placed and len(placed) > 1:
+            listed_brains.add(id(owner))
+        if owner.sites and REACHING & near:
+            if owner.term == "developmental anomaly":  # "a cleft extending to the ventricle"
+                continue
+            owner.reached |= {site for site, _ in placed}
+        kept = owner.sites if near & _LISTING else without_wholes(owner.sites, placed)
+        owner.sites = kept + [p for p in placed if p not in owner.sites]
+        owner.sites_follow = owner.first < group[0].first
+        owner.is_near = owner.is_near or bool(NEAR & near)
+    for mention in carriers:
+        if not mention.sites:
+            continue
+        if len(mention.sites) > 1 and mention.certainty != "absent" and id(mention) not in listed_brains:
+            mention.sites = [s for s in mention.sites if s[0] != "brain" or mention.term == "atrophy"]
+        if len(mention.sites) > 1:
+            mention.sites = in_the_midline(without_whole_vessels(around_the_brain(mention.sites)), mention.term)
+        mention.sites = of_the_term(mention.term, mention.sites)
+        mention.sites = on_the_side_of_the_lesion(mention)
+    for earlier, mention in pairwise(carriers):
+        if (
+            earlier.term in _WIDENED
+            and not mention.sites
+            and "by" in {t.word for t in tokens[max(0, mention.first - 5) : mention.first]}
+        ):
+            # "the sella is expanded by a mass"
+            mention.sites = list(earlier.sites) or [(load_terms().findings[earlier.term].default_site, "none")]
+    for mention, following in reversed(list(pairwise(carriers))):
+        if mention.sites or not following.sites or (following.term in _DISPLACED and mention.term not in _DISPLACED):
+            continue
+        if _is_joined(mention, following, tokens) or _surrounds(mention, following, tokens):
+            mention.sites = [pair for pair in following.sites if pair[0] not in following.reached]
+
+
+def _is_of_statement(owner: Mention, site: Mark, sites: list[Mark], tokens: list[Token]) -> bool:
+    """Whether a place is told of in a statement that no finding names ("the left horn is larger and the ...")."""
+    if owner.first < site.stop or len(sites) < 2:
+        return False
+    others = [s.first for s in sites if site.stop < s.first < owner.first]
+    words = [t.word for t in tokens[site.stop : others[0]]] if others else []
+    return bool(_BE & set(words[:2])) and "and" in words[2:]
+
+
+def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[Token]) -> bool:
+    """Whether a place belongs to a thing behind a comma that no finding names (", and sagging of the brainstem")."""
+    if owner.stop > first:
+        return False
+    start = next((i + 1 for i in range(first - 1, owner.stop - 1, -1) if tokens[i].word in _PARTING), None)
+    if start is None:
+        return False
+    known = {i for m in marks for i in range(m.first, m.stop) if m.kind not in _DESCRIBING}
+    ends = ("of", "at", "in") if tokens[start].word == "its" else ("of", "at")
+    end = next((i for i in range(start, first) if tokens[i].word in ends), None)
+    if end is None or end == start or any(i in known or tokens[i].word in LOCATIVE for i in range(start, end)):
+        return False
+    word = tokens[end - 1].word
+    return word not in LOCATIVE and word not in LIST_WORDS and word not in REACHING | _PARTS_OF_LESIONS | _FILLERS
+
+
+def _surrounds(mention: Mention, following: Mention, tokens: list[Token]) -> bool:
+    """Whether a finding is told to be around the next: "edema about the left frontal mass"."""
+    words = {t.word for t in tokens[mention.stop : following.first]}
+    if mention.stop == following.first:  # "hemorrhagic mass"
+        return True
+    return following.first - mention.stop <= 7 and bool(words & _AROUND) and not words & {",", "and"}
+
+
+def _is_only_beside(first: int, tokens: list[Token], beside: frozenset[str]) -> bool:
+    """Whether a place is named as a neighbour ("adjacent to the temporal horn", "lateral to the insula")."""
+    words = [t.word for t in tokens[max(0, first - 5) : first] if t.word not in ("the", "left", "right")]
+    if beside is _TOUCHING:
+        return not beside.isdisjoint(words[-2:])
+    if first >= 2 and tokens[first - 1].word in NEAR and tokens[first - 2].word in ("and", ","):
+        return False  # "the peduncle and adjacent pons"
+    if "most" in words and words[-1] != "of":
+        return True  # "most prominent over the right convexity": which part is worst
+    if words[-1:] == ["of"]:  # "near the root entry zone of the trigeminal nerve"
+        far = [t.word for t in tokens[max(0, first - 8) : first]]
+        last = max(
+            (i for i, word in enumerate(far) if word in LOCATIVE and word not in ("of", "to", "in")), default=-1
+        )
+        return any(word in _NEIGHBOURS for word in far[max(last, 0) :])
+    is_direction = words[-1:] == ["to"] and not DIRECTIONS.isdisjoint(words[-2:-1])
+    return is_direction or not beside.isdisjoint(words[-2:])
+
+
+def _site_owner(first: Mark, last: Mark, tokens: list[Token], cues: set[int], carriers: list[Mention]) -> Mention:
+    """The finding of a list of sites: the one before it across a preposition, else the one that it leads up to."""
+    left = _heads([m for m in carriers if m.first < first.first], first.first, tokens)
+    right = [m for m in carriers if m.first >= last.stop or (m.first == first.first and m.term)]
+    if not left or not right:
+        return left[-1] if left else right[0] if right else carriers[-1]
+    gap = range(left[-1].stop, first.first)
+    if first.first == right[0].first:  # "pineal cyst": one phrase names the finding and its site
+        return right[0]
+    if first.first == left[-1].stop and left[-1].term in _WIDE:  # "enlarged fourth ventricle with a cyst"
+        return left[-1]
+    if last.stop == right[0].first and left[-1].sites:  # "gliosis in the right occipital lobe from a PCA infarct"
+        return right[0]
+    has_preposition = any(
+        tokens[i].word in LOCATIVE or tokens[i].word in REACHING for i in gap if i not in cues
+    ) and not cues & set(gap)
+    leads = right[0].first - last.stop <= 6 and all(t.word != "," for t in tokens[last.stop : right[0].first])
+    return right[0] if leads and not has_preposition else left[-1]
+
+
+def _heads(left: list[Mention], position: int, tokens: list[Token]) -> list[Mention]:
+    """Findings that a place at `position` may belong to: behind a verb not those that only go with the subject.
+
+    "Cysts with rim enhancement are seen in both hemispheres": the cysts are.
+    """
+    while len(left) > 1 and _BE & {t.word for t in tokens[left[-1].stop : position]}:
+        if not {"with", "without"} & {t.word for t in tokens[left[-2].stop : left[-1].first]}:
+            break
+        left = left[:-1]
+    return left
+
+
+def _is_joined(mention: Mention, following: Mention, tokens: list[Token]) -> bool:
+    """Whether only a list stands between two findings; an article opens an item of its own."""
+    words = {t.word for t in tokens[mention.stop : following.first]}
+    if following.first - mention.stop > 4 or words & LOCATIVE or words & _OPENING or mention.term == "midline shift":
+        return False
+    return bool(words & {"and", "or", ",", "/", "nor"}) and bool(following.sites) and following.sites_follow
+
+
+def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: list[Mention]) -> dict[int, str]:
+    """Side of each site mark, by the mark's identity. A side covers the list it leads, or the list that it ends."""
+    paired = load_terms().sites
+    result: dict[int, str] = {}
+    sides = [m for m in marks if m.kind == "laterality" and not any(c.first <= m.first < c.stop for c in carriers)]
+    if not sides:
+        return result
+    shifts = [c for c in carriers if c.term == "midline shift"]
+    for k, side in enumerate(sides):
+        until = sides[k + 1].first if k + 1 < len(sides) else len(tokens)
+        shift = next((c for c in shifts if 0 <= side.first - c.stop <= 3 or 0 <= c.first - side.stop <= 1), None)
+        if shift is not None:
+            shift.side = side.value
+            continue
+        ahead = [s for s in sites if side.stop <= s.first < until]
+        near = (
+            ahead
+            and ahead[0].first - side.stop <= 5
+            and not {",", "and", "in"} & {t.word for t in tokens[side.stop : ahead[0].first]}
+        )
+        if near:
+            group = next(g for g in grouped(ahead, marks, tokens) if g[0] is ahead[0])
+            for site in group:
+                is_part = {t.word for t in tokens[side.stop : site.first]} <= _PART_OF | DIRECTIONS
+                if paired[site.value[0]].paired or site.first == side.stop or (is_part and site is group[0]):
+                    result.setdefault(id(site), side.value)
+            continue
+        behind = [g for g in grouped(sites, marks, tokens) if g[-1].stop <= side.first]
+        if behind and side.first - behind[-1][-1].stop <= 4:
+            for site in behind[-1]:
+                if paired[site.value[0]].paired or site.stop == side.first:
+                    result.setdefault(id(site), side.value)
+        else:
+            nearest = owner_of(side, tokens, carriers)
+            if nearest is not None and (nearest.term != "mass effect" or not _is_direction(side, tokens)):
+                nearest.side = side.value
+    return result
+
+
+def _is_direction(side: Mark, tokens: list[Token]) -> bool:
+    """Whether a side tells where to something is displaced ("displaced to the left")."""
+    return [t.word for t in tokens[max(0, side.first - 2) : side.first]] in (["to", "the"], ["towards", "the"])

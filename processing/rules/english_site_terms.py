@@ -1,0 +1,193 @@
+"""Sites that stand together in an English sentence: which of them says the place of the finding."""
+
+from itertools import pairwise
+
+from ..vocabulary import load_terms
+from .matching import Token
+from .mentions import Mark, Mention
+
+# A part that is told after them takes their place.
+_WHOLES = (
+    "ventricles",
+    "cerebellum",
+    "brainstem",
+    "posterior fossa",
+    "cerebral hemisphere",
+    "paranasal sinuses",
+    "vessels",
+)
+_COMPARING = ("than", "to", "with")
+_BASAL = ("middle cranial fossa", "sella", "suprasellar region", "cavernous sinus", "skull base")
+_OUTSIDE = ("scalp", "skull", "face")
+_ARTICLES = ("the", "that", "of", "normal", "adjacent", "left", "right")
+# fmt: off
+_COMPARED = frozenset((
+    "isointense", "hyperintense", "hypointense", "relative", "compared", "similar", "respect", "identical", "parallel",
+    "proportion", "comparison", "intense",
+))
+# fmt: on
+# What lies over the brain is at its own place also where a lobe is told.
+_OVER_LOBES = frozenset(
+    (
+        "subdural hematoma",
+        "epidural hematoma",
+        "extra-axial collection",
+        "soft tissue swelling",
+        "fracture",
+        "meningeal enhancement",
+    )
+)
+_OF_TERRITORIES = frozenset(
+    ("infarct", "acute infarct", "subacute infarct", "chronic infarct", "encephalomalacia", "ischemic change")
+)
+_TERRITORIES = dict.fromkeys(
+    ("anterior cerebral artery", "middle cerebral artery", "posterior cerebral artery"), "cerebral hemisphere"
+)
+_OF_A_LOBE = frozenset(("of", "the", "left", "right", "in", "both", "bilateral"))
+
+
+def without_wholes(told: list[tuple[str, str]], placed: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Places told before, less those whose part is told now: "an intraventricular mass in the lateral ventricle"."""
+    if not told:
+        return told
+    terms = load_terms()
+    return [
+        (site, side)
+        for site, side in told
+        if side != "none"
+        or not any(
+            (new == site and s != "none") or (new != site and site in _WHOLES and terms.is_within(new, site))
+            for new, s in placed
+        )
+    ]
+
+
+def are_tissue(sites: list[tuple[str, str]]) -> bool:
+    """Whether all sites are compartments of tissue: cortex or white matter."""
+    terms = load_terms()
+    return all(site == "cortex" or terms.is_within(site, "white matter") for site, _ in sites)
+
+
+def are_lobes(sites: list[tuple[str, str]]) -> bool:
+    """Whether all sites are lobes or other parts of a hemisphere, the cortex left out."""
+    return all(load_terms().sites[site].parent == "cerebral hemisphere" and site != "cortex" for site, _ in sites)
+
+
+def lists_brain(group: list[Mark], tokens: list[Token]) -> bool:
+    """Whether the brain is an item of a list ("brain and meninges", "cerebral and cerebellar")."""
+    pairs = [(a, b) for a, b in pairwise(group) if ("brain",) in (a.value, b.value)]
+    return bool(pairs) and all({"and", "or", ",", "/"} & {t.word for t in tokens[a.stop : b.first]} for a, b in pairs)
+
+
+def without_comparisons(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
+    """Leave out what a signal or size is only compared with ("isointense to gray matter", "relative to the sulci")."""
+    kept = []
+    for site in sites:
+        if not any(t.word in _COMPARING for t in tokens[max(0, site.first - 4) : site.first]):
+            kept.append(site)
+            continue
+        words = [t.word for t in tokens[max(0, site.first - 4) : site.first] if t.word not in _ARTICLES]
+        if not (words[-1:] == ["than"] or (words[-1:] in (["to"], ["with"]) and _COMPARED & set(words[-2:-1]))):
+            kept.append(site)
+    return kept
+
+
+def without_whole_vessels(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """ "Flow voids of the carotid arteries": beside a vessel of its own, the vessels as a whole say nothing."""
+    terms = load_terms()
+    named = [pair for pair in sites if pair[0] != "vessels" and terms.is_within(pair[0], "vessels")]
+    return [pair for pair in sites if pair[0] != "vessels"] if named else sites
+
+
+def in_the_midline(sites: list[tuple[str, str]], term: str) -> list[tuple[str, str]]:
+    """ "A midline suprasellar mass": the midline beside another site is its side."""
+    others = [pair for pair in sites if pair[0] != "midline"]
+    if not others or len(others) == len(sites) or term == "midline shift":
+        return sites
+    return [(site, "midline" if side == "none" else side) for site, side in others]
+
+
+def of_the_term(term: str, sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Sites that a term turns into others.
+
+    - What lies outside the brain is told by the lobe it lies over: "left frontal subdural hematoma".
+    - An infarct of an artery is one of its territory.
+    """
+    terms = load_terms()
+    if term == "midline shift":  # also that of the pituitary stalk
+        return [("midline", side) for _, side in sites[:1]]
+    if sites and term in terms.findings and not terms.is_within(terms.findings[term].default_site, "brain"):
+        own = terms.findings[term].default_site  # "intracranial aneurysm"
+        sites = [(own if site == "brain" else site, side) for site, side in sites]
+    if term in _OVER_LOBES and sites:
+        own = terms.findings[term].default_site
+        lobes = [pair for pair in sites if terms.is_within(pair[0], "cerebral hemisphere") or pair[0] == "meninges"]
+        if len(lobes) == len(sites):
+            return list(dict.fromkeys((own, side) for _, side in lobes))
+    if term in _OF_TERRITORIES:
+        return list(dict.fromkeys((_TERRITORIES.get(site, site), side) for site, side in sites))
+    return sites
+
+
+def on_the_side_of_the_lesion(mention: Mention) -> list[tuple[str, str]]:
+    """ "A left frontal mass that extends into the insula": what a lesion reaches into is on its side."""
+    side = mention.sites[0][1] if mention.sites else "none"
+    if side not in ("left", "right") or not mention.reached:
+        return mention.sites
+    paired = load_terms().sites
+    return [
+        (site, side if own == "none" and site in mention.reached and paired[site].paired else own)
+        for site, own in mention.sites
+    ]
+
+
+def around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A lesion of the dura is at the dura, not in the lobe beside it, whose side it takes; a territory that a lobe
+    follows is that lobe."""
+    terms = load_terms()
+    around = [pair for pair in sites if terms.is_within(pair[0], "extra-axial space")]
+    lobes = [pair for pair in sites if terms.sites[pair[0]].parent == "cerebral hemisphere"]
+    whole = [pair for pair in sites if pair[0] == "cerebral hemisphere"]
+    if len(sites) == 2 and sites[0][0] == "sulci" and lobes:  # "the sulci of the left parietal convexity"
+        return [("sulci", sites[0][1] if sites[0][1] != "none" else lobes[0][1])]
+    if len(sites) > 1 and not lobes and any(terms.is_within(s, "posterior fossa") or s in _BASAL for s, _ in sites):
+        # "an extra-axial lesion in the cerebellopontine angle"
+        sites = [pair for pair in sites if pair[0] != "extra-axial space"]
+        around = [pair for pair in around if pair[0] != "extra-axial space"]
+    if around and (lobes or len(around) > 1) and len(around) + len(lobes) == len(sites):
+        exact = [pair for pair in around if pair[0] != "extra-axial space"] or around
+        sides = {side for _, side in sites} - {"none"}
+        shared = sides.pop() if len(sides) == 1 else "none"
+        return [(site, shared if side == "none" else side) for site, side in exact]
+    outside = [pair for pair in sites if pair[0] in _OUTSIDE]
+    if outside and lobes:  # "the left parietal scalp"
+        side = next((side for _, side in lobes if side != "none"), "none")
+        return [(site, side if own == "none" else own) for site, own in sites if (site, own) not in lobes]
+    tissue = [pair for pair in sites if terms.is_within(pair[0], "white matter")]
+    if len(whole) == 1 and tissue and len(sites) == len(tissue) + 1:  # "the white matter of both hemispheres"
+        return [(site, whole[0][1] if side == "none" else side) for site, side in tissue]
+    if whole and lobes:
+        side = whole[0][1]
+        return [(s, side if own == "none" else own) for s, own in sites if s != "cerebral hemisphere"]
+    return sites
+
+
+def without_compartments(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
+    """Where lobe and tissue are both said ("frontal subcortical white matter"), the lobe is the site."""
+    if len(sites) < 2:
+        return sites
+    terms = load_terms()
+    dropped: set[int] = set()
+    for a, b in pairwise(sites):
+        between = {t.word for t in tokens[a.stop : b.first]}
+        for lobe, tissue, joining in ((a, b, set()), (b, a, _OF_A_LOBE)):
+            is_lobe = terms.sites[lobe.value[-1]].parent == "cerebral hemisphere" and lobe.value[-1] != "cortex"
+            is_tissue = terms.is_within(tissue.value[0], "white matter") or tissue.value[0] == "cortex"
+            if is_lobe and is_tissue and between <= joining:
+                dropped.add(id(tissue))
+        if not between and b.first == a.stop and b.value == ("white matter",) and are_tissue([(a.value[0], "")]):
+            dropped.add(id(b))  # "juxtacortical white matter"
+        is_inner = a.value == ("white matter",) and terms.is_within(b.value[0], "white matter")
+        if is_inner and between <= {"of", "the", "left", "right"} and "of" in between:
+            dropped.add(id(a))
+    return [site for site in sites if id(site) not in dropped]
