@@ -80,8 +80,8 @@ def neighbour_purity(
 ) -> NeighbourPurity:
     """Purity of neighbours against categories dealt out anew.
 
-    A deal exchanges the categories of whole patients with equally many studies, so that studies of one patient stay
-    together.
+    A deal exchanges the categories of whole patients with equally many studies, and those of the studies of a
+    patient, so that what studies of one patient have in common stays together.
 
     Args:
         neighbours: (N, k) of `nearest_of_other_patients`.
@@ -98,7 +98,8 @@ def neighbour_purity(
     for number in range(num_deals):
         dealt = np.empty_like(category)
         for block in blocks:
-            dealt[block] = category[block[generator.permutation(len(block))]]
+            # rows are patients, columns their studies: patients among each other, then the studies of each
+            dealt[block] = category[generator.permuted(block[generator.permutation(len(block))], axis=1)]
         means[number] = (dealt[neighbours] == dealt[:, None]).mean()
     extreme = 1 + int((means >= shares.mean() - 1e-12).sum())
     return NeighbourPurity(shares, float(means.mean()), extreme / (num_deals + 1))
@@ -150,3 +151,45 @@ def usable_colours(colours: Mapping[str, Sequence[str]]) -> dict[str, tuple[str,
         for name, values in colours.items()
         if sum(count > 1 for count in Counter(values).values()) > 1
     }
+
+
+@dataclass(frozen=True)
+class MappedStudies:
+    """The scored studies on a map.
+
+    Attributes:
+        embeds: (n, E), for the picture.
+        colours: Category of each by colouring, those with two categories alone.
+        shares: (n,) share of neighbours of the same category by colouring.
+        metrics: What is expected of shares dealt out anew, and their p values.
+        seed: Seed of the picture.
+    """
+
+    embeds: FloatArray
+    colours: dict[str, tuple[str, ...]]
+    shares: dict[str, FloatArray]
+    metrics: dict[str, float]
+    seed: int
+
+
+def map_studies(
+    embeds: FloatArray, patient_ids: Sequence[str], colours: Mapping[str, Sequence[str]], seed: int
+) -> MappedStudies:
+    """How nearest neighbours agree, colouring by colouring.
+
+    Args:
+        embeds: (N, E).
+        patient_ids: N ids.
+        colours: N categories by colouring; those without two categories of two studies are left out.
+        seed: Seed of deals and picture.
+    """
+    usable = usable_colours(colours) if len(set(patient_ids)) > 1 else {}
+    if not usable:
+        return MappedStudies(embeds, {}, {}, {}, seed)
+    neighbours = nearest_of_other_patients(embeds, patient_ids)
+    shares, metrics = {}, {}
+    for name, categories in usable.items():
+        found = neighbour_purity(neighbours, categories, patient_ids, seed=seed)
+        shares[name] = found.shares
+        metrics |= {f"map/{name}/expected": found.expected, f"map/{name}/p_value": found.p_value}
+    return MappedStudies(embeds, usable, shares, metrics, seed)

@@ -4,7 +4,7 @@ Every probe, whatever its features, is fitted on the same training studies and s
 penalty chosen in the same way, so that differences between features are paired.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,13 +142,7 @@ class ProbeEvaluator:
                 f"expected studies to learn from and to score, got {smallest} and {len(self.scored)}; with one split "
                 "only, cross-validate: --probe cv"
             )
-        known = frozenset().union(*studies.labels)
-        unknown = [label for label in labels if label not in known]
-        if unknown:
-            raise ValueError(
-                f"expected labels that a study has, no study has {', '.join(map(repr, unknown))}"
-                f"{nearest(unknown[0], sorted(known))}"
-            )
+        known = check_labels(studies.labels, labels)
         asked = sorted(set(labels) or known)
         self.labels = tuple(label for label in asked if self._has_enough(studies.has(label)))
         lacking = [label for label in asked if label not in self.labels]
@@ -254,6 +248,22 @@ class ProbeEvaluator:
             resampling = PatientBootstrap(cases["patient_id"], num_samples=self.bootstrap_samples, seed=self.seed)
         found = probe_case_metrics(cases, resampling)
         return ProbeResult(found.points, found.intervals(self.confidence), dict(cases))
+
+
+def check_labels(labels_of_studies: Iterable[frozenset[str]], asked: Sequence[str]) -> frozenset[str]:
+    """The labels that some studies have.
+
+    Raises:
+        ValueError: No study has a label that is asked for.
+    """
+    known = frozenset().union(*labels_of_studies)
+    unknown = [label for label in asked if label not in known]
+    if unknown:
+        raise ValueError(
+            f"expected labels that a study has, no study has {', '.join(map(repr, unknown))}"
+            f"{nearest(unknown[0], sorted(known))}"
+        )
+    return known
 
 
 def label_scores(train: FloatArray, positive: BoolArray, other: FloatArray, strength: float) -> FloatArray:
