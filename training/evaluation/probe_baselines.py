@@ -105,6 +105,8 @@ def with_random_weights(
         measured.update(its.mean.cpu().numpy().tobytes())
     store = None
     if folder is not None:
-        described = {**origin, "random_weights": seed, "model": trained.config.to_dict()}
-        store = EmbeddingStore(store_folder(folder, population=measured.hexdigest(), **described))
+        config = trained.config.to_dict()
+        config.pop("_name_or_path", None)  # all checkpoints of one shape and population start from the same network
+        described = {**origin, "random_weights": seed, "model": config, "population": measured.hexdigest()}
+        store = EmbeddingStore(store_folder(folder, **described))
     return replace(embedder, model=model.eval().to(trained.device), store=store)

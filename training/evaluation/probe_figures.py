@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 _LINE, _COMMON, _CHANCE, _GREY = "#2f6db5", "#12703c", "#d1442f", "#c4c4c4"
 _LEVELS = {"mean": "#1b1b1b", "baseline/statistics": "#e0a100", "baseline/sequences": "#8a5a00"}
 _LEVEL_NAMES = {
-    "mean": "all training studies, penalty chosen",
-    "baseline/statistics": "volume statistics, all studies",
-    "baseline/sequences": "sequences present, all studies",
+    "mean": "all studies and labels",
+    "baseline/statistics": "volume statistics, all studies and labels",
+    "baseline/sequences": "sequences present, all studies and labels",
 }
 # Okabe and Ito's palette, which the colour-blind can tell apart; what comes after is grey.
 _PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#000000")
@@ -78,7 +78,8 @@ def draw_few_shot(
         axes.grid(axis="y", color="#dddddd", linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("mean area under the ROC curve (%)")
-    panels[0].legend(fontsize=8, frameon=False, loc="upper left")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     save_figure(figure, path)
 
 
@@ -122,7 +123,7 @@ def draw_map(
     Args:
         places: (N, 2).
         colours: Category of each of N studies, by colouring; of many the most frequent have a colour, others are grey.
-        notes: A line below the name of each colouring.
+        notes: A line or two below the name of each colouring.
         path: PNG file.
         title: Heading.
 
@@ -151,6 +152,12 @@ def draw_map(
         axes.set_xticks([])
         axes.set_yticks([])
         axes.legend(
-            fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=2, handletextpad=0.2
+            fontsize=6.5,
+            frameon=False,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.01),
+            ncols=2,
+            handletextpad=0.1,
+            columnspacing=0.6,
         )
     save_figure(figure, path)

@@ -128,7 +128,7 @@ def _drawing(
             if len(shown) > LARGEST_MAP:
                 shown = np.sort(np.random.default_rng(mapped.seed).permutation(shown)[:LARGEST_MAP])
             colours = {name: [each[row] for row in shown] for name, each in mapped.colours.items()}
-            notes = {name: purity_line(result, name) for name in colours}
+            notes = {name: purity_line(result, name).replace(" %, ", " %\n", 1) for name in colours}
             title = f"Map of the embeddings of {len(shown)} {kind} (t-SNE)"
             draw_map(map_of(mapped.embeds[shown], mapped.seed), colours, notes, map_picture, title=title)
             files["map"] = map_picture.name
