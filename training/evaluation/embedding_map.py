@@ -187,7 +187,8 @@ def map_studies(
     if not usable:
         return MappedStudies(embeds, {}, {}, {}, seed)
     neighbours = nearest_of_other_patients(embeds, patient_ids)
-    shares, metrics = {}, {}
+    shares: dict[str, FloatArray] = {}
+    metrics: dict[str, float] = {}
     for name, categories in usable.items():
         found = neighbour_purity(neighbours, categories, patient_ids, seed=seed)
         shares[name] = found.shares

@@ -130,7 +130,7 @@ def draw_map(
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    columns = min(3, len(colours))
+    columns = min(2 if len(colours) == 4 else 3, len(colours))
     rows = math.ceil(len(colours) / columns)
     figure = new_figure(max(_PANEL_INCHES * columns, 9.0), (_PANEL_INCHES + 1.0) * rows + 1.0)
     figure.set_layout_engine("constrained")
@@ -145,10 +145,14 @@ def draw_map(
         named = {category for category, _ in shown}
         rest = np.array([value not in named for value in values])
         if rest.any():
-            axes.scatter(*places[rest].T, s=14, color=_GREY, linewidths=0, label=f"others ({int(rest.sum())})")
+            axes.scatter(
+                places[rest, 0], places[rest, 1], s=14, color=_GREY, linewidths=0, label=f"others ({int(rest.sum())})"
+            )
         for (category, count), colour in zip(shown, _PALETTE, strict=False):
             mine = values == category
-            axes.scatter(*places[mine].T, s=16, color=colour, linewidths=0, label=f"{category} ({count})")
+            axes.scatter(
+                places[mine, 0], places[mine, 1], s=16, color=colour, linewidths=0, label=f"{category} ({count})"
+            )
         axes.set_xticks([])
         axes.set_yticks([])
         axes.legend(
