@@ -370,7 +370,27 @@ class EvaluateConfig:
     )
     labels: tuple[str, ...] = field(
         default=(),
-        metadata={"help": "Labels of the protocol that are asked for (zero_shot), with commas. Without it: all."},
+        metadata={
+            "help": "Labels that are asked for (zero_shot: of the protocol; probe: of the studies), with commas. "
+            "Without it: all."
+        },
+    )
+    probe: Literal["split", "cv"] = field(
+        default="split",
+        metadata={
+            "help": "How probes are fitted. split: on the training split, their penalty chosen on the validation "
+            "split (where there is none, by cross-validation of the training split), scored on the test split; cv: "
+            "5-fold cross-validation over all studies, patients kept together, for data without splits."
+        },
+    )
+    probe_extent: Literal["linear", "quick", "full"] = field(
+        default="quick",
+        metadata={
+            "help": "What stands beside the linear probe. linear: nothing; quick: an attention probe, volume "
+            "statistics, which sequences there are, 1, 8 and 64 labelled studies a class, a map of the embeddings; "
+            "full: also the same network with random weights (all series are embedded once more), and few-shot "
+            "curves of 1 to 64 a class and of 1, 10 and 100 % of the patients. Under a control: linear."
+        },
     )
     pairs: Path | None = field(
         default=None,
@@ -456,8 +476,10 @@ class EvaluateConfig:
                 f"expected a protocol (a name or FILE.yaml) with the task zero_shot and with no other, got "
                 f"{self.protocol} with {self.task}"
             )
-        if self.labels and self.task != "zero_shot":
-            raise ValueError(f"expected labels with the task zero_shot only, got them with {self.task}")
+        if self.labels and self.task not in ("zero_shot", "probe"):
+            raise ValueError(f"expected labels with the tasks zero_shot and probe only, got them with {self.task}")
+        if self.task != "probe" and (self.probe, self.probe_extent) != ("split", "quick"):
+            raise ValueError(f"expected probe and probe_extent with the task probe only, got them with {self.task}")
         if self.task == "probe" and self.control in ("shuffled_text", "empty_text"):
             raise ValueError(
                 f"expected the control shuffled_images for a probe, which reads no text, got {self.control}"

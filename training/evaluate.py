@@ -80,9 +80,10 @@ def evaluate(config: EvaluateConfig) -> ResultRecord:
         return _evaluate_head(config)
     model, processor = load_checkpoint(config.checkpoint)
     subject = {"name": config.checkpoint.resolve().name, "sha256": checkpoint_fingerprint(config.checkpoint)}
+    embeddings = config.embeddings or evaluation_folder(config) / "embeddings"
     store = EmbeddingStore(
         store_folder(
-            config.embeddings or evaluation_folder(config) / "embeddings",
+            embeddings,
             checkpoint=subject["sha256"],
             model=model.config.to_dict(),
             processor=processor.image_processor.to_dict(),
@@ -91,7 +92,7 @@ def evaluate(config: EvaluateConfig) -> ResultRecord:
         )
     )
     embedder = CheckpointEmbedder(model, processor, config.batch_size, store)
-    inputs = EvaluationInputs(config, processor.image_processor, embedder)
+    inputs = EvaluationInputs(config, processor.image_processor, embedder, embeddings)
     return evaluate_embedder(inputs, subject=subject, command=command_line(config))
 
 
@@ -142,12 +143,17 @@ def result_path(config: EvaluateConfig) -> Path:
     """Where the result file goes: `out`, else `evaluation/` beside the checkpoint's folder."""
     if config.out is not None:
         return config.out
-    parts = [config.checkpoint.resolve().name, config.task, config.split, *config.sequences]
+    parts = [config.checkpoint.resolve().name, config.task, evaluated_split(config), *config.sequences]
     if config.protocol is not None:
         parts.insert(2, Path(config.protocol).stem)
     if config.control != "none":
         parts.append(config.control)
     return evaluation_folder(config) / ("-".join(parts) + ".json")
+
+
+def evaluated_split(config: EvaluateConfig) -> str:
+    """The split whose studies are scored; `all` where they are cross-validated."""
+    return "all" if config.probe == "cv" else config.split
 
 
 def evaluation_folder(config: EvaluateConfig) -> Path:
@@ -192,7 +198,7 @@ def _record(
         "simulated": is_simulated(config.studies),
         "settings": {
             **outcome.settings,
-            "split": config.split,
+            "split": evaluated_split(config),
             "batch_size": config.batch_size,
             "sequences": list(config.sequences) or "all",
             "control": config.control,
@@ -200,7 +206,7 @@ def _record(
         "command": command,
         "checkpoint": subject,
         "data": {
-            "split": config.split,
+            "split": evaluated_split(config),
             "studies_fingerprint": studies_fingerprint(config.studies),
             "volumes": "volumes table" if config.volumes is not None else "NIfTI files",
             "reference_findings": dict(outcome.references),

@@ -118,6 +118,7 @@ def _sequence_counts(config: MissingConfig) -> dict[str, int]:
 def _evaluated(config: MissingConfig, shown: ShownSet) -> dict[str, Any]:
     """The result of one set, made or found."""
     name = "-".join(shown.sequences) or "all"
+    beside: dict[str, Any] = {"probe_extent": "linear"} if config.task == "probe" else {}
     request = EvaluateConfig(
         config.checkpoint,
         config.studies,
@@ -133,6 +134,7 @@ def _evaluated(config: MissingConfig, shown: ShownSet) -> dict[str, Any]:
         bootstrap_samples=config.bootstrap_samples,
         seed=config.seed,
         num_figure_cases=0,
+        **beside,
         out=config.out / f"{name}.json",
         overwrite=True,
     )

@@ -229,6 +229,16 @@ def test_missing_sequences_are_evaluated_set_by_set(checkpoint, studies, volumes
     assert again["sets"] == record["sets"]
 
 
+def test_missing_sequences_are_probed_by_the_linear_probe_alone(tmp_path, monkeypatch):
+    """What stands beside it would be computed again for every set; no other task is asked for it."""
+    asked = []
+    monkeypatch.setattr(missing, "evaluate", lambda request: asked.append(request) or {})
+    for task in ("probe", "retrieval"):
+        config = MissingConfig(tmp_path, tmp_path, tmp_path / "missing", task=task)
+        missing._evaluated(config, missing.ShownSet("T1w only", ("T1w",)))
+    assert [each.probe_extent for each in asked] == ["linear", "quick"]
+
+
 def test_sets_need_studies_that_have_them():
     """DWI and ADC are read together; a sequence of few studies stands with the others only."""
     sets = missing.shown_sets({"FLAIR": 90, "DWI": 80, "ADC": 80, "SWI": 3})

@@ -16,10 +16,10 @@ from selip.processing.findings import StructuredReport
 from selip.processing.rendering import TextItem, series_text, study_text
 
 from ..evaluation.embedding import BoxedSeries, NamedSeries, SeriesEmbeddings, SeriesSource, embed_with
+from ..evaluation.volume_statistics import volume_statistics
 from ..pretrain import PretrainRun
 from .text_labels import TextLabels, labels_of_texts, likelihood_of_series
 
-PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 _BATCH = 32
 
 
@@ -72,15 +72,6 @@ def true_study_texts(rows: Iterable[Mapping[str, Any]]) -> list[TextItem]:
     reports = ((StructuredReport.model_validate_json(row["reference_findings"]), row["language"]) for row in rows)
     texts = (study_text(report, language) for report, language in reports)
     return [item for item in texts if item is not None]
-
-
-def volume_statistics(volume: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Share of air, mean, spread and percentiles of the rest: (3 + 9,)."""
-    inside = volume[volume > 0]
-    if inside.size == 0:
-        return np.zeros(3 + len(PERCENTILES))
-    basic = [1 - inside.size / volume.size, inside.mean(), inside.std()]
-    return np.array([*basic, *np.percentile(inside, PERCENTILES)], dtype=np.float64)
 
 
 class StatisticsClassifier:

@@ -132,7 +132,7 @@ def permutation_p_values(
     observed = np.abs((ranks * truth).sum(axis=0) - middle)
     margin = _EPSILON * number_yes * np.maximum(number_no, 1) + 1e-9
     generator = np.random.default_rng(seed)
-    blocks = _patients_by_size(patient_ids)
+    blocks = patients_by_size(patient_ids)
     extreme = np.ones(ranks.shape[1])
     for _ in tqdm(range(num_samples), desc="permutations", disable=None, leave=False, delay=2):
         dealt = np.empty_like(truth)
@@ -151,7 +151,7 @@ def holm(p_values: FloatArray) -> FloatArray:
     return adjusted
 
 
-def _patients_by_size(patient_ids: npt.ArrayLike) -> list[npt.NDArray[np.int64]]:
+def patients_by_size(patient_ids: npt.ArrayLike) -> list[npt.NDArray[np.int64]]:
     """Cases (patients, cases of one) of the patients that have one number of cases, one array a number."""
     _, patient = np.unique(np.asarray(patient_ids), return_inverse=True)
     sizes = np.bincount(patient)

@@ -11,7 +11,7 @@ from ..finetuning.labels import labels_of_table, read_labels
 from .bootstrap import PatientBootstrap
 from .case_metrics import Cases
 from .heads import HeadInputs, boxed_studies, head_logits
-from .probe import probe_case_metrics
+from .probe_metrics import probe_case_metrics
 from .provenance import is_simulated
 from .task import TaskOutcome, percent_with_interval
 

@@ -210,34 +210,39 @@ class CheckpointEmbedder:
 
     def embed_series(self, source: SeriesSource, names: Sequence[NamedSeries]) -> SeriesEmbeddings:
         """See `Embedder`."""
-        if self.store is None:
-            return embed_series(self.model, source, names, batch_size=self.batch_size)
-        return self._embed_missing(self.store, source, names)
-
-    @torch.inference_mode()
-    def _embed_missing(
-        self, store: EmbeddingStore, source: SeriesSource, names: Sequence[NamedSeries]
-    ) -> SeriesEmbeddings:
-        """Embed what the store lacks, keep it there, and read all from it."""
-        keys = [(name.study_id, name.series_id) for name in names]
-        missing = [place for place, key in enumerate(keys) if key not in store]
-        reasons: Counter[str] = Counter()
-        batches = embed_batches(
-            partial(image_features, self.model),
-            source,
-            [names[place] for place in missing],
-            batch_size=self.batch_size,
-            reasons=reasons,
-        )
-        with store.writing():
-            for places, vectors in batches:
-                store.add([keys[missing[place]] for place in places], vectors)
-        kept = np.array([key in store for key in keys], dtype=bool)
-        return _usable([store[key][None] for key in keys if key in store], kept, reasons)
+        embed = partial(image_features, self.model)
+        return embed_stored(embed, self.store, source, names, batch_size=self.batch_size)
 
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """See `Embedder`."""
         return embed_texts(self.model, self.processor, texts, batch_size=4 * self.batch_size)
+
+
+@torch.inference_mode()
+def embed_stored(
+    embed: Callable[[Sequence[BoxedSeries]], npt.NDArray[np.float32]],
+    store: EmbeddingStore | None,
+    source: SeriesSource,
+    names: Sequence[NamedSeries],
+    *,
+    batch_size: int,
+) -> SeriesEmbeddings:
+    """`embed_with` for the series that a store lacks, which are kept there; all others are read from it.
+
+    Args:
+        store: Where embeddings are kept; None: nowhere.
+    """
+    if store is None:
+        return embed_with(embed, source, names, batch_size=batch_size)
+    keys = [(name.study_id, name.series_id) for name in names]
+    missing = [place for place, key in enumerate(keys) if key not in store]
+    reasons: Counter[str] = Counter()
+    batches = embed_batches(embed, source, [names[place] for place in missing], batch_size=batch_size, reasons=reasons)
+    with store.writing():
+        for places, vectors in batches:
+            store.add([keys[missing[place]] for place in places], vectors)
+    kept = np.array([key in store for key in keys], dtype=bool)
+    return _usable([store[key][None] for key in keys if key in store], kept, reasons)
 
 
 @torch.inference_mode()

@@ -1,55 +1,87 @@
 """`selip evaluate --task probe`: what a linear classifier reads out of the frozen embeddings of a study.
 
 It is asked what a study shows (its labels), and where: the places, sites with their sides, of its true findings. Much
-of what is there shows in the intensities of the whole head; where it is does not.
+of what is there shows in the intensities of the whole head; where it is does not. Beside it stand an attention probe,
+baselines that cost nothing, a few-shot curve and a map of the embeddings (`--probe-extent`).
 """
 
-from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from datasets import Dataset
 
-from selip.processing.findings import StructuredReport, is_abnormal
-
-from .embedding import series_of
-from .probe import ProbeEvaluator, ProbeResult, ProbeSplit, mean_of_series
+from .attention_probe import attention_scores, series_sets
+from .embedding_map import LARGEST_MAP, NUM_NEIGHBOURS, MappedStudies, map_of, map_studies
+from .few_shot import FULL_CURVE, SHORT_CURVE, few_shot_scores
+from .probe import MIDDLE_STRENGTH, FloatArray, ProbeEvaluator, ProbeResult, fold_of_splits, patient_folds
+from .probe_data import ProbeData, baseline_features, gather
+from .probe_figures import draw_few_shot, draw_map
+from .probe_metrics import ATTENTION, BASELINE, NEIGHBOURS, SCORE, few_shot_columns
+from .probe_report import left_out_from, probe_table, purity_line
 from .provenance import is_simulated
-from .task import EvaluationInputs, TaskOutcome, percent_with_interval
+from .task import EvaluationInputs, TaskOutcome
 
 SPLITS = ("train", "validation", "test")
+_MAP_KINDS = ("main finding", "side", "sequences", "report language")
 
 
 def evaluate_probe(inputs: EvaluationInputs) -> TaskOutcome:
-    """Linear probe fitted on the training split and scored on the test split; metrics as in `ProbeEvaluator`.
+    """Linear probe, and what stands beside it; metrics as in `probe_case_metrics`.
 
     A study's features are the mean of the embeddings of its series, each embedded alone.
 
     Raises:
-        ValueError: A split is empty, or no label has enough studies.
+        ValueError: A split is empty, a label is unknown, or no label has enough studies.
     """
     config = inputs.config
     if config.split != "test":
-        raise ValueError(f"expected split test (the probe is fitted on the training split), got {config.split}")
-    reasons: Counter[str] = Counter()
-    features: dict[str, npt.NDArray[np.float64]] = {}
-    splits: dict[str, ProbeSplit] = {}
-    for name in SPLITS:
-        series = series_of(inputs.rows(name))
-        embedded = inputs.embedder.embed_series(inputs.source(name), series)
-        reasons.update(embedded.reasons)
-        owners = [each.study_id for each, kept in zip(series, embedded.kept, strict=True) if kept]
-        splits[name] = probe_split(inputs.studies(name), set(owners))
-        features[name] = mean_of_series(embedded.embeds, owners, splits[name].study_ids)
+        raise ValueError(
+            f"expected split test (a probe is fitted on the training split, or with --probe cv on all studies), got "
+            f"{config.split}"
+        )
+    data = gather(inputs, [name for name in SPLITS if len(inputs.splits[name])])
+    is_crossed = config.probe == "cv"
+    folds = patient_folds(data.studies.patient_ids) if is_crossed else (fold_of_splits(data.splits),)
     evaluator = ProbeEvaluator(
-        *(splits[name] for name in SPLITS), bootstrap_samples=config.bootstrap_samples, seed=config.seed
+        data.studies, folds, labels=config.labels, bootstrap_samples=config.bootstrap_samples, seed=config.seed
     )
-    result = evaluator.evaluate(*(features[name] for name in SPLITS))
+    extent = "linear" if config.control != "none" else config.probe_extent
+    means = data.means(data.embeds)
+    linear, strengths = evaluator.linear_scores(means)
+    columns, chosen, mapped = {SCORE: linear}, {SCORE: strengths}, None
+    if extent != "linear":
+        beside, strengths_beside = _beside(inputs, data, evaluator, is_full=extent == "full")
+        columns |= beside | few_shot_scores(
+            evaluator, means, FULL_CURVE if extent == "full" else SHORT_CURVE, config.seed
+        )
+        chosen |= strengths_beside
+        rows = evaluator.scored
+        patients = [data.studies.patient_ids[row] for row in rows]
+        colours = {name: [each[row] for row in rows] for name, each in data.colours.items()}
+        mapped = map_studies(means[rows], patients, colours, config.seed)
+        columns |= {
+            NEIGHBOURS + name: np.repeat(each[:, None], len(evaluator.labels), axis=1)
+            for name, each in mapped.shares.items()
+        }
+    result = evaluator.result(evaluator.table(columns))
+    result.metrics["penalty_strength"] = float(np.median(strengths))
+    result.metrics.update({} if mapped is None else mapped.metrics)
+    scored = evaluator.scored
     n = {
-        "patients": len(set(splits["test"].patient_ids)),
-        "studies": len(splits["test"].study_ids),
-        "training studies": len(splits["train"].study_ids),
+        "patients": len({data.studies.patient_ids[row] for row in scored}),
+        "studies": len(scored),
+        "training studies": len(folds[0].train),
         "labels": len(evaluator.labels),
+    }
+    simulated = is_simulated(config.studies)
+    settings = {
+        **evaluator.get_config_dict(),
+        "scheme": "cross-validation over all studies, patients kept together" if is_crossed else "splits",
+        "extent": extent,
+        "chosen_strengths": chosen,
+        "few_shot_strength": MIDDLE_STRENGTH,
+        "few_shot_left_out": left_out_from(result),
+        "map_neighbours": NUM_NEIGHBOURS,
     }
     return TaskOutcome(
         primary_metric=evaluator.primary_metric,
@@ -58,48 +90,48 @@ def evaluate_probe(inputs: EvaluationInputs) -> TaskOutcome:
         intervals=result.intervals,
         cases=result.cases,
         n=n,
-        skipped={**reasons, **evaluator.skipped},
-        references={"labels": len(splits["test"].study_ids)},
-        settings=evaluator.get_config_dict(),
-        summary=probe_table(evaluator, result, n, is_simulated(config.studies)),
+        skipped={**data.reasons, **evaluator.skipped},
+        references={"labels": len(scored)},
+        settings=settings,
+        summary=probe_table(evaluator.labels, result, n, simulated),
+        draw=_drawing(result, mapped, n, simulated),
     )
 
 
-def probe_split(studies: Dataset, kept: set[str]) -> ProbeSplit:
-    """Ids and labels of the studies of a split that could be embedded."""
-    columns = studies.select_columns(["study_id", "patient_id", "labels", "reference_findings"])
-    rows = [row for row in columns if row["study_id"] in kept]
-    return ProbeSplit(
-        tuple(row["study_id"] for row in rows),
-        tuple(row["patient_id"] for row in rows),
-        tuple(frozenset(row["labels"]) | places(row["reference_findings"]) for row in rows),
-    )
+def _beside(
+    inputs: EvaluationInputs, data: ProbeData, evaluator: ProbeEvaluator, *, is_full: bool
+) -> tuple[dict[str, FloatArray], dict[str, list[float]]]:
+    """Scores of the attention probe and of every baseline by column, and the strengths that each chose."""
+    sets = series_sets(data.embeds, data.owners, data.studies.study_ids)
+    found = {ATTENTION: attention_scores(evaluator, sets)}
+    for name, features in baseline_features(inputs, data, with_network=is_full).items():
+        found[BASELINE + name] = evaluator.linear_scores(features)
+    scores = {name: each for name, (each, _) in found.items()}
+    return scores, {name: strengths for name, (_, strengths) in found.items()}
 
 
-def places(reference_findings: str) -> frozenset[str]:
-    """Where the abnormal findings are, such as `at left thalamus`; nothing for a study without true findings.
+def _drawing(
+    result: ProbeResult, mapped: MappedStudies | None, n: dict[str, int], simulated: bool
+) -> Callable[[Path], dict[str, str]]:
+    """Draws few-shot curve and map beside a result path."""
 
-    Args:
-        reference_findings: JSON of a `StructuredReport`, or empty.
-    """
-    if not reference_findings:
-        return frozenset()
-    report = StructuredReport.model_validate_json(reference_findings)
-    found = [finding for finding in report.findings if is_abnormal(finding)]
-    return frozenset(
-        f"at {each.site}" if each.laterality == "none" else f"at {each.laterality} {each.site}" for each in found
-    )
+    def draw(out: Path) -> dict[str, str]:
+        if mapped is None:
+            return {}
+        kind = "simulated studies" if simulated else "studies"
+        curve, map_picture = (out.with_name(f"{out.stem}.{name}.png") for name in ("few-shot", "map"))
+        title = f"Linear probe on few labelled studies: {n['studies']} {kind} of {n['patients']} patients scored"
+        draw_few_shot(result.metrics, result.intervals, list(few_shot_columns(result.cases)), curve, title=title)
+        files = {"few-shot": curve.name}
+        if mapped.colours:
+            shown = np.arange(len(mapped.embeds))
+            if len(shown) > LARGEST_MAP:
+                shown = np.sort(np.random.default_rng(mapped.seed).permutation(shown)[:LARGEST_MAP])
+            colours = {name: [each[row] for row in shown] for name, each in mapped.colours.items()}
+            notes = {name: purity_line(result, name).replace(" %, ", " %\n", 1) for name in colours}
+            title = f"Map of the embeddings of {len(shown)} {kind} (t-SNE)"
+            draw_map(map_of(mapped.embeds[shown], mapped.seed), colours, notes, map_picture, title=title)
+            files["map"] = map_picture.name
+        return files
 
-
-def probe_table(evaluator: ProbeEvaluator, result: ProbeResult, n: dict[str, int], is_simulated: bool) -> str:
-    """Area by label as a few lines of text."""
-    simulated = ", simulated studies" if is_simulated else ""
-    lines = [
-        f"linear probe, {n['studies']} studies of {n['patients']} patients{simulated}; area under the ROC curve in "
-        "percent (chance 50), [95 % interval over patients]",
-    ]
-    for label in ("mean", *evaluator.labels):
-        area = percent_with_interval(f"{label}/auroc", result.metrics, result.intervals)
-        count = "" if label == "mean" else f"{result.metrics[f'{label}/n_positive']:.0f} with it"
-        lines.append(f"{label:<32}{area:>22}  {count}".rstrip())
-    return "\n".join(lines)
+    return draw

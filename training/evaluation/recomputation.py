@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from .bootstrap import PatientBootstrap
 from .case_metrics import CaseMetrics, Cases
 from .pairs import pairs_case_metrics
-from .probe import probe_case_metrics
+from .probe_metrics import probe_case_metrics
 from .retrieval import retrieval_case_metrics
 from .segmentation import segmentation_case_metrics
 from .zero_shot import zero_shot_case_metrics

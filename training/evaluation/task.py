@@ -108,9 +108,11 @@ class EvaluationInputs(StudyInputs):
 
     Attributes:
         embedder: What is evaluated.
+        embeddings: Folder where embeddings of what it is compared with are kept; None: nowhere.
     """
 
     embedder: Embedder
+    embeddings: Path | None = None
 
 
 Intervals = Mapping[str, tuple[float, float]]

@@ -29,7 +29,7 @@ from ..checkpoint import STATE_FILE, TrainingState, load_checkpoint, read_state
 from ..configuration import find_config, load_config, overrides_from_arguments
 from ..distributed import leave_processes
 from ..evaluation.embedding import PreparedSeries
-from ..evaluation.probe import mean_area
+from ..evaluation.probe_metrics import mean_area
 from ..evaluation.provenance import checkpoint_fingerprint
 from ..evaluation.segmentation import dice_of_counts
 from ..initialization import initialise_images

@@ -12,12 +12,13 @@ from selip.processing.rendering import TextItem
 from selip.processing.sources.studies import iter_studies, load_studies
 from selip.processing.statements import Statement, normal_statement
 from selip.training.benchmark.reference_runs import evaluate_reference
-from selip.training.benchmark.references import true_texts, volume_statistics
+from selip.training.benchmark.references import true_texts
 from selip.training.benchmark.supervised import StatementTower, stack_statements, supervised_loss, true_text
 from selip.training.benchmark.text_labels import TextLabels
 from selip.training.benchmark.true_findings import write_true_findings
 from selip.training.config import PretrainConfig
 from selip.training.configuration import find_config, load_config
+from selip.training.evaluation.volume_statistics import volume_statistics
 from selip.training.pretrain import PretrainRun
 
 
