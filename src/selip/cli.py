@@ -174,6 +174,13 @@ COMMANDS = (
         "selip search index --text 'left thalamus shows hemorrhage' --finding hemorrhage --html search.html",
     ),
     Command(
+        ("predict",),
+        "score studies label by label, by prompts or a fine-tuned head, with calibrated probabilities",
+        "selip.training.prediction.config:PredictConfig",
+        "selip.training.prediction.predict:predict",
+        "selip predict runs/tiny/best data/studies scores.parquet --protocol simulated-simple --volumes data/volumes",
+    ),
+    Command(
         ("segment",),
         "write the lesion mask of a study on its own grid, by a fine-tuned checkpoint",
         "selip.training.config:SegmentConfig",
