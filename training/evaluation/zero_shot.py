@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from .binary_metrics import (
+    CALIBRATION_BINS,
     areas_under_roc,
     average_precisions,
     balanced_accuracies,
@@ -29,7 +30,6 @@ from .zero_shot_scores import ZeroShotScorer
 FloatArray = npt.NDArray[np.float64]
 
 SPECIFICITY = 0.9
-CALIBRATION_BINS = 10
 NUM_PERMUTATIONS = 9_999
 # Resampling makes bins emptier and the error larger, so the percentiles of its replicates are no interval of it.
 _WITHOUT_INTERVAL = ("/ece",)
