@@ -65,7 +65,7 @@ def page_context(results: Sequence[ReportedResult], max_cases: int) -> dict[str,
         section["anchor"] = f"result-{number}"
     checkpoint = results[0].record.get("checkpoint", {})
     return {
-        "title": sections[0]["title"] if len(sections) == 1 else f"Evaluation of {checkpoint.get('name', '')}",
+        "title": sections[0]["title"] if len(sections) == 1 else f"Evaluation of the checkpoint {checkpoint.get('name', '')}",
         "checkpoint": {"name": checkpoint.get("name", ""), "sha256": checkpoint.get("sha256", "")},
         "is_simulated": any(each.record.get("simulated") for each in results),
         "has_texts": any("examples" in each.pictures for each in results),

@@ -90,7 +90,7 @@ def evaluate_classification(inputs: HeadInputs) -> TaskOutcome:
             "task": "classification",
             "labels": scored,
             "input": "all series of a study",
-            "probability": f"{'softmax' if is_exclusive else 'sigmoid'} of the scores, as trained; not calibrated",
+            "probability": f"{'softmax' if is_exclusive else 'sigmoid'} of the scores",
             "interval": "patient-clustered percentile bootstrap",
             "bootstrap_samples": config.bootstrap_samples,
             "confidence": CONFIDENCE,
