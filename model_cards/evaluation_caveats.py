@@ -5,6 +5,10 @@ from typing import Any
 
 # With fewer studies of a label its interval is too narrow (docs/zero_shot.md).
 FEW_POSITIVES = 10
+MISSING_CAVEAT = (
+    "A set of sequences is evaluated on the studies that have one of them, so the rows are not all of the same "
+    "studies. Differences in single cells have no interval: those of labels with few studies come and go by chance."
+)
 
 
 def caveats(record: Mapping[str, Any]) -> Iterable[str]:

@@ -25,7 +25,7 @@ def heat_table(sets: Sequence[Mapping[str, Any]], names: Sequence[str], words: T
                 "cells": [
                     {
                         "text": f"{100 * each['metrics'][name]:.0f}",
-                        "difference": "" if number == 0 else f"{100 * change:+.0f}",
+                        "difference": "" if number == 0 else _signed(100 * change),
                         "sort": sort_key(each["metrics"][name]),
                         "colour": _colour(change / largest),
                     }
@@ -40,3 +40,8 @@ def heat_table(sets: Sequence[Mapping[str, Any]], names: Sequence[str], words: T
 def _colour(strength: float) -> str:
     """Blue for more, red for less, paler for little; -1 to 1."""
     return f"rgba({'33,102,172' if strength > 0 else '178,24,43'},{0.55 * min(1.0, abs(strength)):.2f})"
+
+
+def _signed(value: float) -> str:
+    """A whole number with its sign, 0 without one."""
+    return f"{round(value):+d}" if round(value) else "0"

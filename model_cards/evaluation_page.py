@@ -13,7 +13,7 @@ from selip.processing.atomic_files import replacing
 
 from .charts import interval_bar
 from .evaluation_cases import ReportedResult, cases_table
-from .evaluation_caveats import caveats, data_caveats
+from .evaluation_caveats import MISSING_CAVEAT, caveats, data_caveats
 from .evaluation_heat import heat_table
 from .evaluation_words import (
     TaskWords,
@@ -65,7 +65,9 @@ def page_context(results: Sequence[ReportedResult], max_cases: int) -> dict[str,
         section["anchor"] = f"result-{number}"
     checkpoint = results[0].record.get("checkpoint", {})
     return {
-        "title": sections[0]["title"] if len(sections) == 1 else f"Evaluation of the checkpoint {checkpoint.get('name', '')}",
+        "title": sections[0]["title"]
+        if len(sections) == 1
+        else f"Evaluation of the checkpoint {checkpoint.get('name', '')}",
         "checkpoint": {"name": checkpoint.get("name", ""), "sha256": checkpoint.get("sha256", "")},
         "is_simulated": any(each.record.get("simulated") for each in results),
         "has_texts": any("examples" in each.pictures for each in results),
@@ -115,6 +117,7 @@ def _about(result: ReportedResult, title: str) -> dict[str, Any]:
         "file": result.name,
         "counts": [f"{count:,} {name}" for name, count in record.get("n", {}).items()],
         "protocol": f"{protocol} ({settings.get('protocol_sha256', '')[:12]})" if protocol else "",
+        "says_left_out": "skipped" in record,
         "left_out": [(reason, count) for reason, count in record.get("skipped", {}).items() if count],
         "labels_left_out": settings.get("labels_left_out", []),
         "settings": [(name, _plain(value)) for name, value in settings.items()],
@@ -242,13 +245,13 @@ def _missing_section(result: ReportedResult) -> dict[str, Any]:
             for value, said in _yardsticks(words, first["metrics"])
         ],
         "table": None,
-        "heat": heat_table(sets, names, words),
+        "heat": {"headline": metric_title(headline), **heat_table(sets, names, words)},
         "glossary": [(metric_title(headline), metric_meaning(headline))] if metric_meaning(headline) else [],
         # the table of the page says the same, and can be read on a phone and copied
         "pictures": [] if "compared" in record else _pictures(result.pictures),
         "cases": None,
         "all_metrics": [],
-        "caveats": list(data_caveats(record)),
+        "caveats": [*data_caveats(record), MISSING_CAVEAT],
     }
 
 

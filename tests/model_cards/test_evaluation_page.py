@@ -194,7 +194,7 @@ def test_missing_sequences_are_a_table_in_colours(written):
     html = written(reported(record=summary, cases={}, mistakes=None, pictures={"heat table": PNG}))
     (table,) = [table for table in Page(html).tables if table[0][0] == "shown"]
     assert table[1] == ["all", "9", "80.0 % (70.0 to 90.0)", "80", "50"]
-    assert table[2] == [HOSTILE, "9", "70.0 % (60.0 to 80.0)", "70-10", "50+0"]
+    assert table[2] == [HOSTILE, "9", "70.0 % (60.0 to 80.0)", "70-10", "500"]
     colours = re.findall(r"rgba\((\d+),\d+,\d+,([\d.]+)\)", html)
     assert [colours[place] for place in (0, 2, 4)] == [("178", "0.00"), ("178", "0.55"), ("33", "0.11")]
     assert "data:image/png" not in html, "the table says the same as the picture"

@@ -56,7 +56,7 @@ def read_result_file(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"expected a result file of `selip evaluate`, {path} is not JSON ({error})") from error
-    if not isinstance(record, dict) or not {"task", "settings", "data"} <= record.keys():
+    if not isinstance(record, dict) or not {"task", "data", "command"} <= record.keys():
         raise ValueError(f"expected a result file of `selip evaluate`, got another file: {path}")
     return record
 

@@ -45,6 +45,7 @@ def test_overlay_shows_the_true_outline_and_the_prediction(tmp_path):
     """Cyan where something is true, orange where something is marked, neither in a study without."""
     volume = np.zeros((20, 24, 16), dtype=np.float32)
     volume[3:17, 3:21, 1:15] = 0.1
+    volume[13:16, 15:20, 1:15] = 1.0
     none, ball = np.zeros(volume.shape, dtype=bool), np.zeros(volume.shape, dtype=bool)
     ball[6:12, 6:12, 6:10] = True
     counts = {}

@@ -60,7 +60,7 @@ def test_what_is_no_result_of_a_checkpoint_is_refused(tmp_path):
     path.write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match="not JSON"):
         write_report(ReportConfig((path,), page))
-    path.write_text(json.dumps({"task": "structuring", "settings": {}, "data": {}}), encoding="utf-8")
+    path.write_text(json.dumps({"task": "structuring", "command": "", "data": {}}), encoding="utf-8")
     with pytest.raises(ValueError, match="page is written by"):
         write_report(ReportConfig((path,), page))
     with pytest.raises(ValueError, match=r"end in \.html"):

@@ -114,6 +114,7 @@ def validation_result(tmp_path):
             "settings": {"split": "validation", "control": "none", "sequences": "all"},
             "data": {"studies_fingerprint": "table"},
             "simulated": True,
+            "command": "selip evaluate",
         }
         for name, value in changes.items():
             part = record["settings"] if name in ("split", "control") else record
