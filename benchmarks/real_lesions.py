@@ -71,7 +71,7 @@ def train_and_evaluate(checkpoint: Path, tables: Path, run: Path, weights: str, 
             out=run / f"{split}.json",
             overwrite=True,
         )
-        found[split] = evaluate(config).content["metrics"]
+        found[split] = evaluate(config)["metrics"]
     return found
 
 

@@ -82,6 +82,24 @@ def bar_chart(heights: Sequence[float], *, title: str, first: str, last: str, x_
     )
 
 
+def interval_bar(value: float, low: float, high: float, *, mark: float | None = None) -> str:
+    """A small SVG of a share and its interval on the way from 0 to 1, for the cell of a table.
+
+    Args:
+        value: The share.
+        low: Lower end of its interval.
+        high: Upper end.
+        mark: A share to compare with, e.g. chance; None: none.
+    """
+    across = [f"{100 * min(1.0, max(0.0, each)):.1f}" for each in (value, low, high)]
+    line = "" if mark is None else f'<path d="M{100 * mark:.1f} 0V14" class="bar-mark"/>'
+    return (
+        f'<svg viewBox="-3 0 106 14" class="bar" aria-hidden="true"><path d="M0 7H100" class="bar-axis"/>{line}'
+        f'<path d="M{across[1]} 7H{across[2]}" class="bar-interval"/><circle cx="{across[0]}" cy="7" r="3.4" '
+        'class="bar-value"/></svg>'
+    )
+
+
 def _scaled(value: float, low: float, high: float, start: float, end: float) -> float:
     """Where a value lies on the way from `start` to `end`; in the middle if all values are one."""
     share = 0.5 if high == low else (value - low) / (high - low)

@@ -71,7 +71,7 @@ def apply_change(volume: np.ndarray, change: VolumeChange) -> np.ndarray:
     # 256 possible intensities: a table of them is far cheaper than a power per voxel
     table = np.clip(change.gain * (np.arange(256, dtype=np.float32) / 255) ** change.gamma, 0, 1).astype(np.float32)
     changed = np.zeros(volume.shape, dtype=np.float32)
-    whole = [round(step) for step in change.shift]
+    whole = whole_voxels(change.shift)
     source, target = _overlap(volume.shape, whole)
     seen = volume[::-1] if change.is_flipped else volume
     changed[target] = table[seen[source]]
@@ -82,10 +82,16 @@ def apply_change(volume: np.ndarray, change: VolumeChange) -> np.ndarray:
     return changed
 
 
+def whole_voxels(shift: Sequence[float]) -> tuple[int, int, int]:
+    """The nearest shift by whole voxels."""
+    x, y, z = (round(step) for step in shift)
+    return x, y, z
+
+
 def move_labels(labels: np.ndarray, change: VolumeChange) -> np.ndarray:
-    """The labels of voxels (X, Y, Z) where a change puts them, to the nearest voxel; 0 where air comes in."""
+    """The labels of voxels (X, Y, Z) where a change by whole voxels puts them; 0 where air is shifted in."""
     moved = np.zeros_like(labels)
-    source, target = _overlap(labels.shape, [round(step) for step in change.shift])
+    source, target = _overlap(labels.shape, whole_voxels(change.shift))
     moved[target] = (labels[::-1] if change.is_flipped else labels)[source]
     return moved
 

@@ -457,6 +457,11 @@ class EvaluateConfig:
     num_figure_cases: int = field(
         default=6, metadata={"help": "Cases in the picture of examples; 0: no pictures (they need the extra `plots`)."}
     )
+    html: Path | None = field(
+        default=None,
+        metadata={"help": "Page for the result (.html): numbers, plots and cases in one file, offline."},
+    )
+    html_cases: int = field(default=1000, metadata={"help": "Cases that the page lists, the worst first; 0: none."})
     overwrite: bool = field(default=False, metadata={"help": "Replace a result of the same name."})
 
     def __post_init__(self) -> None:
@@ -519,6 +524,10 @@ class MissingConfig:
         default=1000, metadata={"help": "Draws of patients behind each interval; 0: no intervals."}
     )
     seed: int = field(default=0, metadata={"help": "Seed of the bootstrap."})
+    html: Path | None = field(
+        default=None,
+        metadata={"help": "Page for the summary (.html): the table in colours, in one file, offline."},
+    )
     overwrite: bool = field(default=False, metadata={"help": "Replace a summary of the same name."})
 
 

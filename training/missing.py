@@ -65,6 +65,7 @@ def evaluate_missing(config: MissingConfig) -> ResultRecord:
         "format_version": FORMAT_VERSION,
         "task": f"missing: {config.task}",
         "headline": headline,
+        "compared": compared_metrics(headline, [each["metrics"] for each in results]),
         "simulated": results[0]["simulated"],
         "sets": [
             {
@@ -146,16 +147,19 @@ def _evaluated(config: MissingConfig, shown: ShownSet) -> dict[str, Any]:
     return evaluate(request)
 
 
-def compared_metrics(content: Mapping[str, Any]) -> list[str]:
-    """Headline first, then metrics of the same kind (all areas, all recalls@5 of studies) that every set has."""
-    headline = content["headline"]
+def compared_metrics(headline: str, metrics: Sequence[Mapping[str, float]]) -> list[str]:
+    """Headline first, then metrics of the same kind (all areas, all recalls of studies) that every set has.
+
+    Args:
+        headline: Name of the metric that sets are compared by.
+        metrics: Those of every set.
+    """
     scope, _, kind = headline.rpartition("/")
-    names = [set(each["metrics"]) for each in content["sets"]]
     if scope in ("mean", "macro"):
-        alike = [name for name in content["sets"][0]["metrics"] if name.endswith(f"/{kind}") and name != headline]
+        alike = [name for name in metrics[0] if name.endswith(f"/{kind}") and name != headline]
     else:
         alike = [f"{scope}/recall@{k}" for k in (1, 10)] + [f"study_abnormal/image_to_text/{kind}"]
-    return [headline, *(name for name in alike if all(name in each for each in names))]
+    return [headline, *(name for name in alike if all(name in each for each in metrics))]
 
 
 def missing_table(content: Mapping[str, Any]) -> str:
@@ -176,7 +180,7 @@ def missing_table(content: Mapping[str, Any]) -> str:
 
 def heat_table(content: Mapping[str, Any]) -> HeatTable:
     """Sets against metrics, in percent."""
-    names = compared_metrics(content)
+    names = content["compared"]
     return HeatTable(
         title=f"{content['task']}{' (simulated studies)' if content['simulated'] else ''}, percent",
         rows=_titles(content["sets"]),

@@ -127,8 +127,8 @@ COMMANDS = (
         ("evaluate",),
         "evaluate a checkpoint and write a result file with intervals",
         "selip.training.config:EvaluateConfig",
-        "selip.training.evaluate:evaluate",
-        "selip evaluate runs/tiny/best data/studies --volumes data/volumes",
+        "selip.report:evaluate_with_page",
+        "selip evaluate runs/tiny/best data/studies --volumes data/volumes --html retrieval.html",
     ),
     Command(
         ("evaluate",),
@@ -142,8 +142,15 @@ COMMANDS = (
         ("missing",),
         "evaluate with each sequence alone, and with each one missing",
         "selip.training.config:MissingConfig",
-        "selip.training.missing:evaluate_missing",
+        "selip.report:missing_with_page",
         "selip missing runs/tiny/best data/studies missing --task probe --volumes data/volumes",
+    ),
+    Command(
+        ("report",),
+        "write results of a checkpoint as one page to read, with plots and the worst cases first",
+        "selip.model_cards.report_config:ReportConfig",
+        "selip.report:write_report",
+        "selip report retrieval.json,probe.json evaluation.html",
     ),
     Command(
         ("compare",),
@@ -172,6 +179,13 @@ COMMANDS = (
         "selip.training.search.config:SearchConfig",
         "selip.search:search_index",
         "selip search index --text 'left thalamus shows hemorrhage' --finding hemorrhage --html search.html",
+    ),
+    Command(
+        ("predict",),
+        "score studies label by label, by prompts or a fine-tuned head, with calibrated probabilities",
+        "selip.training.prediction.config:PredictConfig",
+        "selip.training.prediction.predict:predict",
+        "selip predict runs/tiny/best data/studies scores.parquet --protocol simulated-simple --volumes data/volumes",
     ),
     Command(
         ("segment",),

@@ -14,6 +14,7 @@ import torch
 from selip.arguments import parse_config
 from selip.processing.image_processing_selip import PRESETS
 from selip.processing.sources.studies import iter_studies, load_studies, write_studies
+from selip.report import missing_with_page
 from selip.training import missing
 from selip.training.config import EvaluateConfig, MissingConfig, NetworkConfig, PrepareConfig
 from selip.training.evaluate import evaluate, load_checkpoint, result_path
@@ -210,12 +211,20 @@ def test_missing_sequences_are_evaluated_set_by_set(checkpoint, studies, volumes
     monkeypatch.setattr(missing, "MIN_STUDIES", 8)
     config = MissingConfig(checkpoint, studies, tmp_path / "missing", task="retrieval", volumes=volumes)
     config = replace(config, bootstrap_samples=20, embeddings=tmp_path / "embeddings")
-    record = missing.evaluate_missing(config)
+    record = missing_with_page(replace(config, html=tmp_path / "missing.html"))
+    assert "--html" not in record["command"]
+    assert "all but FLAIR" in (tmp_path / "missing.html").read_text(encoding="utf-8")
     names = [series["sequence"] for series in next(iter_studies(studies))["series"]]
     titles = [each["title"] for each in record["sets"]]
     assert sorted(titles) == sorted(["all", *(f"{n} only" for n in names), *(f"all but {n}" for n in names)])
     headline = record["headline"]
     assert headline == "study/image_to_text/recall@5"
+    assert record["compared"] == [
+        headline,
+        "study/image_to_text/recall@1",
+        "study/image_to_text/recall@10",
+        "study_abnormal/image_to_text/recall@5",
+    ]
     for each in record["sets"]:
         sequences = () if each["sequences"] == "all" else tuple(each["sequences"])
         alone = evaluate(config_of(checkpoint, studies, tmp_path / "alone.json", sequences=sequences, overwrite=True))

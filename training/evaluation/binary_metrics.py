@@ -13,6 +13,9 @@ from tqdm import tqdm
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
+CALIBRATION_BINS = 10
+"""Bins of equal width of probabilities, of the calibration error and its picture."""
+
 # Differences of shares that are rounding.
 _EPSILON = 1e-12
 
@@ -84,7 +87,7 @@ def brier_scores(probabilities: FloatArray, positive: BoolArray, weights: FloatA
 
 
 def calibration_errors(
-    probabilities: FloatArray, positive: BoolArray, weights: FloatArray, bins: int = 10
+    probabilities: FloatArray, positive: BoolArray, weights: FloatArray, bins: int = CALIBRATION_BINS
 ) -> FloatArray:
     """Expected calibration error (Naeini et al. 2015), (B,); arguments as above.
 

@@ -2,15 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, softmax
 
 from ..finetuning.labels import labels_of_table, read_labels
 from .bootstrap import PatientBootstrap
 from .case_metrics import Cases
 from .heads import HeadInputs, boxed_studies, head_logits
+from .label_figures import draw_label_pictures
 from .probe_metrics import probe_case_metrics
 from .provenance import is_simulated
 from .task import TaskOutcome, percent_with_interval
@@ -52,12 +55,26 @@ def evaluate_classification(inputs: HeadInputs) -> TaskOutcome:
             f"{', '.join(names)} among {len(rows)} studies"
         )
     scored = [names[k] for k in np.flatnonzero(has_both)]
-    cases = _cases(rows, scored, truth[:, has_both], np.concatenate(scores)[:, has_both])
+    logits = np.concatenate(scores).astype(np.float64)
+    is_exclusive = model.config.problem_type == "single_label_classification"
+    said = softmax(logits, axis=1) if is_exclusive else expit(logits)
+    cases = _cases(rows, scored, truth[:, has_both], logits[:, has_both], said[:, has_both])
     resampling = None
     if config.bootstrap_samples:
         resampling = PatientBootstrap(cases["patient_id"], num_samples=config.bootstrap_samples, seed=config.seed)
     found = probe_case_metrics(cases, resampling)
     intervals = found.intervals(CONFIDENCE)
+    simulated = is_simulated(config.studies)
+    draw = partial(
+        draw_label_pictures,
+        cases=cases,
+        score="score",
+        metrics=found.points,
+        intervals=intervals,
+        bootstrap_samples=config.bootstrap_samples,
+        seed=config.seed,
+        heading=f"labels of a fine-tuned head{' (simulated studies)' if simulated else ''}",
+    )
     patients = len({row["patient_id"] for row in rows})
     n = {"patients": patients, "studies": len(rows), "labels": int(has_both.sum())}
     return TaskOutcome(
@@ -73,12 +90,14 @@ def evaluate_classification(inputs: HeadInputs) -> TaskOutcome:
             "task": "classification",
             "labels": scored,
             "input": "all series of a study",
+            "probability": f"{'softmax' if is_exclusive else 'sigmoid'} of the scores",
             "interval": "patient-clustered percentile bootstrap",
             "bootstrap_samples": config.bootstrap_samples,
             "confidence": CONFIDENCE,
             "seed": config.seed,
         },
-        summary=_table(found.points, intervals, n, is_simulated(config.studies)),
+        summary=_table(found.points, intervals, n, simulated),
+        draw=draw,
     )
 
 
@@ -89,7 +108,9 @@ def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield some
 
 
-def _cases(rows: list[Any], names: list[str], truth: np.ndarray, scores: np.ndarray) -> Cases:
+def _cases(
+    rows: list[Any], names: list[str], truth: np.ndarray, scores: np.ndarray, probabilities: np.ndarray
+) -> Cases:
     """One row a study and label that is known."""
     known = (truth >= 0).ravel()
     repeat = {
@@ -100,7 +121,8 @@ def _cases(rows: list[Any], names: list[str], truth: np.ndarray, scores: np.ndar
         **repeat,
         "label": np.tile(np.array(names, dtype=object), len(rows)),
         "positive": truth.ravel() == 1,
-        "score": scores.ravel().astype(np.float64),
+        "score": scores.ravel(),
+        "probability": probabilities.ravel(),
     }
     return {name: values[known] for name, values in columns.items()}
 

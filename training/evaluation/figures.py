@@ -108,7 +108,7 @@ def draw_examples(examples: Sequence[RetrievalExample], path: str | Path, *, tit
         legend += "    blue outline: true lesions of the study, also those that this sequence hides"
     figure.text(0.01, 1 - 0.58 / (sum(heights) + 0.9), legend, fontsize=9, color="#555555", va="center")
     for row, (example, lines) in enumerate(zip(examples, blocks, strict=True)):
-        for column, z in enumerate(shown_slices(example)):
+        for column, z in enumerate(shown_slices(example.volume, example.lesions)):
             _draw_slice(figure.add_subplot(grid[row, column]), example, z)
         _draw_lines(figure.add_subplot(grid[row, 3]), lines, heights[row])
     save_figure(figure, path)
@@ -171,16 +171,22 @@ def spread_slices(volume: npt.NDArray[Any], count: int = 3) -> list[int]:
     return [round(low + share * (high - low)) for share in np.linspace(0.35, 0.75, count)]
 
 
-def shown_slices(example: RetrievalExample, count: int = 3) -> list[int]:
-    """Axial slices of an example: first those with most lesion, none beside another, then spread ones; ascending."""
+def shown_slices(volume: npt.NDArray[Any], lesions: npt.NDArray[np.bool_] | None, count: int = 3) -> list[int]:
+    """Axial slices to show: first those with most lesion, none beside another, then spread ones; ascending.
+
+    Args:
+        volume: (X, Y, Z); air is 0.
+        lesions: bool (X, Y, Z), or None.
+        count: Number of slices >= 1.
+    """
     chosen: list[int] = []
-    if example.lesions is not None:
-        area = example.lesions.sum(axis=(0, 1)).astype(np.int64)
+    if lesions is not None:
+        area = lesions.sum(axis=(0, 1)).astype(np.int64)
         while area.any() and len(chosen) < count:
             best = int(area.argmax())
             chosen.append(best)
             area[max(0, best - 1) : best + 2] = 0
-    spare = [z for z in spread_slices(example.volume, 2 * count) if z not in chosen]
+    spare = [z for z in spread_slices(volume, 2 * count) if z not in chosen]
     # Of the spare ones those farthest from what is shown already.
     while spare and len(chosen) < count:
         chosen.append(max(spare, key=lambda z: min((abs(z - other) for other in chosen), default=0)))
@@ -257,13 +263,17 @@ def _draw_lines(axes: "Axes", lines: Sequence[_Line], height_inches: float) -> N
 
 
 def _draw_slice(axes: "Axes", example: RetrievalExample, z: int) -> None:
-    picture = axial_view(example.volume, z)
-    bright = float(np.percentile(example.volume[example.volume > 0], 99.5)) if (example.volume > 0).any() else 1.0
-    aspect = example.spacing_mm[1] / example.spacing_mm[0]
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=bright, aspect=aspect, interpolation="bilinear")
+    draw_axial(axes, example.volume, z, example.spacing_mm)
     if example.lesions is not None and example.lesions[:, :, z].any():
         outline = axial_view(example.lesions, z).astype(float)
         axes.contour(outline, levels=[0.5], colors="#35d0e8", linewidths=0.9, alpha=0.9)
+
+
+def draw_axial(axes: "Axes", volume: npt.NDArray[Any], z: int, spacing_mm: Sequence[float]) -> None:
+    """One axial slice of a RAS+ volume, as radiologists look at it, with its sides and its number."""
+    bright = float(np.percentile(volume[volume > 0], 99.5)) if (volume > 0).any() else 1.0
+    aspect = spacing_mm[1] / spacing_mm[0]
+    axes.imshow(axial_view(volume, z), cmap="gray", vmin=0, vmax=bright, aspect=aspect, interpolation="bilinear")
     for x, side, align in ((0.03, "R", "left"), (0.97, "L", "right")):
         axes.text(x, 0.5, side, transform=axes.transAxes, color="#ffd24d", fontsize=9, ha=align, va="center")
     axes.text(0.03, 0.03, f"slice {z}", transform=axes.transAxes, color="#bbbbbb", fontsize=6.5)

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from .bootstrap import PatientBootstrap
 from .case_metrics import CaseMetrics, Cases
+from .mistakes import FloatArray, choice_mistakes, label_mistakes, overlap_mistakes, rank_mistakes
 from .pairs import pairs_case_metrics
 from .probe_metrics import probe_case_metrics
 from .retrieval import retrieval_case_metrics
@@ -14,19 +16,22 @@ from .zero_shot import zero_shot_case_metrics
 
 @dataclass(frozen=True)
 class _Task:
-    """How the cases of a task are told apart, and what they give."""
+    """How the cases of a task are told apart, what they give, and which are worst (None: nobody says)."""
 
     keys: tuple[str, ...]
     metrics: Callable[[Cases, PatientBootstrap | None], CaseMetrics]
+    mistakes: Callable[[Cases], FloatArray] | None = None
 
 
 _TASKS = {
-    "retrieval": _Task(("direction", "sequence", "study_id", "series_id", "text"), retrieval_case_metrics),
-    "pairs": _Task(("direction", "kind", "sequence", "study_id", "partner_id"), pairs_case_metrics),
-    "probe": _Task(("study_id", "label"), probe_case_metrics),
-    "classification": _Task(("study_id", "label"), probe_case_metrics),
-    "segmentation": _Task(("study_id",), segmentation_case_metrics),
-    "zero_shot": _Task(("study_id", "label"), zero_shot_case_metrics),
+    "retrieval": _Task(
+        ("direction", "sequence", "study_id", "series_id", "text"), retrieval_case_metrics, rank_mistakes
+    ),
+    "pairs": _Task(("direction", "kind", "sequence", "study_id", "partner_id"), pairs_case_metrics, choice_mistakes),
+    "probe": _Task(("study_id", "label"), probe_case_metrics, partial(label_mistakes, score="score")),
+    "classification": _Task(("study_id", "label"), probe_case_metrics, partial(label_mistakes, score="score")),
+    "segmentation": _Task(("study_id",), segmentation_case_metrics, overlap_mistakes),
+    "zero_shot": _Task(("study_id", "label"), zero_shot_case_metrics, partial(label_mistakes, score="margin")),
 }
 
 
@@ -56,6 +61,12 @@ def case_keys(task: str, cases: Cases) -> list[tuple[str, ...]]:
         raise ValueError(f"expected the columns {', '.join(keys)} in a table of {task} cases, {missing} missing")
     columns = [cases[name].astype(str) for name in (*keys, "patient_id")]
     return sorted(zip(*columns, strict=True))
+
+
+def case_mistakes(task: str, cases: Cases) -> FloatArray | None:
+    """How wrong each case of a table is, larger is worse; None for a task that does not say."""
+    found = _TASKS.get(task)
+    return None if found is None or found.mistakes is None else found.mistakes(cases)
 
 
 def _known(task: str) -> _Task:

@@ -1,5 +1,6 @@
 """The result file of an evaluation, the table of its cases beside it, and the command that makes it again."""
 
+import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,24 @@ def write_cases(columns: Mapping[str, Sequence[Any]], path: Path) -> str:
     pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), partial)
     os.replace(partial, path)
     return path.name
+
+
+def read_result_file(path: Path) -> dict[str, Any]:
+    """What a result file holds.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is not JSON, or no result of `selip evaluate`.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a result file of `selip evaluate`, found none at {path}")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected a result file of `selip evaluate`, {path} is not JSON ({error})") from error
+    if not isinstance(record, dict) or not {"task", "data", "command"} <= record.keys():
+        raise ValueError(f"expected a result file of `selip evaluate`, got another file: {path}")
+    return record
 
 
 def read_cases(result: Path) -> Cases:

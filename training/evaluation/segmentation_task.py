@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,18 @@ from selip.processing.sources.schema import StudyRow
 
 from ..finetuning.masks import mask_cell
 from .bootstrap import PatientBootstrap
-from .embedding import BoxedSeries
+from .case_metrics import Cases
+from .embedding import BoxedSeries, SeriesSource
 from .heads import HeadInputs, boxed_studies, head_logits
 from .provenance import is_simulated
-from .segmentation import count_lesions, hd95_mm, segmentation_case_metrics
+from .segmentation import case_scores, count_lesions, hd95_mm, segmentation_case_metrics
+from .segmentation_figures import SegmentedStudy, cases_from_worst_to_best, draw_dice, draw_overlays
 from .task import TaskOutcome, percent_with_interval
 
 PRIMARY_METRIC = "dice"
 CONFIDENCE = 0.95
+# Which series of a study lies under the masks: of those that are there, the first of these.
+_SHOWN_SEQUENCES = ("FLAIR", "T2w", "T1c", "DWI", "T1w")
 THRESHOLD = 0.5
 """Probability from which a voxel is lesion."""
 
@@ -84,6 +90,7 @@ def evaluate_segmentation(inputs: HeadInputs) -> TaskOutcome:
             "seed": config.seed,
         },
         summary=segmentation_table(found.points, intervals, n, is_simulated(config.studies)),
+        draw=partial(_draw, inputs, cases),
     )
 
 
@@ -122,6 +129,40 @@ def _case(inputs: HeadInputs, row: StudyRow, series: list[BoxedSeries], cell: An
         "box_voxels_predicted": int(box_mask.sum()),
         "box_voxels_shared": int((true & box_mask).sum()),
     }
+
+
+def _draw(inputs: HeadInputs, cases: Cases, out: Path) -> dict[str, str]:
+    """Draw the overlays and the spread of Dice; returns their file names by kind."""
+    config = inputs.config
+    simulated = " (simulated studies)" if is_simulated(config.studies) else ""
+    pictures = {"dice": out.with_suffix(".dice.png"), "overlays": out.with_suffix(".overlays.png")}
+    draw_dice(cases, pictures["dice"], title=f"Dice by study{simulated}")
+    dice = case_scores(cases)["dice"]
+    chosen = {
+        str(cases["study_id"][k]): float(dice[k]) for k in cases_from_worst_to_best(cases, config.num_figure_cases)
+    }
+    rows = {row["study_id"]: row for row in inputs.rows(config.split) if row["study_id"] in chosen}
+    source = inputs.source(config.split)
+    studies = [_segmented(inputs, source, rows[name], score) for name, score in chosen.items()]
+    draw_overlays(studies, pictures["overlays"], title=f"From the worst to the best Dice{simulated}")
+    return {kind: path.name for kind, path in pictures.items()}
+
+
+def _segmented(inputs: HeadInputs, source: SeriesSource, row: StudyRow, dice: float) -> SegmentedStudy:
+    """A study with both masks on its box, on the series that shows most lesions."""
+    found = source.study(row["study_id"], [each["series_id"] for each in row["series"]])
+    series = {name: each for name, each in found.items() if isinstance(each, BoxedSeries)}
+    sequences = {each["series_id"]: each["sequence"] for each in row["series"]}
+    place = {sequence: number for number, sequence in enumerate(_SHOWN_SEQUENCES)}
+    name = min(series, key=lambda each: place.get(sequences[each], len(place)))
+    affine = series[name].affine
+    return SegmentedStudy(
+        volume=series[name].volume,
+        spacing_mm=tuple(np.linalg.norm(affine[:3, :3], axis=0)),
+        true=inputs.image_processor.mask_to_box(mask_cell(row, inputs.config.mask), affine),
+        predicted=lesion_probability(inputs.model, list(series.values())) >= THRESHOLD,
+        title=f"{row['study_id']}, Dice {100 * dice:.0f} %, on {sequences[name]}",
+    )
 
 
 def segmentation_table(

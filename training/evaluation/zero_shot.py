@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logsumexp
+from scipy.special import expit
 
 from .binary_metrics import (
+    CALIBRATION_BINS,
     areas_under_roc,
     average_precisions,
     balanced_accuracies,
@@ -23,12 +24,12 @@ from .bootstrap import PatientBootstrap
 from .case_metrics import CaseMetrics, Cases
 from .metrics import unit_rows
 from .probe import MIN_PER_CLASS
-from .zero_shot_protocol import SIDES, ZeroShotLabel, ZeroShotProtocol
+from .zero_shot_protocol import ZeroShotLabel, ZeroShotProtocol
+from .zero_shot_scores import ZeroShotScorer
 
 FloatArray = npt.NDArray[np.float64]
 
 SPECIFICITY = 0.9
-CALIBRATION_BINS = 10
 NUM_PERMUTATIONS = 9_999
 # Resampling makes bins emptier and the error larger, so the percentiles of its replicates are no interval of it.
 _WITHOUT_INTERVAL = ("/ece",)
@@ -127,18 +128,8 @@ class ZeroShotEvaluator:
         self.skipped = {f"label with fewer than {MIN_PER_CLASS} studies of a kind": len(self.left_out)}
         if protocol.rule == "softmax":
             self.skipped["study without exactly one of the labels"] = self.num_given - len(self._rows)
-        self._prompts = {
-            (label.name, what): prompts
-            for label in self.labels
-            for what, prompts in (
-                ("positive", protocol.prompts(label, "positive")),
-                ("negative", protocol.prompts(label, "negative")),
-                *((side, protocol.side_prompts(label, side)) for side in SIDES if label.findings),
-            )
-            if prompts
-        }
-        every = (prompt for templates in self._prompts.values() for prompts in templates for prompt in prompts)
-        self.texts = tuple(dict.fromkeys(every))
+        self._scorer = ZeroShotScorer(protocol, self.labels)
+        self.texts = self._scorer.texts
 
     def get_config_dict(self) -> dict[str, Any]:
         """Settings for the result file and the model card."""
@@ -192,20 +183,8 @@ class ZeroShotEvaluator:
 
     def _cases(self, studies: FloatArray, texts: FloatArray, scale: float) -> dict[str, npt.NDArray[Any]]:
         """One row a study and label, those of one study side by side."""
-        vector_of = dict(zip(self.texts, texts, strict=True))
-        cosines = {
-            key: studies @ _ensembles([[vector_of[prompt] for prompt in prompts] for prompts in templates]).T
-            for key, templates in self._prompts.items()
-        }  # (N, 1 + T): the ensemble, then every template
-
-        def of(what: str) -> FloatArray:
-            return np.stack([cosines[label.name, what] for label in self.labels], axis=1)  # (N, K, 1 + T)
-
-        positive, negative = of("positive"), of("negative")
-        margins = positive - negative
-        polarity = margins[..., 0]
-        if self.protocol.rule == "softmax":
-            margins = _against_others(positive, scale)
+        scores = self._scorer.score(studies, texts, scale)
+        margins = scores.margins
         count, names = len(studies), [label.name for label in self.labels]
         columns: dict[str, npt.NDArray[Any]] = {
             "study_id": np.repeat(np.array(self.studies.study_ids, dtype=object), len(names)),
@@ -214,9 +193,9 @@ class ZeroShotEvaluator:
             "positive": np.column_stack([self.studies.has(name) for name in names]).ravel(),
             "margin": margins[..., 0].ravel(),
             "probability": expit(scale * margins[..., 0]).ravel(),
-            "polarity_margin": polarity.ravel(),
+            "polarity_margin": scores.polarity_margins.ravel(),
             "choices": np.tile(np.array([self._choices_of(name) for name in names], dtype=object), count),
-            **self._side_columns(cosines),
+            **self._side_columns(scores.left_margins),
         }
         for number in range(len(self.protocol.templates)):
             columns[template_column(number)] = margins[..., 1 + number].ravel()
@@ -228,18 +207,13 @@ class ZeroShotEvaluator:
         choices = self.protocol.choices or {}
         return ",".join(name for name, members in choices.items() if label in members and names >= set(members))
 
-    def _side_columns(self, cosines: Mapping[tuple[str, str], FloatArray]) -> dict[str, npt.NDArray[Any]]:
+    def _side_columns(self, left_margins: FloatArray) -> dict[str, npt.NDArray[Any]]:
         """The side of a study's findings of a label, and how much nearer the words for it are than the other's."""
         sides = np.array(
             [[study.get(label.name, "") for label in self.labels] for study in self.studies.sides], dtype=object
         )
-        margins = np.full(sides.shape, np.nan)
-        for column, label in enumerate(self.labels):
-            if (label.name, "left") in cosines:
-                left = cosines[label.name, "left"][:, 0] - cosines[label.name, "right"][:, 0]
-                sign = np.select([sides[:, column] == "left", sides[:, column] == "right"], [1.0, -1.0], np.nan)
-                margins[:, column] = left * sign
-        return {"side": sides.ravel(), "side_margin": margins.ravel()}
+        signs = np.select([sides == "left", sides == "right"], [1.0, -1.0], np.nan)
+        return {"side": sides.ravel(), "side_margin": (left_margins * signs).ravel()}
 
 
 def template_column(number: int) -> str:
@@ -407,21 +381,6 @@ def _usable(
             f"it, got none among {len(protocol.labels)} labels of {len(truth)} studies"
         )
     return tuple(label for label, is_kept in zip(protocol.labels, enough, strict=True) if is_kept), rows
-
-
-def _ensembles(templates: Sequence[Sequence[FloatArray]]) -> FloatArray:
-    """(1 + T, E) of unit length: the mean over templates, then the mean of the prompts of each."""
-    of_templates = unit_rows([np.mean(prompts, axis=0) for prompts in templates])
-    return np.concatenate([unit_rows(of_templates.mean(axis=0)[None]), of_templates]).astype(np.float64)
-
-
-def _against_others(cosines: FloatArray, scale: float) -> FloatArray:
-    """Margin (N, K, ...) whose sigmoid, times the scale, is the softmax over the K labels."""
-    scaled = scale * cosines
-    others = np.stack(
-        [logsumexp(np.delete(scaled, column, axis=1), axis=1) for column in range(cosines.shape[1])], axis=1
-    )
-    return (scaled - others) / scale
 
 
 def _mean(values: Sequence[float]) -> float:

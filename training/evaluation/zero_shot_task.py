@@ -1,7 +1,7 @@
 """`selip evaluate --task zero_shot --protocol NAME`: labels of studies by the nearness of prompts."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 
 from datasets import Dataset
 
@@ -9,12 +9,12 @@ from selip.processing.findings import StructuredReport, is_abnormal
 
 from ..configuration import nearest
 from .embedding import series_of
+from .label_figures import draw_label_pictures
 from .metrics import unit_rows
 from .probe import mean_of_series
 from .provenance import is_simulated
 from .task import EvaluationInputs, TaskOutcome, percent_with_interval
 from .zero_shot import LabelledStudies, ZeroShotEvaluator, ZeroShotResult
-from .zero_shot_figures import draw_reliability, draw_roc
 from .zero_shot_protocol import ZeroShotLabel, ZeroShotProtocol, load_protocol
 
 
@@ -53,17 +53,16 @@ def evaluate_zero_shot(inputs: EvaluationInputs) -> TaskOutcome:
         "labels": len(evaluator.labels),
     }
 
-    def draw(out: Path) -> dict[str, str]:
-        suffix = " (simulated studies)" if simulated else ""
-        pictures = {"roc": out.with_suffix(".roc.png"), "reliability": out.with_suffix(".reliability.png")}
-        heading = f"zero-shot, protocol {protocol.name}{suffix}"
-        draw_roc(
-            result, pictures["roc"], bootstrap_samples=config.bootstrap_samples, seed=config.seed,
-            title=f"ROC curves, {heading}",
-        )  # fmt: skip
-        draw_reliability(result, pictures["reliability"], title=f"Calibration, {heading}")
-        return {kind: path.name for kind, path in pictures.items()}
-
+    draw = partial(
+        draw_label_pictures,
+        cases=result.cases,
+        score="margin",
+        metrics=result.metrics,
+        intervals=result.intervals,
+        bootstrap_samples=config.bootstrap_samples,
+        seed=config.seed,
+        heading=f"zero-shot, protocol {protocol.name}{' (simulated studies)' if simulated else ''}",
+    )
     return TaskOutcome(
         primary_metric=evaluator.primary_metric,
         greater_is_better=evaluator.greater_is_better,

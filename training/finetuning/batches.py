@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..augmentation import VolumeChange, draw_change, move_labels
+from ..augmentation import VolumeChange, draw_change, move_labels, whole_voxels
 from ..config import AugmentationConfig
 from ..data import DrawnStudy, drawing_generator, image_batch
 from ..volumes import SeriesRow, VolumesTable
@@ -125,7 +125,10 @@ class HeadBatches:
             )
             for row in series
         ]
-        together = tuple(replace(change, shift=changes[0].shift) for change in changes)
+        shift = changes[0].shift
+        if self.targets.masks is not None:
+            shift = whole_voxels(shift)  # a mask cannot be moved by a part of a voxel
+        together = tuple(replace(change, shift=shift) for change in changes)
         shown = tuple(
             0 if generator.random() < self.augmentation.drop_sequence_id else row.sequence_id for row in series
         )

@@ -24,18 +24,17 @@ from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from selip.processing.atomic_files import replacing
-from selip.processing.sources.studies import write_json
 
 from ..evaluate import load_checkpoint
 from ..evaluation.embedding import BoxedSeries, SeriesSource, embed_batches, image_features
 from ..evaluation.provenance import checkpoint_fingerprint
+from ..parts import open_parts, parts_folder, read_part, write_part
 from .config import EmbedConfig
 from .embeddings_file import FORMAT_VERSION, METADATA_KEY, embeddings_schema, rows_table, study_embedding
-from .sources import EmbedSource, SourceStudy, open_source
+from .sources import EmbedSource, RecordingSource, SourceStudy, open_source
 
 # Studies of a chunk: what a killed run loses at most. Batches end with it, so another number gives other last bits.
 CHUNK_STUDIES = 64
-_HEADER_NAME = "header.json"
 
 Embed = Callable[[Sequence[BoxedSeries]], npt.NDArray[np.float32]]
 
@@ -109,56 +108,20 @@ def embed_source(embed: Embed, source: EmbedSource, info: dict[str, Any], config
         info: What the embeddings come from, for the metadata; a run is gone on with only if it is the same.
         config: Where to write, and how many series at once.
     """
-    parts = config.out.with_name(f".{config.out.name}.parts")
-    _open_parts(parts, info, overwrite=config.overwrite)
+    parts = parts_folder(config.out)
+    open_parts(parts, info, overwrite=config.overwrite)
     chunks = range(0, len(source.studies), CHUNK_STUDIES)
     files = [parts / f"{number:06d}.arrow" for number in range(len(chunks))]
     with tqdm(total=len(source.studies), desc="embed", unit="study", disable=None) as bar:
         for start, file in zip(chunks, files, strict=True):
             studies = source.studies[start : start + CHUNK_STUDIES]
             if not file.exists():
-                _write_part(file, *_embed_chunk(embed, source.series, studies, config.batch_size))
+                write_part(file, *_embed_chunk(embed, source.series, studies, config.batch_size))
             bar.update(len(studies))
     try:
         return _join(files, source, info, config.out)
     finally:
         shutil.rmtree(parts)  # also where no series was usable: the next run shall read the files again
-
-
-def _open_parts(folder: Path, info: dict[str, Any], *, overwrite: bool) -> None:
-    """Make the folder of chunks, or take that of an interrupted run of the same settings."""
-    header = folder / _HEADER_NAME
-    if header.is_file():
-        written = json.loads(header.read_text(encoding="utf-8"))
-        if written == info:
-            return
-        if not overwrite:
-            differing = ", ".join(key for key in info if written.get(key) != info[key])
-            raise ValueError(
-                f"expected the unfinished embeddings in {folder} to be of these settings, but they differ in "
-                f"{differing}; finish them with theirs, choose another output, or say --overwrite"
-            )
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    write_json(header, info)
-
-
-class _RecordingSource:
-    """A source that remembers which series could not be had, and why."""
-
-    def __init__(self, source: SeriesSource) -> None:
-        self.source = source
-        self.quarantined: list[dict[str, str]] = []
-
-    def study(self, study_id: str, series_ids: Sequence[str]) -> dict[str, BoxedSeries | str]:
-        """See `SeriesSource`."""
-        found = self.source.study(study_id, series_ids)
-        self.quarantined += [
-            {"study_id": study_id, "series_id": series_id, "reason": item}
-            for series_id, item in found.items()
-            if isinstance(item, str)
-        ]
-        return found
 
 
 @torch.inference_mode()
@@ -167,7 +130,7 @@ def _embed_chunk(
 ) -> tuple[pa.Table | None, list[dict[str, str]]]:
     """Rows of some studies, those of series before that of their study (None: not one series), and the quarantined."""
     names = [series for study in studies for series in study.series]
-    recording = _RecordingSource(source)
+    recording = RecordingSource(source)
     found: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
     batches = embed_batches(embed, recording, names, batch_size=batch_size, reasons=Counter(), progress=False)
     for places, vectors in batches:
@@ -190,25 +153,12 @@ def _embed_chunk(
     return (rows_table(rows, np.concatenate(kept)) if rows else None), recording.quarantined
 
 
-def _write_part(path: Path, table: pa.Table | None, quarantined: list[dict[str, str]]) -> None:
-    table = pa.table({}) if table is None else table
-    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(quarantined).encode()})
-    with replacing(path) as out, pa.ipc.new_file(str(out), table.schema) as file:
-        file.write_table(table)
-
-
-def _read_part(path: Path) -> tuple[pa.Table, list[dict[str, str]]]:
-    with pa.memory_map(str(path)) as file:
-        table = pa.ipc.open_file(file).read_all()
-    return table, json.loads(table.schema.metadata[METADATA_KEY])
-
-
 def _join(files: Sequence[Path], source: EmbedSource, info: dict[str, Any], out: Path) -> EmbedSummary:
     """Write the file from its chunks, one row group each."""
     counts: Counter[str] = Counter()
     quarantined = list(source.quarantined)
     width = 0
-    for table, bad in map(_read_part, files):
+    for table, bad in map(read_part, files):
         quarantined += bad
         if table.num_rows:
             counts.update(table["level"].to_pylist())
@@ -238,4 +188,4 @@ def _join(files: Sequence[Path], source: EmbedSource, info: dict[str, Any], out:
 
 
 def _tables(files: Sequence[Path]) -> Iterator[pa.Table]:
-    return (table for table, _ in map(_read_part, files) if table.num_rows)
+    return (table for table, _ in map(read_part, files) if table.num_rows)

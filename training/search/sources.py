@@ -1,8 +1,9 @@
-"""What `selip embed` takes: a file, the folder of a study or a studies table, as names of series and their voxels."""
+"""What is embedded or scored: a file, the folder of a study or a studies table, as names of series and voxels."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from datasets import Dataset, concatenate_datasets
 
@@ -17,10 +18,33 @@ from selip.processing.sources.studies import (
     studies_fingerprint,
 )
 
-from ..evaluation.embedding import NiftiSeries, SeriesSource
+from ..evaluation.embedding import BoxedSeries, NiftiSeries, SeriesSource
 from ..evaluation.provenance import is_simulated
 from ..evaluation.task import series_source
-from .config import EmbedConfig
+
+
+class SourceRequest(Protocol):
+    """Options that name a source; of `selip embed` and `selip predict`."""
+
+    @property
+    def source(self) -> Path:
+        """File, folder of a study, or studies table."""
+        ...
+
+    @property
+    def sequence(self) -> str | None:
+        """MRI sequence of a file."""
+        ...
+
+    @property
+    def volumes(self) -> Path | None:
+        """Volumes table of a studies table."""
+        ...
+
+    @property
+    def split(self) -> str:
+        """Of a studies table: all, train, validation or test."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +67,7 @@ class SourceStudy:
 
 @dataclass(frozen=True)
 class EmbedSource:
-    """What is embedded.
+    """What is embedded or scored.
 
     Attributes:
         kind: file, folder or table.
@@ -64,7 +88,25 @@ class EmbedSource:
     simulated: bool = False
 
 
-def open_source(config: EmbedConfig, image_processor: Any) -> EmbedSource:
+class RecordingSource:
+    """A source that remembers which series could not be had, and why."""
+
+    def __init__(self, source: SeriesSource) -> None:
+        self.source = source
+        self.quarantined: list[dict[str, str]] = []
+
+    def study(self, study_id: str, series_ids: Sequence[str]) -> dict[str, BoxedSeries | str]:
+        """See `SeriesSource`."""
+        found = self.source.study(study_id, series_ids)
+        self.quarantined += [
+            {"study_id": study_id, "series_id": series_id, "reason": item}
+            for series_id, item in found.items()
+            if isinstance(item, str)
+        ]
+        return found
+
+
+def open_source(config: SourceRequest, image_processor: Any) -> EmbedSource:
     """Sort out what kind of source it is, and list its series.
 
     Args:
@@ -94,7 +136,7 @@ def open_source(config: EmbedConfig, image_processor: Any) -> EmbedSource:
     return source_of_study("file", study_of_file(source, config.sequence), image_processor)
 
 
-def _refuse(config: EmbedConfig, kind: str, **options: object) -> None:
+def _refuse(config: SourceRequest, kind: str, **options: object) -> None:
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise ValueError(f"expected no --{given[0]} with {kind} ({config.source}); leave it out")
@@ -122,7 +164,7 @@ def source_of_study(
     )
 
 
-def _table(config: EmbedConfig, image_processor: Any) -> EmbedSource:
+def _table(config: SourceRequest, image_processor: Any) -> EmbedSource:
     splits = load_studies(config.source)
     chosen = SPLITS if config.split == "all" else (config.split,)
     parts = [splits[name] for name in chosen if len(splits[name])]

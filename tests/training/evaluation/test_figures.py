@@ -58,11 +58,12 @@ def test_slices_go_through_the_lesions_first():
     lesions[5:8, 5:8, 4:6] = True
     lesions[5:9, 5:9, 4] = True
     lesions[10:12, 10:12, 11] = True
-    shown = shown_slices(example(lesions=lesions))
+    volume = example().volume
+    shown = shown_slices(volume, lesions)
     assert len(shown) == 3
     assert {4, 11} <= set(shown)
     assert shown == sorted(shown)
-    assert shown_slices(example(lesions=np.zeros_like(lesions))) == shown_slices(example())
+    assert shown_slices(volume, np.zeros_like(lesions)) == shown_slices(volume, None)
 
 
 @pytest.mark.parametrize(

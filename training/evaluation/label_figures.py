@@ -1,16 +1,16 @@
-"""Pictures of a zero-shot result: ROC curves by label with a band, and how far probabilities can be believed."""
+"""Pictures of scores for labels: ROC curves by label with a band, and how far probabilities can be believed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from .binary_metrics import bin_of, roc_points
+from .binary_metrics import CALIBRATION_BINS, bin_of, brier_scores, calibration_errors, roc_points
 from .bootstrap import PatientBootstrap, percentile_interval
+from .case_metrics import Cases
 from .figures import new_figure, picture_fonts, save_figure
-from .zero_shot import CALIBRATION_BINS, ZeroShotResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,13 +25,53 @@ _TITLE_CHARACTERS = 34
 _LINE, _CHANCE, _BAND = "#2f6db5", "#d1442f", "#8fb4de"
 
 
+def draw_label_pictures(
+    out: Path,
+    *,
+    cases: Cases,
+    score: str,
+    metrics: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]],
+    bootstrap_samples: int,
+    seed: int,
+    heading: str,
+) -> dict[str, str]:
+    """Draw both pictures beside a result path; returns their file names by kind. Arguments as below."""
+    roc, reliability = out.with_suffix(".roc.png"), out.with_suffix(".reliability.png")
+    draw_roc(
+        cases,
+        score,
+        roc,
+        metrics=metrics,
+        intervals=intervals,
+        bootstrap_samples=bootstrap_samples,
+        seed=seed,
+        title=f"ROC curves, {heading}",
+    )
+    draw_reliability(cases, reliability, title=f"Calibration, {heading}")
+    return {"roc": roc.name, "reliability": reliability.name}
+
+
 @picture_fonts()
-def draw_roc(result: ZeroShotResult, path: str | Path, *, bootstrap_samples: int, seed: int, title: str) -> None:
+def draw_roc(
+    cases: Cases,
+    score: str,
+    path: str | Path,
+    *,
+    metrics: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]],
+    bootstrap_samples: int,
+    seed: int,
+    title: str,
+) -> None:
     """Write a PNG with one ROC curve a label; the band is the 95 % interval of the sensitivity over patients.
 
     Args:
-        result: Of `ZeroShotEvaluator`.
+        cases: Columns `label`, `positive`, `patient_id` and the score, one row a study and label.
+        score: Name of the score.
         path: PNG file.
+        metrics: `{label}/auroc` of every label.
+        intervals: Their intervals.
         bootstrap_samples: Draws of patients behind the band; 0: no band.
         seed: Seed of the draws.
         title: Heading.
@@ -39,7 +79,6 @@ def draw_roc(result: ZeroShotResult, path: str | Path, *, bootstrap_samples: int
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    cases = result.cases
     resampling = None
     if bootstrap_samples:
         resampling = PatientBootstrap(cases["patient_id"], num_samples=bootstrap_samples, seed=seed)
@@ -47,7 +86,7 @@ def draw_roc(result: ZeroShotResult, path: str | Path, *, bootstrap_samples: int
     figure, panels = _panels(labels, title, "false alarms (%)", "sensitivity (%)")
     for axes, label in zip(panels, labels, strict=True):
         rows = np.flatnonzero(cases["label"] == label)
-        scores, positive = cases["margin"][rows], cases["positive"][rows]
+        scores, positive = cases[score][rows], cases["positive"][rows]
         axes.plot([0, 100], [0, 100], color=_CHANCE, linewidth=1, linestyle="--")
         if resampling is not None:
             counts = resampling.counts[:, resampling.patient_of_row[rows]].astype(np.float64)
@@ -55,20 +94,25 @@ def draw_roc(result: ZeroShotResult, path: str | Path, *, bootstrap_samples: int
             axes.fill_between(100 * _GRID, 100 * low, 100 * high, color=_BAND, alpha=0.45, linewidth=0)
         curve = sensitivity_curves(scores, positive, np.ones((1, len(rows))), _GRID)[0]
         axes.plot(100 * _GRID, 100 * curve, color=_LINE, linewidth=1.6)
-        _note(axes, f"area {_percent(result, f'{label}/auroc')}\n{positive.sum()} of {len(rows)} studies", right=True)
+        area = _percent(f"{label}/auroc", metrics, intervals)
+        _note(axes, f"area {area}\n{positive.sum()} of {len(rows)} studies", right=True)
     save_figure(figure, path)
 
 
 @picture_fonts()
-def draw_reliability(result: ZeroShotResult, path: str | Path, *, title: str) -> None:
+def draw_reliability(cases: Cases, path: str | Path, *, title: str) -> None:
     """Write a PNG with one panel a label: share of studies that have it against the probability that was said.
 
     Points have the area of the number of studies in their bin, bins are those of the calibration error.
 
+    Args:
+        cases: Columns `label`, `positive` and `probability`, one row a study and label.
+        path: PNG file.
+        title: Heading.
+
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    cases = result.cases
     labels = list(dict.fromkeys(cases["label"]))
     figure, panels = _panels(labels, title, "probability said (%)", "have it (%)")
     for axes, label in zip(panels, labels, strict=True):
@@ -85,7 +129,9 @@ def draw_reliability(result: ZeroShotResult, path: str | Path, *, title: str) ->
         axes.plot(100 * said, 100 * true, color=_LINE, linewidth=1)
         sizes = 10 + 110 * counts / len(rows)
         axes.scatter(100 * said, 100 * true, s=sizes, color=_LINE, alpha=0.8, zorder=3, clip_on=False)
-        error, brier = (result.metrics[f"{label}/{name}"] for name in ("ece", "brier"))
+        every = np.ones((1, len(rows)))
+        error = calibration_errors(probabilities, positive, every, CALIBRATION_BINS)[0]
+        brier = brier_scores(probabilities, positive, every)[0]
         _note(axes, f"error {100 * error:.0f}\nBrier {brier:.2f}", right=False)
     save_figure(figure, path)
 
@@ -137,7 +183,7 @@ def _note(axes: "Axes", text: str, *, right: bool) -> None:
     axes.text(x, y, text, transform=axes.transAxes, ha=across, va=up, fontsize=7.5, color="#222222")
 
 
-def _percent(result: ZeroShotResult, name: str) -> str:
-    value = f"{100 * result.metrics[name]:.0f}"
-    ends = result.intervals.get(name)
+def _percent(name: str, metrics: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> str:
+    value = f"{100 * metrics[name]:.0f}"
+    ends = intervals.get(name)
     return value if ends is None else f"{value} [{100 * ends[0]:.0f}, {100 * ends[1]:.0f}]"

@@ -1,0 +1,1 @@
+"""What a checkpoint says of studies, label by label, whose truth nobody knows."""
