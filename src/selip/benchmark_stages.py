@@ -21,7 +21,8 @@ _DATA = (
 REFERENCES: tuple[Literal["floor", "ceiling"], ...] = ("floor", "ceiling")
 REFERENCE_TASKS = ("retrieval", "pairs", "probe")
 ARM_TASKS = (*REFERENCE_TASKS, "zero_shot")
-PROTOCOL = "simulated"
+# What a task is asked for beside the data: the probe without its baselines and curves, for each arm has a row of its own.
+TASK_OPTIONS = {"zero_shot": {"protocol": "simulated"}, "probe": {"probe_extent": "linear"}}
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,7 @@ def _write_true_findings(out: Path) -> None:
 def _arm_stages(plan: BenchmarkPlan, arm: Any, seed: int, findings: Path) -> list[Stage]:
     name = f"{arm.name}, seed {seed}"
     overrides = {**_shared_overrides(plan, seed), "data.findings": findings, **arm.overrides}
-    options = [
-        word
-        for key, value in overrides.items()
-        for word in (f"--{key.replace('_', '-')}", *([] if value is True else [value]))
-    ]
+    options = [word for key, value in overrides.items() for word in (_flag(key), *([] if value is True else [value]))]
     words = ["pretrain", _recipe(plan), "--output", _run(plan, arm.name, seed), *options]
     training = _command(f"pretrain {name}", words, needs=_DATA)
     checkpoint = _run(plan, arm.name, seed) / "last"
@@ -149,9 +146,9 @@ def _evaluation_stage(
     split: str = "test",
     needs: str | None = None,
 ) -> Stage:
-    settings = {**_evaluation(plan), **({"protocol": PROTOCOL} if task == "zero_shot" else {})}
+    settings = {**_evaluation(plan), **TASK_OPTIONS.get(task, {})}
     words = ["evaluate", checkpoint, settings.pop("studies"), "--task", task, "--split", split]
-    words += ["--num-figure-cases", 0, *(word for key, value in settings.items() for word in (f"--{key}", value))]
+    words += ["--num-figure-cases", 0, *(word for key, value in settings.items() for word in (_flag(key), value))]
     out = _result(plan, *result)
     training = needs or f"pretrain {result[0]}, seed {result[1]}"
     return _command(name, [*words, "--out", out], out, (*_DATA, training))
@@ -162,7 +159,8 @@ def _reference_stage(plan: BenchmarkPlan, kind: Literal["floor", "ceiling"], see
     from selip.training.benchmark.reference_runs import evaluate_reference
 
     evaluations = [
-        {**_evaluation(plan), "task": task, "out": _result(plan, kind, seed, task)} for task in REFERENCE_TASKS
+        {**_evaluation(plan), **TASK_OPTIONS.get(task, {}), "task": task, "out": _result(plan, kind, seed, task)}
+        for task in REFERENCE_TASKS
     ]
     action = partial(
         evaluate_reference,
@@ -232,6 +230,10 @@ def _run(plan: BenchmarkPlan, name: str, seed: int) -> Path:
 
 def _result(plan: BenchmarkPlan, name: str, seed: int, task: str) -> Path:
     return plan.out / RESULTS / f"{name}-{seed}-{task}.json"
+
+
+def _flag(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
 
 
 def _command(name: str, words: list[Any], output: Path | None = None, needs: tuple[str, ...] | None = None) -> Stage:
