@@ -21,7 +21,7 @@ _DATA = (
 REFERENCES: tuple[Literal["floor", "ceiling"], ...] = ("floor", "ceiling")
 REFERENCE_TASKS = ("retrieval", "pairs", "probe")
 ARM_TASKS = (*REFERENCE_TASKS, "zero_shot")
-# What a task is asked for beside the data: the probe without its baselines and curves, for each arm has a row of its own.
+# What a task is asked for beside the data. The probe without its baselines and curves: arms stand beside each other.
 TASK_OPTIONS = {"zero_shot": {"protocol": "simulated"}, "probe": {"probe_extent": "linear"}}
 
 
