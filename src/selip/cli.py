@@ -222,6 +222,13 @@ COMMANDS = (
         "selip.model_cards.card:write_card",
         "selip card runs/tiny/best --datasets simulated --results result.json",
     ),
+    Command(
+        ("publish",),
+        "verify a checkpoint as its users will find it, and push it to the Hub",
+        "selip.model_cards.publishing.config:PublishConfig",
+        "selip.model_cards.publishing.publish:publish",
+        "selip publish runs/tiny/best my-group/selip-tiny --trained-on selip-simulated --dry-run",
+    ),
 )
 
 # Callers' mistakes, and files that are not there or in the way. Anything else is a defect and keeps its traceback.
