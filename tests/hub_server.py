@@ -315,10 +315,16 @@ _ROUTES = (
     ("POST", rf"{_API}/commit/(?P<revision>[^/]+)", _Handler.commit),
     ("POST", rf"{_API}/paths-info/(?P<revision>[^/]+)", _Handler.paths),
     ("GET", rf"{_API}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", _Handler.tree),
-    ("GET", rf"{_API}(?:/revision/(?P<revision>[^/]+))?", lambda handler, body, kind, repo, revision: handler.info(
-        body, kind, repo, revision or "main"
-    )),
+    (
+        "GET",
+        rf"{_API}(?:/revision/(?P<revision>[^/]+))?",
+        lambda handler, body, kind, repo, revision: handler.info(body, kind, repo, revision or "main"),
+    ),
     ("POST", r"/(?P<kind>datasets/)?(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch", _Handler.lfs_batch),
     ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", _Handler.lfs_put),
-    ("GET HEAD", r"/(?P<kind>datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _Handler.resolve),
+    (
+        "GET HEAD",
+        r"/(?P<kind>datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)",
+        _Handler.resolve,
+    ),
 )

@@ -1,4 +1,4 @@
-"""The card of what is published: metadata, sections, licence by the terms of the data, names and links that are right."""
+"""The card of what is published: metadata, sections, licence by the terms of the data, right names and links."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -48,14 +48,19 @@ def find_card_problems(folder: Path, sections: Sequence[str], repo: str) -> Iter
         yield Problem(CARD_NAME, "it does not say that this is not a medical device", _WRITE_AGAIN)
     if _PLACEHOLDERS.search(text):
         yield Problem(CARD_NAME, "a placeholder is left in it", "fill it in")
-    others = sorted({name for name in _LOADED.findall(text) if name != repo and not _is_other_repository(name, data)})
+    loaded = {name.removeprefix("hf://datasets/") for name in _LOADED.findall(text)}
+    others = sorted(name for name in loaded if name != repo and not _is_other_repository(name, data))
     if others:
         yield Problem(
-            CARD_NAME, f"its examples load {', '.join(others)}, expected {repo}", f"write it with `selip card ... --name {repo}`"
+            CARD_NAME,
+            f"its examples load {', '.join(others)}, expected {repo}",
+            f"write it with `selip card ... --name {repo}`",
         )
     for link in sorted(relative_links(text)):
         if not (folder / link).is_file():
-            yield Problem(CARD_NAME, f"it links to {link}, which does not go along", "remove the link, or add the file")
+            yield Problem(
+                CARD_NAME, f"it links to {link}, which does not go along", "remove the link, or add the file"
+            )
 
 
 def _is_other_repository(name: str, data: dict[str, Any]) -> bool:
@@ -84,8 +89,12 @@ def find_licence_problems(folder: Path, terms: InheritedLicence) -> Iterator[Pro
             yield Problem(CARD_NAME, f"it does not name its source as asked: {attribution}", "add these words to it")
     if not any(path.name.startswith(("LICENSE", "LICENCE")) for path in folder.iterdir()):
         yield Problem("LICENSE", "there is no text of a licence", "put it beside the weights")
-    pictures = sorted(link for link in relative_links(text) if link.lower().endswith((".png", ".jpg", ".jpeg", ".svg")))
+    pictures = sorted(
+        link for link in relative_links(text) if link.lower().endswith((".png", ".jpg", ".jpeg", ".svg"))
+    )
     if terms.gated and (pictures or "data:image" in text):
         yield Problem(
-            CARD_NAME, "it shows pictures, and access to the data is by agreement", "remove them: no image of such data may go"
+            CARD_NAME,
+            "it shows pictures, and access to the data is by agreement",
+            "remove them: no image of such data may go",
         )

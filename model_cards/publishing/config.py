@@ -45,7 +45,9 @@ class PublishConfig:
         default=(),
         metadata={"help": "findings that you have looked at and that may go, as FILE:KIND, e.g. tokenizer.json:ID"},
     )
-    overwrite: bool = field(default=False, metadata={"help": "replace what is in out, even if publishing did not make it"})
+    overwrite: bool = field(
+        default=False, metadata={"help": "replace what is in out, even if publishing did not make it"}
+    )
 
     def __post_init__(self) -> None:
         check_repository(self.repo)
@@ -58,7 +60,8 @@ class PublishDatasetConfig:
     studies: Path = field(metadata={"help": "folder of a studies table"})
     repo: str = field(metadata={"help": "repository on the Hub, OWNER/NAME; made if it is not there"})
     source: tuple[str, ...] = field(
-        default=(), metadata={"help": "data sets that the studies come from; they decide the licence and whether it may go"}
+        default=(),
+        metadata={"help": "data sets that the studies come from; they decide the licence and whether it may go"},
     )
     licence: tuple[str, ...] = field(
         default=(),
@@ -71,7 +74,9 @@ class PublishDatasetConfig:
             "owner): you answer for it"
         },
     )
-    findings: Path | None = field(default=None, metadata={"help": "findings table (.parquet), as a second configuration"})
+    findings: Path | None = field(
+        default=None, metadata={"help": "findings table (.parquet), as a second configuration"}
+    )
     texts: Literal["none", "findings", "reports"] = field(
         default="findings",
         metadata={
@@ -84,8 +89,8 @@ class PublishDatasetConfig:
     clean_headers: bool = field(
         default=True,
         metadata={
-            "help": "empty the free-text fields and extensions of NIfTI headers in what goes (files stay as they are); "
-            "otherwise such a field is refused"
+            "help": "empty the free-text fields and extensions of NIfTI headers in what goes (your files stay as "
+            "they are); otherwise such a field is refused"
         },
     )
     private: bool = field(default=False, metadata={"help": "make the repository private, where it is made"})
@@ -103,7 +108,9 @@ class PublishDatasetConfig:
         default=(),
         metadata={"help": "findings that you have looked at and that may go, as FILE:KIND, e.g. README.md:DATE"},
     )
-    overwrite: bool = field(default=False, metadata={"help": "replace what is in out, even if publishing did not make it"})
+    overwrite: bool = field(
+        default=False, metadata={"help": "replace what is in out, even if publishing did not make it"}
+    )
 
     def __post_init__(self) -> None:
         check_repository(self.repo)

@@ -13,7 +13,20 @@ MAX_TEXT_BYTES = 10_000_000  # the Hub takes no larger file outside of its store
 MAX_TOKENIZER_BYTES = 100_000_000
 MAX_DATA_BYTES = 20_000_000_000  # above this the Hub asks for smaller files
 _DATA = {".safetensors", ".parquet"}
-_CODE_CARRIERS = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".hdf5", ".keras", ".bin"}
+_CODE_CARRIERS = {
+    ".pkl",
+    ".pickle",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".joblib",
+    ".npy",
+    ".npz",
+    ".h5",
+    ".hdf5",
+    ".keras",
+    ".bin",
+}
 _HIDDEN_ALLOWED = ".eval_results"
 _OPTIMISER = ("optimizer", "optimiser", "scheduler", "rng_state", "scaler", "training_state", "adapters.safetensors")
 _STORE_FROM_TRAINING = "publish the folder that `selip` wrote with the best weights, not the one of a run"

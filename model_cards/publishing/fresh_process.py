@@ -229,7 +229,7 @@ def reproduce(request: dict[str, Any]) -> dict[str, str]:
 
 
 def _pipeline_problem(answer: Any, outputs: Mapping[str, Any]) -> str:
-    """Whether an embedding of a pipeline is that of the model; of other answers nothing is asked but that they came."""
+    """Whether an embedding of a pipeline is that of the model; of other answers it is enough that they came."""
     import torch
 
     if not isinstance(answer, dict) or "study" not in answer:

@@ -85,7 +85,9 @@ def push_folder(
         )
     sent = {operation.path_in_repo for operation in operations}
     others = tuple(sorted(arrived.keys() - sent - {".gitattributes"}))
-    return Pushed(f"{constants.ENDPOINT}/{'datasets/' if repo_type == 'dataset' else ''}{repo}", commit.oid, len(files), others)
+    return Pushed(
+        f"{constants.ENDPOINT}/{'datasets/' if repo_type == 'dataset' else ''}{repo}", commit.oid, len(files), others
+    )
 
 
 def _listing(api: HfApi, where: dict[str, Any], revision: str) -> dict[str, Any]:

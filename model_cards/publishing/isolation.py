@@ -1,4 +1,4 @@
-"""A process of its own for what a user of a checkpoint does, with nothing of this one: `fresh_process.py` runs in it."""
+"""A process of its own for what a user of the Hub does, with nothing of this one."""
 
 import json
 import os
@@ -8,14 +8,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+SCRIPT = Path(__file__).with_name("fresh_process.py")
 
-def ask_fresh_process(request: dict[str, Any], answer: Path) -> None:
-    """Run `fresh_process.py` on a request, isolated: no PYTHONPATH, no working folder, no cached code of checkpoints.
+
+def ask_fresh_process(request: dict[str, Any], answer: Path, script: Path = SCRIPT) -> None:
+    """Run a script on a request, isolated: no PYTHONPATH, no working folder, no cached code of checkpoints.
+
+    Args:
+        request: What the script takes, as JSON.
+        answer: File that it writes.
+        script: Takes the files of request and answer.
 
     Raises:
         RuntimeError: The process failed; the message holds the end of what it wrote.
     """
-    script = Path(__file__).with_name("fresh_process.py")
     with tempfile.TemporaryDirectory(prefix="selip-fresh-") as folder:
         question = Path(folder) / "request.json"
         question.write_text(json.dumps(request), encoding="utf-8")

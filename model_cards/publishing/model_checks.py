@@ -1,4 +1,4 @@
-"""Checks of a model by using it: weights are whole and finite, every class loads without selip and gives what is stored."""
+"""Checks of a model by using it: whole and finite weights, classes that load without selip, outputs as stored."""
 
 import json
 import tempfile
@@ -34,7 +34,9 @@ def find_weight_problems(folder: Path) -> Iterator[Problem]:
             continue
         if wrong:
             more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-            yield Problem(path.name, f"{wrong[0]}{more} holds values that are not finite", "publish an earlier checkpoint")
+            yield Problem(
+                path.name, f"{wrong[0]}{more} holds values that are not finite", "publish an earlier checkpoint"
+            )
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
@@ -48,7 +50,9 @@ def find_class_problems(folder: Path, base: str | None) -> Iterator[Problem]:
     from safetensors.torch import load_file
 
     if not (folder / REFERENCE_NAME).is_file():
-        yield Problem(REFERENCE_NAME, "there are no reference outputs: the model could not be loaded here", _SAVE_AGAIN)
+        yield Problem(
+            REFERENCE_NAME, "there are no reference outputs: the model could not be loaded here", _SAVE_AGAIN
+        )
         return
     with tempfile.TemporaryDirectory(prefix="selip-verify-") as scratch:
         answer, outputs = Path(scratch) / "answer.json", Path(scratch) / "outputs.safetensors"
@@ -65,7 +69,9 @@ def find_class_problems(folder: Path, base: str | None) -> Iterator[Problem]:
             yield Problem("", _last_line(str(error)), _SAVE_AGAIN)
             return
         loaded: dict[str, str] = json.loads(answer.read_text(encoding="utf-8"))["loaded"]
-        yield from (Problem("", f"{name}: {_without(what, folder)}", _SAVE_AGAIN) for name, what in loaded.items() if what)
+        yield from (
+            Problem("", f"{name}: {_without(what, folder)}", _SAVE_AGAIN) for name, what in loaded.items() if what
+        )
         found: dict[str, Any] = load_file(outputs) if outputs.is_file() else {}
     if not found:
         yield Problem("", "nothing could be computed without selip", _SAVE_AGAIN)

@@ -90,7 +90,9 @@ def terms_of(names: Sequence[str], licences: tuple[str, ...], option: str = "tra
         ValueError: None is named, or their terms are unknown or cannot be combined.
     """
     if not names:
-        raise ValueError(f"expected --{option} NAME,... of {', '.join(known_datasets())}, or with --licence NAME=LICENCE")
+        raise ValueError(
+            f"expected --{option} NAME,... of {', '.join(known_datasets())}, or with --licence NAME=LICENCE"
+        )
     return inherited_licence(names, declared_licences(licences))
 
 
@@ -136,7 +138,9 @@ def _checks(config: PublishConfig, kind: Kind, terms: InheritedLicence, base: st
         checks.append(Check("no words of the reports", lambda folder: find_report_text(folder, sentences)))
     checks += [
         Check("weights are whole and finite", find_weight_problems),
-        Check("loads without selip, strictly, with the stored outputs", lambda folder: find_class_problems(folder, base)),
+        Check(
+            "loads without selip, strictly, with the stored outputs", lambda folder: find_class_problems(folder, base)
+        ),
     ]
     return checks
 
@@ -174,6 +178,6 @@ def _base_of(config: PublishConfig, kind: Kind) -> str | None:
         return str(snapshot_download(named, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         raise FileNotFoundError(
-            f"expected the base {named} in the cache of the Hub, to verify the adapter on it; fetch it with `hf download`, "
-            "or say --base FOLDER"
+            f"expected the base {named} in the cache of the Hub, to verify the adapter on it; fetch it with "
+            "`hf download`, or say --base FOLDER"
         ) from None

@@ -92,5 +92,3 @@ def differences(folder: Path, outputs: dict[str, Any]) -> list[Difference]:
         scale = float(expected.abs().max()) or 1.0
         found.append(Difference(name, float((got - expected).abs().max()) / scale))
     return found
-
-

@@ -29,7 +29,9 @@ def stage(out: Path, fill: Callable[[Path], None], *, overwrite: bool) -> None:
     if out.exists() and any(out.iterdir()) and not overwrite:
         known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None
         if known != digests(out):
-            raise FileExistsError(f"{out} holds something that publishing did not put there; choose --out, or --overwrite")
+            raise FileExistsError(
+                f"{out} holds something that publishing did not put there; choose --out, or --overwrite"
+            )
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -97,7 +99,9 @@ def _with_sources(card: str, terms: InheritedLicence) -> str:
     has_section = any(line.startswith("## Licence") for line in card.splitlines())
     if not missing and has_section:
         return card
-    heading = "" if has_section else f"\n## Licence\n\nWeights: {terms.licence_name or terms.licence}. Code: Apache-2.0.\n"
+    heading = (
+        "" if has_section else f"\n## Licence\n\nWeights: {terms.licence_name or terms.licence}. Code: Apache-2.0.\n"
+    )
     sources = "".join(f"- {' '.join(text.split())}\n" for text in missing)
     return card.rstrip("\n") + "\n" + heading + ("\nMade from:\n\n" + sources if sources else "")
 

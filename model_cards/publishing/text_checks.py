@@ -76,7 +76,9 @@ def _tokens(content: dict[str, Any]) -> list[str]:
 def find_local_paths(folder: Path) -> Iterator[Problem]:
     """Paths of this machine, absolute ones in any text, and folders where the name of a model belongs."""
     home = str(Path.home())
-    own = [text for text in (home if home != "/" else "", str(Path.cwd()), str(folder.resolve().parent)) if len(text) > 4]
+    own = [
+        text for text in (home if home != "/" else "", str(Path.cwd()), str(folder.resolve().parent)) if len(text) > 4
+    ]
     for text in texts_of(folder):
         if text.unit == "token":
             continue
@@ -87,14 +89,19 @@ def find_local_paths(folder: Path) -> Iterator[Problem]:
         ]
         if found:
             yield Problem(
-                text.file, f"a path of a machine in {text.places(found)}", "run its command with relative paths and write it again", f"{text.file}:path"
+                text.file,
+                f"a path of a machine in {text.places(found)}",
+                "run its command with relative paths and write it again",
+                f"{text.file}:path",
             )
     for path in sorted(folder.rglob("*.json")):
         name = path.relative_to(folder).as_posix()
         for key, value in _named_models(json.loads(path.read_text(encoding="utf-8"))):
             if value and (not _HUB_ID.fullmatch(value) or Path(value).exists()):
                 yield Problem(
-                    name, f"{key} names a folder, expected an id of the Hub", "write the id of the base (model.base_model_id), or leave it empty"
+                    name,
+                    f"{key} names a folder, expected an id of the Hub",
+                    "write the id of the base (model.base_model_id), or leave it empty",
                 )
 
 
@@ -136,7 +143,7 @@ def find_personal_patterns(folder: Path) -> Iterator[Problem]:
 
 
 def _is_machine_written(line: str) -> bool:
-    """A line of a JSON file that is a bare number, or the hash of a commit or a file: no form of these is a person's."""
+    """A line of JSON that is a bare number, or the hash of a commit or a file: no form of these is a person's."""
     bare = line.strip().rstrip(",")
     _, _, value = bare.rpartition(": ")
     return bool(re.fullmatch(r'-?[\d.]+(?:[eE][+-]?\d+)?|"?[0-9a-f]{12,64}"?', value.strip()))
@@ -147,21 +154,21 @@ def find_forbidden(folder: Path, strings: Sequence[str], what: str = "forbidden"
 
     Letter case and the forms of letters make no difference.
     """
-    wanted = [folded for folded in map(_folded, strings) if folded]
+    wanted = [text for text in map(folded, strings) if text]
     words = {word for text in wanted for word in re.findall(r"\w+", text) if len(word) >= _SHORTEST}
     for text in texts_of(folder):
         if text.unit == "token":
-            found = [i for i, token in enumerate(text.parts) if _folded(_PIECE_MARKS.sub("", token)) in words]
+            found = [i for i, token in enumerate(text.parts) if folded(_PIECE_MARKS.sub("", token)) in words]
         else:
-            whole = "\n".join(map(_folded, text.parts))
+            whole = "\n".join(map(folded, text.parts))
             present = [string for string in wanted if string in whole]
-            found = [i for i, part in enumerate(text.parts) if any(string in _folded(part) for string in present)]
+            found = [i for i, part in enumerate(text.parts) if any(string in folded(part) for string in present)]
             if present and not found:
                 found = [0]  # over the end of a line
         if found:
             yield Problem(
                 text.file,
-                f"{len(found)} {text.unit}{'s' if len(found) > 1 else ''} with a {what} string, at {text.places(found)}",
+                f"{len(found)} with a {what} string, at {text.places(found)}",
                 _NO_TEXT,
                 f"{text.file}:{what}",
             )
@@ -169,14 +176,16 @@ def find_forbidden(folder: Path, strings: Sequence[str], what: str = "forbidden"
 
 def find_report_text(folder: Path, sentences: Sequence[str]) -> Iterator[Problem]:
     """Sentences and ids of the studies that were trained on, in any text but vocabularies."""
-    wanted = {_folded(sentence) for sentence in sentences}
+    wanted = {folded(sentence) for sentence in sentences}
     for text in texts_of(folder):
         if text.unit == "token":
             continue
-        whole = " ".join(" ".join(map(_folded, text.parts)).split())
+        whole = " ".join(" ".join(map(folded, text.parts)).split())
         count = sum(sentence in whole for sentence in wanted)
         if count:
-            yield Problem(text.file, f"{count} sentences or ids of the studies", "take them out", f"{text.file}:report")
+            yield Problem(
+                text.file, f"{count} sentences or ids of the studies", "take them out", f"{text.file}:report"
+            )
 
 
 def read_strings(files: Sequence[Path]) -> list[str]:
@@ -193,5 +202,6 @@ def read_strings(files: Sequence[Path]) -> list[str]:
     return found
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
+    """A text without letter case and variant forms of letters, to compare it."""
     return unicodedata.normalize("NFKC", text).casefold().strip()

@@ -64,7 +64,12 @@ def verify(folder: Path, checks: Iterable[Check], accepted: Iterable[str] = ()) 
         used |= {problem.accepted_by for problem in problems} & left
         refused = [problem for problem in problems if problem.accepted_by not in left]
         accepted_here = len(problems) - len(refused)
-        logger.info("  %-6s %s%s", "FAILED" if refused else "ok", check.name, f" ({accepted_here} accepted)" * bool(accepted_here))
+        logger.info(
+            "  %-6s %s%s",
+            "FAILED" if refused else "ok",
+            check.name,
+            f" ({accepted_here} accepted)" * bool(accepted_here),
+        )
         for problem in refused:
             logger.info("         - %s", problem)
         if refused:

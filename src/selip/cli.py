@@ -229,6 +229,13 @@ COMMANDS = (
         "selip.model_cards.publishing.publish:publish",
         "selip publish runs/tiny/best my-group/selip-tiny --trained-on selip-simulated --dry-run",
     ),
+    Command(
+        ("publish-dataset",),
+        "verify studies as Parquet with their volumes inside, and push them to the Hub",
+        "selip.model_cards.publishing.config:PublishDatasetConfig",
+        "selip.model_cards.publishing.dataset:publish_dataset",
+        "selip publish-dataset data/studies my-group/simulated-mri --source selip-simulated --dry-run",
+    ),
 )
 
 # Callers' mistakes, and files that are not there or in the way. Anything else is a defect and keeps its traceback.
