@@ -87,7 +87,8 @@ def find_licence_problems(folder: Path, terms: InheritedLicence) -> Iterator[Pro
     for attribution in terms.attributions:
         if " ".join(attribution.split()) not in flat:
             yield Problem(CARD_NAME, f"it does not name its source as asked: {attribution}", "add these words to it")
-    if not any(path.name.startswith(("LICENSE", "LICENCE")) for path in folder.iterdir()):
+    has_code = any(folder.glob("*.py"))
+    if has_code and not any(path.name.startswith(("LICENSE", "LICENCE")) for path in folder.iterdir()):
         yield Problem("LICENSE", "there is no text of a licence", "put it beside the weights")
     pictures = sorted(
         link for link in relative_links(text) if link.lower().endswith((".png", ".jpg", ".jpeg", ".svg"))

@@ -84,7 +84,7 @@ class PublishDatasetConfig:
             "reports too"
         },
     )
-    title: str = field(default="Head MRI studies", metadata={"help": "heading of the data card"})
+    about: str = field(default="", metadata={"help": "what the data is, in one sentence for the card"})
     shard_mb: int = field(default=300, metadata={"help": "size in MB at which a shard is closed, at most 500"})
     clean_headers: bool = field(
         default=True,

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import yaml
 
 from selip.processing.sources import fresh_reader
 from selip.processing.sources.release import (
@@ -22,10 +21,12 @@ from selip.processing.sources.release import (
 )
 from selip.processing.sources.studies import EXPORT_INFO_NAME
 
+from ..card import write_card
+from ..card_config import CardConfig
 from ..templates import render
 from ..terms import InheritedLicence, dataset_terms
 from .card_checks import find_card_problems, find_licence_problems
-from .config import PublishDatasetConfig, staged_folder
+from .config import PublishDatasetConfig, declared_licences, staged_folder
 from .file_checks import find_code_carriers, find_strange_files, find_wrong_sizes
 from .hub import push_folder
 from .isolation import ask_fresh_process
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 MAX_SHARD_BYTES = 500_000_000
 MAX_LOADED_BYTES = 2_000_000_000  # larger sets are streamed alone, since loading writes them into a cache
-_SECTIONS = ("Use", "Content", "Licence")
+_SECTIONS = ("Use", "Data statement", "Limits", "Licence", "What was left out")
 
 
 @dataclass(frozen=True)
@@ -119,18 +120,16 @@ def _fill(folder: Path, config: PublishDatasetConfig, terms: InheritedLicence) -
         shard_bytes=config.shard_mb * 1_000_000,
         clean_headers=config.clean_headers,
     )
-    info = json.loads((folder / EXPORT_INFO_NAME).read_text(encoding="utf-8"))
-    head = (folder / CARD_NAME).read_text(encoding="utf-8").split("---\n")[1]
-    context = {
-        "configs": yaml.safe_dump({"configs": yaml.safe_load(head)["configs"]}, sort_keys=False).rstrip(),
-        "title": config.title,
-        "repo": config.repo,
-        "terms": terms,
-        "texts": config.texts,
-        "findings": config.findings is not None,
-        **{name: info[name] for name in ("studies", "simulated", "fingerprint")},
-    }
-    (folder / CARD_NAME).write_text(render("publishing/dataset_readme.md.jinja", context), encoding="utf-8")
+    licences = declared_licences(config.licence)
+    named = tuple(f"{name}={licences[name]}" if name in licences else name for name in config.source)
+    write_card(
+        CardConfig(
+            folder, kind="dataset", name=config.repo, datasets=named, training_data=config.about, overwrite=True
+        )
+    )
+    card = folder / CARD_NAME
+    section = render("publishing/dataset_privacy.md.jinja", {"texts": config.texts, "findings": release.findings})
+    card.write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")
     add_licence(folder, terms)
     return release
 

@@ -23,6 +23,7 @@ _TOKENIZER = (
 )
 _WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 _PAPERS = (CARD_NAME, "LICENSE*", "NOTICE*", ".eval_results/*.yaml")
+_SECTIONS = ("Intended use", "Use", "Data", "Training", "Results", "Limits", "Licence")
 _PICTURES = {".png", ".jpg", ".jpeg", ".svg"}
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _RELATIVE_IMPORT = re.compile(r"^\s*from\s+\.(\w+)\s+import", re.MULTILINE)
@@ -49,25 +50,25 @@ MODEL = Kind(
     "model",
     ("config.json", "processor_config.json", *_WEIGHTS, *_TOKENIZER, *_PAPERS),
     ("config.json", "processor_config.json", "tokenizer.json", CARD_NAME),
-    ("Use", "Training", "Results", "Limits", "Licence"),
+    _SECTIONS,
 )
 HEAD = Kind(
     "head",
     ("config.json", "preprocessor_config.json", "processor_config.json", *_WEIGHTS, *_PAPERS),
     ("config.json", CARD_NAME),
-    ("Use", "Training", "Results", "Limits", "Licence"),
+    _SECTIONS,
 )
 STRUCTURER = Kind(
     "structurer",
     ("config.json", "generation_config.json", "structurer.json", *_WEIGHTS, *_TOKENIZER, *_PAPERS),
     ("config.json", "structurer.json", "tokenizer.json", CARD_NAME),
-    ("Use", "Licence"),
+    _SECTIONS,
 )
 ADAPTER = Kind(
     "adapter",
     ("adapter_config.json", "adapter_model.safetensors", "structurer.json", *_TOKENIZER, *_PAPERS),
     ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json", CARD_NAME),
-    ("Use", "Licence"),
+    _SECTIONS,
 )
 
 

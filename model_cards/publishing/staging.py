@@ -68,11 +68,11 @@ def add_licence(folder: Path, terms: InheritedLicence) -> None:
     Nothing that stands in the card is changed.
     """
     if not any(path.name.startswith(("LICENSE", "LICENCE")) for path in folder.iterdir()):
-        # Where weights inherit another licence, the text of Apache-2.0 is that of the code alone.
-        name = "LICENSE" if terms.licence == PERMISSIVE else "LICENSE-CODE"
         text = metadata.distribution("selip").read_text("licenses/LICENSE")
-        if text is not None:
-            (folder / name).write_text(text, encoding="utf-8")
+        if text is not None and terms.licence == PERMISSIVE:
+            (folder / "LICENSE").write_text(text, encoding="utf-8")
+        elif text is not None and any(folder.glob("*.py")):  # the licence of the code alone
+            (folder / "LICENSE-CODE").write_text(text, encoding="utf-8")
     card = folder / CARD_NAME
     if card.is_file():
         content = card.read_text(encoding="utf-8")

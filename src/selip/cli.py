@@ -236,6 +236,13 @@ COMMANDS = (
         "selip.model_cards.publishing.dataset:publish_dataset",
         "selip publish-dataset data/studies my-group/simulated-mri --source selip-simulated --dry-run",
     ),
+    Command(
+        ("starter",),
+        "make checkpoints that are ready to push from simulated studies, with cards and results",
+        "selip.starter:StarterConfig",
+        "selip.starter:make_starters",
+        "selip starter starters --owner my-group --only tiny,structurer",
+    ),
 )
 
 # Callers' mistakes, and files that are not there or in the way. Anything else is a defect and keeps its traceback.
