@@ -172,7 +172,12 @@ def _load_adapter(folder: str, base: str | None) -> Iterator[tuple[str, Any, str
         named = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
         model = AutoModelForCausalLM.from_pretrained(base or named["base_model_name_or_path"])
         model.load_adapter(folder)
-        own = {name: list(value.shape) for name, value in model.get_adapter_state_dict().items()}
+        # Not `get_adapter_state_dict`, which asks the Hub about the vocabulary of the base.
+        own = {
+            name.replace(".default.", "."): list(value.shape)
+            for name, value in model.state_dict().items()
+            if ".default." in name
+        }
         in_file = _shapes([Path(folder) / "adapter_model.safetensors"])
         problem = _difference({name.removeprefix(ADAPTER_PREFIX): shape for name, shape in in_file.items()}, own)
     except Exception as error:

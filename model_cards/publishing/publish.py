@@ -63,7 +63,7 @@ def publish(config: PublishConfig) -> Publication:
     base = _base_of(config, kind)
     out = staged_folder(config.out, config.repo)
     goes, stays = files_that_go(config.folder, kind)
-    logger.info("%s is a %s; staging %d files in %s", config.folder, kind.name, len(goes), out)
+    logger.info("%s: a repository of kind %s; staging %d files in %s", config.folder, kind.name, len(goes), out)
     if stays:
         logger.info("staying here: %s", ", ".join(stays))
     stage(out, partial(_fill, config.folder, goes, kind, terms, base), overwrite=config.overwrite)

@@ -57,7 +57,7 @@ class StarterSummary:
     def __str__(self) -> str:
         times = ", ".join(f"{name} {minutes:.1f}" for name, minutes in self.minutes.items())
         return "\n".join(
-            [f"\ndone: minutes of work: {times}", "to push them:", *(f"  {line}" for line in self.pushes)]
+            [f"\ndone; minutes of work: {times}", "to push them:", *(f"  {line}" for line in self.pushes)]
         )
 
 
