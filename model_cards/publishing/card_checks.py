@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import ModelCard
 
 from ..terms import InheritedLicence
@@ -24,7 +25,11 @@ def read_card(folder: Path) -> tuple[dict[str, Any], str]:
         ValueError: The metadata cannot be read.
     """
     content = (folder / CARD_NAME).read_text(encoding="utf-8")
-    card = ModelCard(content, ignore_metadata_errors=False)
+    try:
+        card = ModelCard(content, ignore_metadata_errors=False)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise ValueError(f"no YAML{f' in line {mark.line + 2}' if mark is not None else ''}") from None
     return card.data.to_dict(), card.text
 
 

@@ -26,6 +26,9 @@ _PATHS = re.compile(
 _NAME_KEYS = ("_name_or_path", "base_model_name_or_path", "name_or_path", "tokenizer_file", "resume_from_checkpoint")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 _PIECE_MARKS = re.compile(r"^(?:##|[ĠĊ▁])+|(?:</w>|@@)$")
+_KEY_AND_NUMBER = re.compile(
+    r"""[\s-]*(?:"?(?P<key>[\w./@ -]+)"?\s*:\s*)?(?:["']?[0-9a-f]{12,64}["']?|-?[\d.]+(?:[eE][+-]?\d+)?)\s*,?"""
+)
 _SHORTEST = 4  # characters of a word that is looked for among tokens
 _MOST_PLACES = 5
 _NO_TEXT = "train the tokenizer on texts without it (`selip ingest --deidentify`), or take it out of the file"
@@ -143,10 +146,9 @@ def find_personal_patterns(folder: Path) -> Iterator[Problem]:
 
 
 def _is_machine_written(line: str) -> bool:
-    """A line of JSON that is a bare number, or the hash of a commit or a file: no form of these is a person's."""
-    bare = line.strip().rstrip(",")
-    _, _, value = bare.rpartition(": ")
-    return bool(re.fullmatch(r'-?[\d.]+(?:[eE][+-]?\d+)?|"?[0-9a-f]{12,64}"?', value.strip()))
+    """A key with a bare number or a hash, as in JSON and YAML, where the key is no label of a person's number."""
+    found = _KEY_AND_NUMBER.fullmatch(line)
+    return found is not None and not deidentify(f"{(found['key'] or '').replace('_', ' ')}: 12345")[1]
 
 
 def find_forbidden(folder: Path, strings: Sequence[str], what: str = "forbidden") -> Iterator[Problem]:
