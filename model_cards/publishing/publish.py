@@ -66,9 +66,10 @@ def publish(config: PublishConfig) -> Publication:
     logger.info("%s: a repository of kind %s; staging %d files in %s", config.folder, kind.name, len(goes), out)
     if stays:
         logger.info("staying here: %s", ", ".join(stays))
-    stage(out, partial(_fill, config.folder, goes, kind, terms, base), overwrite=config.overwrite)
+    reasons: list[str] = []  # why there are no reference outputs
+    stage(out, partial(_fill, config.folder, goes, kind, terms, base, reasons), overwrite=config.overwrite)
     logger.info("verifying")
-    verify(out, _checks(config, kind, terms, base), config.accept)
+    verify(out, _checks(config, kind, terms, base, reasons), config.accept)
     files, size = show(out)
     pushed = None
     if not config.dry_run:
@@ -109,17 +110,27 @@ def show(folder: Path) -> tuple[int, int]:
     return len(files), sum(sizes)
 
 
-def _fill(source: Path, goes: Sequence[str], kind: Kind, terms: InheritedLicence, base: str | None, to: Path) -> None:
+def _fill(
+    source: Path,
+    goes: Sequence[str],
+    kind: Kind,
+    terms: InheritedLicence,
+    base: str | None,
+    reasons: list[str],
+    to: Path,
+) -> None:
     copy_files(source, goes, to)
     add_licence(to, terms)
     try:
         write_reference(to, kind, base)
     except (ValueError, OSError, RuntimeError) as error:
         # What is wrong is found and named by the checks, with everything else that is wrong.
-        logger.info("no reference outputs: %s", " ".join(str(error).split())[:200])
+        reasons.append(" ".join(str(error).replace(str(to), ".").split())[:400])
 
 
-def _checks(config: PublishConfig, kind: Kind, terms: InheritedLicence, base: str | None) -> list[Check]:
+def _checks(
+    config: PublishConfig, kind: Kind, terms: InheritedLicence, base: str | None, reasons: Sequence[str]
+) -> list[Check]:
     checks = [
         Check("all files are there", lambda folder: find_missing(folder, kind)),
         Check("no links, hidden files or state of a run", find_strange_files),
@@ -139,7 +150,8 @@ def _checks(config: PublishConfig, kind: Kind, terms: InheritedLicence, base: st
     checks += [
         Check("weights are whole and finite", find_weight_problems),
         Check(
-            "loads without selip, strictly, with the stored outputs", lambda folder: find_class_problems(folder, base)
+            "loads without selip, strictly, with the stored outputs",
+            lambda folder: find_class_problems(folder, base, reasons),
         ),
     ]
     return checks

@@ -64,10 +64,11 @@ def write_reference(folder: Path, kind: Kind, base: str | None) -> None:
     if kind not in (ADAPTER, STRUCTURER):
         volume, affine = made_up_volume()
         tensors = {"volume": torch.from_numpy(volume), "affine": torch.from_numpy(affine)}
-    loaded = {name: part for name, part, _ in load_all(str(folder), base)}
-    parts = parts_of(loaded)
+    found = list(load_all(str(folder), base))
+    parts = parts_of({name: part for name, part, _ in found})
     if not parts:
-        raise ValueError(f"cannot load the model in {folder}")
+        reasons = [f"{name}: {problem}" for name, part, problem in found if part is None]
+        raise ValueError("; ".join(reasons) or "the folder offers no model with a processor or tokenizer")
     outputs = outputs_of(parts, tensors, about)
     partial = folder / f".{REFERENCE_NAME}.partial"
     stored = {**tensors, **{f"output.{name}": value for name, value in outputs.items()}}

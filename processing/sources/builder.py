@@ -31,7 +31,7 @@ class SelipStudies(datasets.ArrowBasedBuilder):
 
     Args:
         data_dir: Folder of a studies table or of an export; files are referred to where the table does so.
-        findings: Findings table to join.
+        findings: Findings table to join. A split without studies is left out.
 
     Raises:
         FileNotFoundError: There is no table at `data_dir`.
@@ -58,7 +58,9 @@ class SelipStudies(datasets.ArrowBasedBuilder):
         return datasets.DatasetInfo(features=features)
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        return [datasets.SplitGenerator(name=name, gen_kwargs={"split": name}) for name in SPLITS]
+        parts = load_studies(self.config.data_dir)
+        # `datasets` cannot read back a split that was prepared without rows.
+        return [datasets.SplitGenerator(name=name, gen_kwargs={"split": name}) for name in SPLITS if len(parts[name])]
 
     def _generate_tables(self, split: str) -> Iterator[tuple[Any, pa.Table]]:
         part = load_studies(self.config.data_dir, split=split, findings=self.config.findings)

@@ -41,7 +41,7 @@ EXPECTED = {
 
 
 def config_of(studies: Path, **changed: Any) -> PublishDatasetConfig:
-    options = {"source": ("simulated",), "dry_run": True, "out": studies.parent / "staged", **changed}
+    options = {"source": ("openneuro",), "dry_run": True, "out": studies.parent / "staged", **changed}
     return PublishDatasetConfig(studies, REPO, **options)
 
 
