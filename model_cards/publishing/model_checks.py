@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,19 @@ def find_weight_problems(folder: Path) -> Iterator[Problem]:
                 yield Problem(name, "the index of the weights names it, it is not there", "save the checkpoint again")
 
 
-def find_class_problems(folder: Path, base: str | None) -> Iterator[Problem]:
-    """Classes that do not load in a process without selip, weights that do not fit them, outputs that differ."""
+def find_class_problems(folder: Path, base: str | None, reasons: Sequence[str] = ()) -> Iterator[Problem]:
+    """Classes that do not load in a process without selip, weights that do not fit them, outputs that differ.
+
+    Args:
+        folder: The staged folder.
+        base: Folder of the base of an adapter.
+        reasons: Why there are no reference outputs, where there are none.
+    """
     from safetensors.torch import load_file
 
     if not (folder / REFERENCE_NAME).is_file():
-        yield Problem(
-            REFERENCE_NAME, "there are no reference outputs: the model could not be loaded here", _SAVE_AGAIN
-        )
+        why = "; ".join(reasons) or "the file is not there"
+        yield Problem(REFERENCE_NAME, f"the model could not be loaded for reference outputs ({why})", _SAVE_AGAIN)
         return
     with tempfile.TemporaryDirectory(prefix="selip-verify-") as scratch:
         answer, outputs = Path(scratch) / "answer.json", Path(scratch) / "outputs.safetensors"
