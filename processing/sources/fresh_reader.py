@@ -8,6 +8,7 @@ volume of each split as each way of reading decodes it.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,3 +36,4 @@ if __name__ == "__main__":
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     answer = request | read(request["folder"], whole=request["whole"])
     Path(sys.argv[2]).write_text(json.dumps(answer), encoding="utf-8")
+    os._exit(0)  # threads that `datasets` keeps for streams not read to their end now and then abort a usual exit

@@ -67,7 +67,7 @@ def test_findings_go_without_a_word_of_a_report(studies: Path, findings: Path) -
     assert "Zebulon" not in text
     rows = [row for path in sorted((made.folder / "findings").iterdir()) for row in pq.read_table(path).to_pylist()]
     assert {row["study_id"]: row["valid"] for row in rows} == {"s0": True, "s1": False, "s3": True}
-    assert json.loads(rows[-1]["report"])["findings"][0]["finding"] == "cyst"
+    assert json.loads(rows[0]["report"])["findings"][0]["finding"] == "cyst"
     assert made.release.emptied["descrip"] == made.release.emptied["extension"] == 2  # series and mask of one study
     table = pq.read_table(made.folder / "data" / "test-00000.parquet").to_pylist()
     assert json.loads(table[0]["reference_findings"])["findings"][0]["finding"] == "cyst"
