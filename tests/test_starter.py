@@ -31,7 +31,7 @@ def test_each_stage_is_a_command_that_is_understood(config: starter.StarterConfi
 
 
 def test_what_is_staged_is_what_was_made(tmp_path: Path) -> None:
-    """Each folder is published once, after its card, under the name that its card has, and pushed by the same words."""
+    """Each folder is published once, after its card, under the name of its card, and pushed by the same words."""
     stages = every_stage(CONFIG)
     published = [stage for stage in stages if stage.words[0] == "publish"]
     assert len(published) == 4

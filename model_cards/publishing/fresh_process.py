@@ -156,7 +156,7 @@ def _difference(in_files: Mapping[str, list[int]], expected: Mapping[str, list[i
 def _shapes(files: list[Path]) -> dict[str, list[int]]:
     from safetensors import safe_open
 
-    shapes = {}
+    shapes: dict[str, list[int]] = {}
     for path in files:
         if path.name == "reference_outputs.safetensors":
             continue

@@ -65,6 +65,8 @@ def push_folder(
         raise ConnectionError(
             "expected the network to push, but HF_HUB_OFFLINE is set; unset it, or stop at --dry-run"
         )
+    for name in ("httpx", "httpx2"):  # of huggingface_hub; each would tell every request, beside our own words
+        logging.getLogger(name).setLevel(logging.WARNING)
     api = HfApi()
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     operations = [CommitOperationAdd(path.relative_to(folder).as_posix(), str(path)) for path in files]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,6 +41,14 @@ class Release:
     left_out: int = 0
 
 
+class _Written(NamedTuple):
+    """Findings of a split: the file, its rows, and how many were left out as unreadable."""
+
+    file: str
+    rows: int
+    left_out: int
+
+
 def write_release(
     studies: Path, out: Path, *, findings: Path | None, texts: Texts, shard_bytes: int, clean_headers: bool
 ) -> Release:
@@ -67,10 +75,14 @@ def write_release(
         return _with_clean_volumes(row, emptied) if clean_headers else row
 
     files = {} if findings is None else _write_findings(studies, findings, out, texts)
-    configs = {FINDINGS_CONFIG: {split: entry[0] for split, entry in files.items()}} if files else {}
+    configs = {FINDINGS_CONFIG: {split: entry.file for split, entry in files.items()}} if files else {}
     export = write_export(studies, out, shard_bytes=shard_bytes, change=changed, other_configs=configs)
-    rows, left_out = (sum(entry[i] for entry in files.values()) for i in (1, 2))
-    return Release(export, rows, emptied, left_out)
+    return Release(
+        export,
+        sum(entry.rows for entry in files.values()),
+        emptied,
+        sum(entry.left_out for entry in files.values()),
+    )
 
 
 def without_words(report: str) -> str:
@@ -108,8 +120,8 @@ def _with_clean_volumes(row: dict[str, Any], emptied: Counter[str]) -> dict[str,
     return changed
 
 
-def _write_findings(studies: Path, findings: Path, out: Path, texts: Texts) -> dict[str, tuple[str, int, int]]:
-    """Write the findings of each split; returns by split the file, its rows and those left out as unreadable."""
+def _write_findings(studies: Path, findings: Path, out: Path, texts: Texts) -> dict[str, _Written]:
+    """Write the findings of each split; returns what was written by split."""
     table = {row["study_id"]: row for row in pq.read_table(findings).to_pylist()}
     written = {}
     for split in SPLITS:
@@ -127,7 +139,7 @@ def _write_findings(studies: Path, findings: Path, out: Path, texts: Texts) -> d
         if rows:
             name = f"{FINDINGS_CONFIG}/{split}.parquet"
             write_findings(rows, out / name)
-            written[split] = (name, len(rows), left_out)
+            written[split] = _Written(name, len(rows), left_out)
     if not written:
         raise ValueError(f"expected findings of the studies in {studies}, {findings} has none of them")
     return written
