@@ -86,7 +86,8 @@ def find_class_problems(folder: Path, base: str | None, reasons: Sequence[str] =
             yield Problem(
                 REFERENCE_NAME,
                 f"{difference.name} without selip differs from that with it by {difference.largest:.2g} of its range",
-                "the code in the folder is older than this selip; save the checkpoint again",
+                "the code in the folder is of another version; publish with the selip that wrote it, or save it again "
+                "with this one and evaluate it anew",
             )
 
 
