@@ -68,7 +68,7 @@ def add_licence(folder: Path, terms: InheritedLicence) -> None:
     Nothing that stands in the card is changed.
     """
     if not any(path.name.startswith(("LICENSE", "LICENCE")) for path in folder.iterdir()):
-        text = metadata.distribution("selip").read_text("licenses/LICENSE")
+        text = _licence_of_code()
         if text is not None and terms.licence == PERMISSIVE:
             (folder / "LICENSE").write_text(text, encoding="utf-8")
         elif text is not None and any(folder.glob("*.py")):  # the licence of the code alone
@@ -77,6 +77,15 @@ def add_licence(folder: Path, terms: InheritedLicence) -> None:
     if card.is_file():
         content = card.read_text(encoding="utf-8")
         card.write_text(_with_sources(_with_licence(content, terms), terms), encoding="utf-8")
+
+
+def _licence_of_code() -> str | None:
+    """Text of the licence of this package, from the metadata of its installation.
+
+    A checkout may hold metadata of a build beside it, without the text: all of that name are looked at.
+    """
+    texts = (found.read_text("licenses/LICENSE") for found in metadata.distributions(name="selip"))
+    return next(filter(None, texts), None)
 
 
 def _with_licence(card: str, terms: InheritedLicence) -> str:
