@@ -17,6 +17,7 @@ from selip.stages import Stage, StagedWork
 RECORD_NAME = "starter.json"
 Part = Literal["tiny", "small", "structurer"]
 PARTS: tuple[Part, ...] = ("tiny", "small", "structurer")
+_FEWEST_TO_PROBE = 400  # studies: below, hardly a label has some in every split
 _SIMULATED, _PSEUDO = "selip-simulated", "selip-pseudo-reports"
 
 
@@ -114,7 +115,11 @@ def small_stages(config: StarterConfig) -> list[Stage]:
     pretrain += _steps(config, "--optimization.warmup-steps")
     simulate = ["simulate", bids, "--studies", config.studies, "--seed", config.seed, "--form", "realistic"]
     evaluate = ["evaluate", run / "best", studies, "--volumes", volumes]
-    retrieval, probe, structuring = (evaluation / f"{task}.json" for task in ("retrieval", "probe", "structuring"))
+    structuring = evaluation / "structuring.json"
+    tasks: dict[str, list[Any]] = {"retrieval": [], "pairs": ["--task", "pairs", "--pairs", bids / "pairs.tsv"]}
+    if config.studies >= _FEWEST_TO_PROBE:
+        tasks["probe"] = ["--task", "probe"]
+    results = {task: evaluation / f"{task}.json" for task in tasks}
     about = f"{config.studies} simulated head MRI studies of the realistic form (selip simulate, seed {config.seed})."
     return [
         _stage("simulate studies", [*simulate, "--minimal-pairs"], bids),
@@ -127,9 +132,11 @@ def small_stages(config: StarterConfig) -> list[Stage]:
         ),
         _stage("prepare the volumes", ["prepare", studies, volumes, "--size", "tiny"], volumes / "volumes.json"),
         _stage("pretrain", pretrain),
-        _stage("evaluate retrieval", [*evaluate, "--out", retrieval], retrieval),
-        _stage("evaluate features", [*evaluate, "--task", "probe", "--out", probe], probe),
-        *_finish(config, run / "best", "selip-small-simulated", about, [retrieval, probe, structuring], _SIMULATED),
+        *(
+            _stage(f"evaluate {task}", [*evaluate, *words, "--out", results[task]], results[task])
+            for task, words in tasks.items()
+        ),
+        *_finish(config, run / "best", "selip-small-simulated", about, [*results.values(), structuring], _SIMULATED),
     ]
 
 
