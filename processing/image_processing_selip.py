@@ -116,6 +116,9 @@ class SelipImageProcessor(BaseImageProcessor):
         unknown = {key for key in kwargs if not key.startswith("_")} - written
         if unknown:
             raise TypeError(f"expected settings of {sorted(SETTINGS)}, got {sorted(unknown)}")
+        if kwargs.get("auto_map"):
+            # Saved within a processor it names that too; beside a head it would name code that is not there.
+            kwargs["auto_map"] = {k: v for k, v in kwargs["auto_map"].items() if k == "AutoImageProcessor"}
         super().__init__(**kwargs)
         self.spatial_size = _numbers("spatial_size", spatial_size, 3, int)
         self.spacing_mm = _numbers("spacing_mm", spacing_mm, 3, float)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from selip import demo, fresh_process
+from selip import demo
+from selip.model_cards.publishing import fresh_process
 
 
 def test_each_stage_is_a_command_that_is_understood() -> None:

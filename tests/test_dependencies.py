@@ -25,7 +25,7 @@ ALLOWED_LAYERS = {
     "selip.model_cards": {"selip.processing", "selip.modeling_selip"},
 }
 # `import selip` for its version and registration; it loads nothing by itself.
-FACADE_USERS = {"selip.training"}
+FACADE_USERS = {"selip.training", "selip.model_cards"}
 # Packages that only some parts may import.
 RESERVED = {
     "accelerate": ("training/",),

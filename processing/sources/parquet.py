@@ -7,10 +7,11 @@ installed: the column types travel in the schema of each shard and the splits in
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +27,10 @@ from .studies import EXPORT_INFO_NAME, iter_studies, load_studies, studies_finge
 # A reader holds a whole row group; 64 MB keeps streaming light, and one study is seldom more.
 _ROW_GROUP_BYTES = 64_000_000
 _NIFTI2_HEAD = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")  # sizeof_hdr 540, either byte order
+
+
+RowChange = Callable[[dict[str, Any]], dict[str, Any]]
+"""What is done to a row once its volumes are embedded, e.g. to leave its report out."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,11 @@ def _embedded_row(row: StudyRow) -> tuple[dict[str, Any], int]:
     return {**row, "series": series, "masks": masks}, size
 
 
-def _row_groups(rows: Iterator[StudyRow]) -> Iterator[tuple[pa.Table, int]]:
+def _as_it_is(row: dict[str, Any]) -> dict[str, Any]:
+    return row
+
+
+def _row_groups(rows: Iterator[StudyRow], change: RowChange) -> Iterator[tuple[pa.Table, int]]:
     """Yield tables of consecutive rows, each as small as a row group, with the bytes embedded in it."""
     schema = study_features().arrow_schema
     group: list[dict[str, Any]] = []
@@ -86,15 +95,17 @@ def _row_groups(rows: Iterator[StudyRow]) -> Iterator[tuple[pa.Table, int]]:
         if group and group_bytes + size > _ROW_GROUP_BYTES:
             yield pa.Table.from_pylist(group, schema=schema), group_bytes
             group, group_bytes = [], 0
-        group.append(embedded)
+        group.append(change(embedded))
         group_bytes += size
     if group:
         yield pa.Table.from_pylist(group, schema=schema), group_bytes
 
 
-def _write_split(rows: Iterator[StudyRow], folder: Path, split: str, shard_bytes: int) -> int:
+def _write_split(
+    rows: Iterator[StudyRow], folder: Path, split: str, shard_bytes: int, change: RowChange = _as_it_is
+) -> int:
     """Write the shards of one split, each atomically; return how many there are."""
-    groups = _row_groups(rows)
+    groups = _row_groups(rows, change)
     pending = next(groups, None)
     shards = 0
     while pending is not None:
@@ -112,11 +123,13 @@ def _write_split(rows: Iterator[StudyRow], folder: Path, split: str, shard_bytes
     return shards
 
 
-def _readme(studies: dict[str, int], fingerprint: str) -> str:
+def _readme(studies: dict[str, int], fingerprint: str, other_configs: Mapping[str, Mapping[str, str]]) -> str:
     """Return the README: YAML `configs` that `load_dataset` reads; the card is written by `selip card`."""
     source = files("selip.processing.sources").joinpath("export_readme.md.jinja").read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    return environment.from_string(source).render(studies=studies, fingerprint=fingerprint)
+    return environment.from_string(source).render(
+        studies=studies, fingerprint=fingerprint, other_configs=other_configs
+    )
 
 
 def _clear(out: Path) -> None:
@@ -149,22 +162,46 @@ def export_parquet(config: ExportConfig) -> ExportInfo:
     out = Path(config.out).absolute()
     if out.exists() and any(out.iterdir()) and not config.overwrite:
         raise FileExistsError(f"{out} is not empty; give another folder, or say overwrite")
-    dataset = load_studies(config.studies)
-    fingerprint = studies_fingerprint(config.studies)
+    return write_export(config.studies, out, shard_bytes=config.shard_mb * 1_000_000)
+
+
+def write_export(
+    studies: str | Path,
+    out: Path,
+    *,
+    shard_bytes: int,
+    change: RowChange = _as_it_is,
+    other_configs: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> ExportInfo:
+    """Write the shards, the README and `export.json` of a studies table; an earlier export in `out` is removed.
+
+    Args:
+        studies: The studies table.
+        out: Folder of the export.
+        shard_bytes: Size at which a shard is closed.
+        change: Applied to every row after its volumes are embedded.
+        other_configs: Further configurations that the README names: files by split, by configuration.
+
+    Raises:
+        FileNotFoundError: A volume file is gone.
+        ValueError: A volume is NIfTI-2.
+    """
+    dataset = load_studies(studies)
+    fingerprint = studies_fingerprint(studies)
     data = out / "data"
     data.mkdir(parents=True, exist_ok=True)
     _clear(out)
-    studies: dict[str, int] = {}
+    written: dict[str, int] = {}
     shards = 0
     for split in SPLITS:
-        written = _write_split(iter_studies(dataset, split), data, split, config.shard_mb * 1_000_000)
-        if written:
-            studies[split] = len(dataset[split])
-            shards += written
+        count = _write_split(iter_studies(dataset, split), data, split, shard_bytes, change)
+        if count:
+            written[split] = len(dataset[split])
+            shards += count
     partial = out / ".README.md.partial"
-    partial.write_text(_readme(studies, fingerprint), encoding="utf-8")
+    partial.write_text(_readme(written, fingerprint, other_configs), encoding="utf-8")
     os.replace(partial, out / "README.md")
-    about = {"fingerprint": fingerprint, "studies": studies, "simulated": is_simulated(Path(config.studies))}
+    about = {"fingerprint": fingerprint, "studies": written, "simulated": is_simulated(Path(studies))}
     write_json(out / EXPORT_INFO_NAME, about)
     size = sum(path.stat().st_size for path in data.glob("*.parquet"))
-    return ExportInfo(str(out), studies, shards, size)
+    return ExportInfo(str(out), written, shards, size)

@@ -12,16 +12,25 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict, DatasetInfo, NamedSplit, load_dataset
+from datasets import (
+    Dataset,
+    DatasetDict,
+    DatasetInfo,
+    IterableDataset,
+    IterableDatasetDict,
+    NamedSplit,
+    load_dataset,
+)
 
 from selip.processing.deidentification import KINDS, deidentify
 from selip.processing.reports import report_key
 from selip.processing.sequences_selip import SEQUENCE_NAMES
 
+from .reports_column import valid_reports, with_reports
 from .schema import REPEATED_NAME, SKIPPED_NAME, SkipLog, StudiesInfo, StudyRow, study_features
 from .splits import SPLITS
 
@@ -30,6 +39,7 @@ INFO_NAME = "studies.json"
 EXPORT_INFO_NAME = "export.json"
 FORMAT_VERSION = 1
 HUB_PREFIX = "hf://datasets/"
+FINDINGS_CONFIG = "findings"
 _ROWS_PER_BATCH = 512
 
 
@@ -286,35 +296,78 @@ def _load_local(folder: Path, root: str | Path | None) -> DatasetDict:
     return DatasetDict(parts)
 
 
-def _with_all_splits(loaded: DatasetDict) -> DatasetDict:
+def _with_all_splits(loaded: DatasetDict | IterableDatasetDict) -> dict[str, Any]:
     """Return the splits in their order; a Parquet export has no shard for a split without studies."""
-    empty = study_features().arrow_schema.empty_table()
     parts = {}
     for name in SPLITS:
-        parts[name] = loaded[name] if name in loaded else Dataset(empty, split=NamedSplit(name))
-    return DatasetDict(parts)
+        empty = Dataset(study_features().arrow_schema.empty_table(), split=NamedSplit(name))
+        given = loaded.get(name, empty)
+        parts[name] = _streamed(given) if isinstance(loaded, IterableDatasetDict) else given
+    return parts
 
 
-def load_studies(path: str | Path, *, root: str | Path | None = None) -> DatasetDict:
+def _streamed(part: Dataset | IterableDataset) -> IterableDataset:
+    """One split to iterate over; `datasets` (5.2) has no iterable form of an empty one but a generator."""
+    if isinstance(part, IterableDataset):
+        return part
+    if not len(part):
+        return IterableDataset.from_generator(_nothing, features=study_features())
+    return part.to_iterable_dataset()
+
+
+def _nothing() -> Iterator[dict[str, Any]]:
+    yield from ()
+
+
+def load_studies(
+    path: str | Path,
+    *,
+    split: str | None = None,
+    findings: str | Path | Literal[True] | None = None,
+    streaming: bool = False,
+    root: str | Path | None = None,
+) -> DatasetDict | Dataset | IterableDatasetDict | IterableDataset:
     """Load a studies table: one line, no network unless asked.
 
     Args:
-        path: Folder of a local studies table, folder of an `export-parquet`, or `hf://datasets/OWNER/NAME` to fetch
-            one from the Hub (the only form that uses the network).
+        path: Folder of a local studies table, folder of an `export-parquet` or `publish-dataset`, or
+            `hf://datasets/OWNER/NAME` to fetch one from the Hub (the only form that uses the network).
+        split: Only this split: "train", "validation" or "test".
+        findings: Findings table of these studies, or True for the findings that were published with them. Adds a
+            column `structured`: JSON of a `StructuredReport`, "" for a study without valid findings.
+        streaming: Read study by study and never all of it: nothing is fetched or cached before it is asked for.
         root: Where the NIfTI files of a local table are now, if they were moved without the table.
 
     Returns:
-        Datasets "train", "validation" and "test" (one may be empty). `volume` cells decode lazily to nibabel images on
-        access; `iter_studies` gives them undecoded.
+        Datasets "train", "validation" and "test" (one may be empty), or the one asked for; iterable ones where
+        streaming. `volume` cells decode lazily to nibabel images on access; `iter_studies` gives them undecoded.
 
     Raises:
         FileNotFoundError: No table at `path`, or its files are gone (the message says where they were looked for).
-        ValueError: Another format version, or `root` given for a form that embeds its volumes.
+        ValueError: Another format version, no such split, `root` given for a form that embeds its volumes, or
+            published findings of a table that has none.
+
+    Example:
+        >>> studies = load_studies("hf://datasets/OWNER/NAME", split="test", streaming=True)
+        >>> image = next(iter(studies))["series"][0]["volume"].nifti_image
     """
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"split: expected one of {SPLITS}, got {split!r}")
+    parts = _load_parts(path, root, streaming=streaming)
+    if findings is not None:
+        reports = _published_findings(path) if findings is True else valid_reports(findings)
+        parts = {name: with_reports(part, reports) for name, part in parts.items()}
+    if split is not None:
+        return parts[split]
+    return (IterableDatasetDict if streaming else DatasetDict)(parts)
+
+
+def _load_parts(path: str | Path, root: str | Path | None, *, streaming: bool) -> dict[str, Any]:
+    """All splits by name, in their order."""
     if str(path).startswith(HUB_PREFIX):
         if root is not None:
             raise ValueError("root: a table on the Hub embeds its volumes; leave root out")
-        return _with_all_splits(load_dataset(str(path).removeprefix(HUB_PREFIX)))
+        return _with_all_splits(load_dataset(str(path).removeprefix(HUB_PREFIX), streaming=streaming))
     folder = Path(path).absolute()
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -327,8 +380,22 @@ def load_studies(path: str | Path, *, root: str | Path | None = None) -> Dataset
         # it goes by the last name and the README.
         files = {name: sorted(str(path) for path in folder.glob(f"data/{name}-*.parquet")) for name in SPLITS}
         named = {name: paths for name, paths in files.items() if paths}
-        return _with_all_splits(load_dataset("parquet", data_files=named))
-    return _load_local(folder, root)
+        return _with_all_splits(load_dataset("parquet", data_files=named, streaming=streaming))
+    local = _load_local(folder, root)
+    return {name: _streamed(part) for name, part in local.items()} if streaming else dict(local)
+
+
+def _published_findings(path: str | Path) -> dict[str, str]:
+    """Reports of the configuration `findings` of a published table, by study id."""
+    if str(path).startswith(HUB_PREFIX):
+        parts = load_dataset(str(path).removeprefix(HUB_PREFIX), FINDINGS_CONFIG)
+        return {row["study_id"]: row["report"] for part in parts.values() for row in part if row["valid"]}
+    found: dict[str, str] = {}
+    for file in sorted((Path(path) / FINDINGS_CONFIG).glob("*.parquet")):
+        found |= valid_reports(file)
+    if not found:
+        raise ValueError(f"findings: no findings were published in {path}; give the file of a findings table")
+    return found
 
 
 def iter_studies(studies: str | Path | Dataset | DatasetDict, split: str | None = None) -> Iterator[StudyRow]:

@@ -23,6 +23,7 @@ _PUBLIC = {
     "json_schema": "selip.processing.findings",
     "structure_report": "selip.processing.rules.structurer",
     "load_studies": "selip.processing.sources.studies",
+    "SelipStudies": "selip.processing.sources.builder",
 }
 _REGISTERS = {
     "SelipConfig",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from selip.processing.image_processing_selip import SelipImageProcessor as SelipImageProcessor
     from selip.processing.processing_selip import SelipProcessor as SelipProcessor
     from selip.processing.rules.structurer import structure_report as structure_report
+    from selip.processing.sources.builder import SelipStudies as SelipStudies
     from selip.processing.sources.studies import load_studies as load_studies
 
 

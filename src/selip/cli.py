@@ -236,6 +236,27 @@ COMMANDS = (
         "selip.model_cards.card:write_card",
         "selip card runs/tiny/best --datasets simulated --results result.json",
     ),
+    Command(
+        ("publish",),
+        "verify a checkpoint as its users will find it, and push it to the Hub",
+        "selip.model_cards.publishing.config:PublishConfig",
+        "selip.model_cards.publishing.publish:publish",
+        "selip publish runs/tiny/best my-group/selip-tiny --trained-on selip-simulated --dry-run",
+    ),
+    Command(
+        ("publish-dataset",),
+        "verify studies as Parquet with their volumes inside, and push them to the Hub",
+        "selip.model_cards.publishing.config:PublishDatasetConfig",
+        "selip.model_cards.publishing.dataset:publish_dataset",
+        "selip publish-dataset data/studies my-group/simulated-mri --source selip-simulated --dry-run",
+    ),
+    Command(
+        ("starter",),
+        "make checkpoints that are ready to push from simulated studies, with cards and results",
+        "selip.starter:StarterConfig",
+        "selip.starter:make_starters",
+        "selip starter starters --owner my-group --only tiny,structurer",
+    ),
 )
 
 # Callers' mistakes, and files that are not there or in the way. Anything else is a defect and keeps its traceback.

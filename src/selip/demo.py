@@ -5,9 +5,6 @@ import os
 import platform
 import random
 import shlex
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,6 +121,7 @@ def rank_held_out(checkpoint: Path, studies: Path, answer: Path, seed: int) -> N
     Raises:
         RuntimeError: The process failed.
     """
+    from selip.model_cards.publishing.isolation import ask_fresh_process
     from selip.processing.sources.studies import iter_studies
     from selip.training.evaluation.gallery import build_gallery
 
@@ -133,7 +131,8 @@ def rank_held_out(checkpoint: Path, studies: Path, answer: Path, seed: int) -> N
     study = next(row for row in rows if row["study_id"] == image.study_id)
     series = next(entry for entry in study["series"] if entry["series_id"] == image.series_id)
     request = {
-        "checkpoint": str(checkpoint.resolve()),
+        "task": "rank",
+        "folder": str(checkpoint.resolve()),
         "volume": series["volume"]["path"],
         "sequence": image.sequence,
         "own_text": gallery.texts[image.text].text,
@@ -153,25 +152,9 @@ def rank_held_out(checkpoint: Path, studies: Path, answer: Path, seed: int) -> N
     # Shown to the user and stored in the page, so paths as short as they were typed.
     ranking["volume"] = os.path.relpath(ranking["volume"])
     ranking["checkpoint"] = str(checkpoint)
+    del ranking["folder"]
     partial.write_text(json.dumps(ranking, indent=1), encoding="utf-8")
     os.replace(partial, answer)
-
-
-def ask_fresh_process(request: dict[str, Any], answer: Path) -> None:
-    """Run `fresh_process.py` on a request, isolated: no PYTHONPATH, no working folder, no cached code of checkpoints.
-
-    Raises:
-        RuntimeError: The process failed; the message holds the end of what it wrote.
-    """
-    script = Path(__file__).with_name("fresh_process.py")
-    with tempfile.TemporaryDirectory(prefix="selip-fresh-") as folder:
-        question = Path(folder) / "request.json"
-        question.write_text(json.dumps(request), encoding="utf-8")
-        environment = {**os.environ, "HF_HOME": folder, "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-I", str(script), str(question), str(answer.resolve())]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"the process without selip failed:\n{done.stderr[-3000:]}")
 
 
 def _write_page(config: DemoConfig, stages: list[Stage], work: StagedWork) -> Path:

@@ -1,0 +1,70 @@
+"""Starter checkpoints: every stage is a command that is understood, names agree, and the path runs at its smallest."""
+
+from pathlib import Path
+
+import pytest
+
+from selip import cli, starter
+from selip.arguments import parse_config
+from selip.model_cards.publishing.config import PublishConfig
+from selip.stages import Stage
+
+CONFIG = starter.StarterConfig(Path("starters"), owner="my-group", steps=2)
+
+
+def every_stage(config: starter.StarterConfig) -> list[Stage]:
+    return [
+        stage
+        for make in (starter.tiny_stages, starter.small_stages, starter.structurer_stages)
+        for stage in make(config)
+    ]
+
+
+@pytest.mark.parametrize("config", [CONFIG, starter.StarterConfig(Path("starters"))], ids=["short", "whole"])
+def test_each_stage_is_a_command_that_is_understood(config: starter.StarterConfig) -> None:
+    """The words of every stage make a configuration, and each can be made to run anew."""
+    for stage in every_stage(config):
+        command = cli.find_command(stage.words)
+        words = stage.words[len(command.words) :]
+        parsed = parse_config(cli.load(command.config), words, prog="selip", config_first=command.config_first)
+        assert hasattr(parsed, "overwrite"), stage.name
+
+
+def test_what_is_staged_is_what_was_made(tmp_path: Path) -> None:
+    """Each folder is published once, after its card, under the name of its card, and pushed by the same words."""
+    stages = every_stage(CONFIG)
+    published = [stage for stage in stages if stage.words[0] == "publish"]
+    assert len(published) == 4
+    for stage in published:
+        config = parse_config(PublishConfig, stage.words[1:], prog="selip publish")
+        card = stages[stages.index(stage) - 1].words
+        assert card[:2] == ("card", str(config.folder))
+        assert card[card.index("--name") + 1] == config.repo
+        assert config.dry_run
+        assert config.out == Path("starters/published") / config.repo.rpartition("/")[2]
+        pushed = parse_config(PublishConfig, starter._push_line(stage.words).split()[2:], prog="selip publish")
+        assert not pushed.dry_run
+        assert (pushed.folder, pushed.repo, pushed.out) == (config.folder, config.repo, config.out)
+
+
+def test_wrong_settings_are_refused() -> None:
+    """Nothing to make, and too few studies for three splits."""
+    with pytest.raises(ValueError, match="expected some of tiny, small, structurer"):
+        starter.StarterConfig(Path("x"), only=())
+    with pytest.raises(ValueError, match="at least 60 studies"):
+        starter.StarterConfig(Path("x"), studies=10)
+
+
+@pytest.mark.slow
+def test_smallest_structurer_is_ready_to_push_and_not_made_twice(tmp_path: Path) -> None:
+    """Two steps of training: two folders with cards and results; a second run skips all stages."""
+    config = starter.StarterConfig(tmp_path / "starters", only=("structurer",), steps=2)
+    first = starter.make_starters(config)
+    published = tmp_path / "starters" / "published"
+    assert {path.name for path in published.iterdir() if path.is_dir()} == {
+        "selip-structurer-tiny",
+        "selip-structurer-tiny-lora",
+    }
+    assert "finding F1" in (published / "selip-structurer-tiny" / "README.md").read_text()
+    again = starter.make_starters(config)
+    assert again.minutes == first.minutes
