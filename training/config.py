@@ -437,6 +437,13 @@ class EvaluateConfig:
     num_figure_cases: int = field(
         default=6, metadata={"help": "Cases in the picture of examples; 0: no pictures (they need the extra `plots`)."}
     )
+    scores: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep the score of every series against every text too (retrieval), for a leaderboard, which "
+            "computes ranks itself."
+        },
+    )
     overwrite: bool = field(default=False, metadata={"help": "Replace a result of the same name."})
 
     def __post_init__(self) -> None:
@@ -456,6 +463,8 @@ class EvaluateConfig:
                 f"expected a protocol (a name or FILE.yaml) with the task zero_shot and with no other, got "
                 f"{self.protocol} with {self.task}"
             )
+        if self.scores and self.task != "retrieval":
+            raise ValueError(f"expected scores with the task retrieval only, got it with {self.task}")
         if self.labels and self.task != "zero_shot":
             raise ValueError(f"expected labels with the task zero_shot only, got them with {self.task}")
         if self.task == "probe" and self.control in ("shuffled_text", "empty_text"):
