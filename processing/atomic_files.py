@@ -34,7 +34,9 @@ def replacing_folder(out: Path, *, marker: str, overwrite: bool) -> Iterator[Pat
     if out.exists() and not overwrite and any(out.iterdir()):
         raise FileExistsError(f"{out} exists; choose another folder, or say --overwrite")
     if out.exists() and any(out.iterdir()) and not (out / marker).is_file():
-        raise FileExistsError(f"{out} holds something else than was to be replaced (no {marker}); choose another folder")
+        raise FileExistsError(
+            f"{out} holds something else than was to be replaced (no {marker}); choose another folder"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     old = out.with_name(f".{out.name}.{os.getpid()}.old")

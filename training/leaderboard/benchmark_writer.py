@@ -76,7 +76,9 @@ def init_benchmark(config: LeaderboardInitConfig) -> Benchmark:
     with replacing_folder(config.out, marker=INFO_NAME, overwrite=config.overwrite) as folder:
         settings = {task: _write_task(task, config, inputs, folder, rename) for task in config.tasks}
         splits = {
-            name: {row["study_id"]: rename(row["patient_id"]) for row in rows.select_columns(["study_id", "patient_id"])}
+            name: {
+                row["study_id"]: rename(row["patient_id"]) for row in rows.select_columns(["study_id", "patient_id"])
+            }
             for name, rows in inputs.splits.items()
         }
         _write_json(folder / SPLITS_NAME, splits)
@@ -137,8 +139,12 @@ def _pair_cases(inputs: StudyInputs) -> Columns:
     pairs = read_pairs(config.pairs)
     wanted = {study_id for pair in pairs for study_id in (pair.study_id, pair.partner_id)}
     gallery = build_gallery(row for row in inputs.rows(config.split, with_partners=True) if row["study_id"] in wanted)
-    cases = PairsEvaluator(gallery, pairs).evaluate(np.ones((len(gallery.images), 1)), np.ones((len(gallery.texts), 1)))
-    columns = {name: cases.cases[name].tolist() for name in ("direction", "kind", "sequence", "study_id", "partner_id")}
+    cases = PairsEvaluator(gallery, pairs).evaluate(
+        np.ones((len(gallery.images), 1)), np.ones((len(gallery.texts), 1))
+    )
+    columns = {
+        name: cases.cases[name].tolist() for name in ("direction", "kind", "sequence", "study_id", "partner_id")
+    }
     keys = list(zip(*(columns[name] for name in ("direction", "sequence", "study_id", "partner_id")), strict=True))
     if len(set(keys)) < len(keys):
         raise ValueError(
@@ -205,7 +211,8 @@ def _card(info: Mapping[str, Any]) -> str:
     main = [(task, reference_path(task, "images" if task == "retrieval" else "")) for task in info["tasks"]]
     head = {
         "configs": [
-            {"config_name": name, "data_files": [{"split": info["split"], "path": path}]} for name, path in main + parts
+            {"config_name": name, "data_files": [{"split": info["split"], "path": path}]}
+            for name, path in main + parts
         ],
         "tags": ["benchmark", "head-mri"],
     }

@@ -86,9 +86,7 @@ def check_submission(folder: Path, benchmark: Benchmark, *, name: str | None = N
         problems += [f"{path.name}: {reason}" for reason in reasons]
         for run, each in enumerate(scores):
             if count := reference.contradictions(each):
-                problems.append(
-                    f"{path.name}: run {run}: the scores of {count} pairs cannot come from one score of series and text"
-                )
+                problems.append(f"{path.name}: run {run}: {count} pairs have scores that contradict one another")
         if scores and not reasons:
             cases[task] = tuple(reference.cases(each) for each in scores)
     points = {task: tuple(recompute(task, each).points for each in runs) for task, runs in cases.items()}

@@ -241,9 +241,7 @@ def _image(row: Mapping[str, Any]) -> GalleryImage:
 
 
 def _text(row: Mapping[str, Any]) -> GalleryText:
-    return GalleryText(
-        row["sequence"], row["text"], tuple(_finding_set(each) for each in json.loads(row["findings"]))
-    )
+    return GalleryText(row["sequence"], row["text"], tuple(_finding_set(each) for each in json.loads(row["findings"])))
 
 
 def _finding_set(triples: Sequence[Sequence[str]]) -> FindingSet:

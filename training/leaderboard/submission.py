@@ -25,7 +25,7 @@ _MAX_TEXT = 300
 _MAX_METRICS = 5000
 _MAX_DIGITS = 40
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+()-]{0,63}")
-_LINK = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/%#?=&+,-]*)?")
+_LINK = re.compile(r"(?:https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/%#?=&+,-]*)?)?")
 _LICENCE = re.compile(r"[A-Za-z0-9 .+()-]{0,64}")
 _METRIC = re.compile(r"[^\W_][\w ,.()@/+'-]{0,159}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -95,7 +95,7 @@ class Submission(_Strict):
     id: Annotated[str, _matching(re.compile(ID_PATTERN), "lower-case letters, digits, _ and -, at most 48")]
     system: Annotated[str, _matching(_NAME, "letters, digits, spaces and . _ + ( ) -, at most 64")]
     organisation: Text = ""
-    link: Annotated[str, Field(max_length=_MAX_TEXT), _matching(re.compile(f"(?:{_LINK.pattern})?"), "https://...")] = ""
+    link: Annotated[str, Field(max_length=_MAX_TEXT), _matching(_LINK, "https://...")] = ""
     description: Text = ""
     licence: Annotated[str, _matching(_LICENCE, "a licence such as Apache-2.0")] = ""
     trained_on: Text = ""
@@ -122,7 +122,7 @@ def parse_submission(content: bytes) -> tuple[Submission | None, list[str]]:
             content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_whole
         )
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, _Refused) else "expected JSON in UTF-8, of little depth"
+        reason = str(error) if isinstance(error, _RefusedError) else "expected JSON in UTF-8, of little depth"
         return None, [f"{DESCRIPTION_NAME}: {reason}"]
     try:
         found = Submission.model_validate(values)
@@ -132,24 +132,24 @@ def parse_submission(content: bytes) -> tuple[Submission | None, list[str]]:
     return found, _count_problems(found)
 
 
-class _Refused(ValueError):
+class _RefusedError(ValueError):
     """JSON that is well formed and still not taken."""
 
 
 def _refuse(_: str) -> NoReturn:
-    raise _Refused("expected finite numbers, got NaN or infinity")
+    raise _RefusedError("expected finite numbers, got NaN or infinity")
 
 
 def _whole(digits: str) -> int:
     if len(digits) > _MAX_DIGITS:
-        raise _Refused(f"expected numbers of at most {_MAX_DIGITS} digits")
+        raise _RefusedError(f"expected numbers of at most {_MAX_DIGITS} digits")
     return int(digits)
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise _Refused("expected each key once in an object")
+        raise _RefusedError("expected each key once in an object")
     return values
 
 

@@ -20,9 +20,7 @@ from .references import Reference
 from .submission import DESCRIPTION_NAME, FORMAT_VERSION
 
 
-def make_submission(
-    config: LeaderboardSubmitConfig, records: Sequence[Mapping[str, Any]]
-) -> CheckedSubmission:
+def make_submission(config: LeaderboardSubmitConfig, records: Sequence[Mapping[str, Any]]) -> CheckedSubmission:
     """Write a submission of result files and check it; what would be refused is not written.
 
     Args:
@@ -77,13 +75,11 @@ def make_submission(
         )
         checked = check_submission(folder, benchmark, name=config.out.name)
         if not checked.is_taken:
-            raise ValueError(f"this would be {str(checked)}")
+            raise ValueError(f"this would be {checked}")
     return checked
 
 
-def _scores(
-    task: str, path: Path, record: Mapping[str, Any], benchmark: Benchmark
-) -> dict[str, Any] | None:
+def _scores(task: str, path: Path, record: Mapping[str, Any], benchmark: Benchmark) -> dict[str, Any] | None:
     """Keys and scores of one result; None for a retrieval whose scores were not kept.
 
     Raises:
@@ -109,7 +105,9 @@ def _columns(cases: Cases, reference: Reference) -> dict[str, Any]:
     names = (*reference.key_columns, *(each.name for each in reference.score_columns))
     missing = [name for name in names if name not in cases]
     if missing:
-        raise ValueError(f"expected the columns {', '.join(names)} in the table of cases, {', '.join(missing)} missing")
+        raise ValueError(
+            f"expected the columns {', '.join(names)} in the table of cases, {', '.join(missing)} missing"
+        )
     return {name: cases[name] for name in names}
 
 

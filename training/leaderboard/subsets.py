@@ -91,7 +91,7 @@ def tables_of(task: str, reference: Reference, cases: Cases) -> TaskTables:
     return _labels(task, cases)
 
 
-# -- retrieval ---------------------------------------------------------------------------------------------------------
+# -- retrieval --------------------------------------------------------------------------------------------------------
 _RETRIEVAL_COLUMNS = {
     Column("series_to_report_recall@5", "series to report, R@5"): ("image_to_text", "recall@5"),
     Column("report_to_series_recall@5", "report to series, R@5"): ("text_to_image", "recall@5"),
@@ -142,7 +142,7 @@ def _retrieval(reference: RetrievalReference, cases: Cases) -> TaskTables:
     return TaskTables("Retrieval", tuple(_RETRIEVAL_COLUMNS), tuple(subsets), metrics)
 
 
-# -- minimal pairs -----------------------------------------------------------------------------------------------------
+# -- minimal pairs ----------------------------------------------------------------------------------------------------
 _PAIRS_COLUMNS = {
     Column("series_to_report_accuracy", "series to report, right choices"): "image_to_text",
     Column("report_to_series_accuracy", "report to series, right choices"): "text_to_image",
@@ -173,7 +173,7 @@ def _pairs(cases: Cases) -> TaskTables:
     return TaskTables("Minimal pairs", tuple(_PAIRS_COLUMNS), tuple(subsets), metrics)
 
 
-# -- labels of studies -------------------------------------------------------------------------------------------------
+# -- labels of studies ------------------------------------------------------------------------------------------------
 _LABEL_COLUMNS = (
     Column("auroc", "area under ROC"),
     Column("auprc", "average precision"),

@@ -3,8 +3,8 @@
     python table_process.py REQUEST.json TABLE.arrow
 
 What a Parquet file says of its size need not be true, and a few kilobytes can unpack to gigabytes. Metadata are looked
-at first; what they do not tell is caught by the limits: this process ends, the one that asked goes on. Standard library
-and pyarrow only. It prints a JSON list of reasons; an empty one means that TABLE.arrow holds the columns, checked.
+at first; what they do not tell is caught by the limits: this process ends, the one that asked goes on. It prints a
+JSON list of reasons; an empty one means that TABLE.arrow holds the columns. Standard library and pyarrow only.
 """
 
 import json
@@ -82,7 +82,9 @@ def metadata_problems(file: pq.ParquetFile, request: dict[str, Any]) -> list[str
     # lists of one row may hold any number of values, so values are counted too
     values = max((sum(group.column(i).num_values for group in groups) for i in range(metadata.num_columns)), default=0)
     if values > max(request["rows"], request["list_values"]):
-        problems.append(f"expected at most {max(request['rows'], request['list_values'])} values in a column, got more")
+        problems.append(
+            f"expected at most {max(request['rows'], request['list_values'])} values in a column, got more"
+        )
     if sum(chunk.total_uncompressed_size for chunk in chunks) > request["max_bytes"]:
         problems.append(f"expected at most {request['max_bytes']} bytes unpacked, got more")
     return problems
