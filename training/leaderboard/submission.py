@@ -42,7 +42,7 @@ def _plain(text: str) -> str:
     if any(unicodedata.category(letter)[0] == "C" or letter in "\u2028\u2029" for letter in text):
         raise ValueError("expected text without control, direction or invisible characters")
     if any(letter in "<>`\\" for letter in text):
-        raise ValueError("expected text without markup (< > ` \\)")
+        raise ValueError("expected text without markup (angle brackets, backticks, backslashes)")
     return text
 
 
