@@ -35,7 +35,8 @@ def board() -> dict:
     import importlib.util
 
     spec = importlib.util.spec_from_file_location("leaderboard_page_tests", BOARD)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return dict(module.board_of())
@@ -80,7 +81,8 @@ def test_rows_are_sortable_numbers(board) -> None:
     """Every row has a value a heading, numbers where numbers are sorted."""
     table = task_tabs(board)[0].tables[0]
     about, rows, chart = shown(table)
-    assert "9 cases" in about and "<svg" in chart
+    assert "9 cases" in about
+    assert "<svg" in chart
     kinds = datatypes(table)
     assert len(kinds) == len(headers(table))
     for row in rows:
@@ -118,7 +120,9 @@ def test_a_space_is_a_few_readable_files() -> None:
     """Front matter as the Hub reads it, code that compiles, one requirement."""
     files = space_files("My board", "selip[space]")
     head = yaml.safe_load(files["README.md"].split("---")[1])
-    assert head["sdk"] == "gradio" and head["app_file"] == "app.py" and head["title"] == "My board"
+    assert head["sdk"] == "gradio"
+    assert head["app_file"] == "app.py"
+    assert head["title"] == "My board"
     compile(files["app.py"], "app.py", "exec")
     assert files["requirements.txt"] == "selip[space]\n"
 
@@ -129,7 +133,9 @@ def test_served_page_names_no_other_address(address) -> None:
     with urllib.request.urlopen(address, timeout=30) as answer:
         policy = answer.headers["content-security-policy"]
         text = answer.read().decode()
-    assert "default-src 'self'" in policy and "connect-src 'self'" in policy and "http" not in policy
+    assert "default-src 'self'" in policy
+    assert "connect-src 'self'" in policy
+    assert "http" not in policy
     assert "fonts.googleapis.com" not in text
     with urllib.request.urlopen(f"{address}config", timeout=30) as answer:
         config = json.loads(answer.read())

@@ -7,12 +7,14 @@ at first; what they do not tell is caught by the limits: this process ends, the 
 JSON list of reasons; an empty one means that TABLE.arrow holds the columns. Standard library and pyarrow only.
 """
 
+import contextlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 _MAX_ROW_GROUPS = 1000
@@ -26,7 +28,8 @@ def limit_resources(memory: int, seconds: int) -> None:
         return
     for kind, limit in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0)):
         hard = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+        with contextlib.suppress(ValueError, OSError):  # macOS knows no limit of address space
+            resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def read(request: dict[str, Any], out: Path) -> list[str]:
@@ -37,11 +40,19 @@ def read(request: dict[str, Any], out: Path) -> list[str]:
             all rows of a column of lists), `max_bytes` (unpacked), `max_key_bytes`.
         out: Arrow file to write.
     """
-    file = pq.ParquetFile(request["path"], thrift_string_size_limit=1 << 20, thrift_container_size_limit=100_000)
-    problems = metadata_problems(file, request)
+    limits = {"thrift_string_size_limit": 1 << 20, "thrift_container_size_limit": 100_000}
+    problems = metadata_problems(pq.ParquetFile(request["path"], **limits), request)
     if problems:
         return problems
+    # a text that is stored once is not unpacked for every row
+    file = pq.ParquetFile(request["path"], read_dictionary=request["keys"], **limits)
     table = file.read(columns=["run", *request["keys"], *request["numbers"], *request["lists"]], use_threads=False)
+    for name in request["keys"]:
+        texts = [chunk.dictionary for chunk in table[name].chunks]
+        if any(pc.max(pc.binary_length(each)).as_py() > request["max_key_bytes"] for each in texts if len(each)):
+            return [f"column {name}: expected ids of at most {request['max_key_bytes']} bytes, got longer ones"]
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, table[name].cast(pa.string()))
     if table.nbytes > request["max_bytes"]:
         return [f"expected at most {request['max_bytes']} bytes unpacked, got more"]
     columns = {name: table[name].combine_chunks() for name in table.column_names}

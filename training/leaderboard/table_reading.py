@@ -58,6 +58,7 @@ def _read_limited(
         "rows": runs * len(reference.keys),
         "list_values": runs * int(max(widths, default=0)),
         "max_bytes": limit,
+        "max_key_bytes": _KEY_BYTES,
         "memory": _BASE_MEMORY + 8 * limit,
         "seconds": _SECONDS,
     }

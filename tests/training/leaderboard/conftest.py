@@ -83,7 +83,7 @@ def study_rows():
 
 @dataclass(frozen=True)
 class FakeEmbedder:
-    """Vectors of texts by their words, of series by the text that is true of them, `skill` of it and the rest noise."""
+    """Vectors of texts by their words, of series by the text that is true of them: `skill` of it, the rest noise."""
 
     texts: dict
     skill: float

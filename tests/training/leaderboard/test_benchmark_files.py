@@ -32,7 +32,10 @@ def test_layout_is_that_of_a_dataset_repository(benchmark):
 def test_patients_have_other_names_and_stay_together(benchmark, board_studies):
     """No patient id of the studies is in any file, and two studies share a patient exactly where they did."""
     splits = json.loads((benchmark.folder / "splits.json").read_text())
-    rows = {name: each.select_columns(["study_id", "patient_id"]) for name, each in load_studies(board_studies / "studies").items()}
+    rows = {
+        name: each.select_columns(["study_id", "patient_id"])
+        for name, each in load_studies(board_studies / "studies").items()
+    }
     for name, each in rows.items():
         ids = {row["study_id"]: row["patient_id"] for row in each}
         assert set(splits[name]) == set(ids)

@@ -1,4 +1,4 @@
-"""The leaderboard as data: subset values by hand, refusals listed, the same bytes twice, systems that are better first."""
+"""The leaderboard as data: values of parts by hand, refusals listed, the same bytes twice, better systems first."""
 
 import json
 import shutil

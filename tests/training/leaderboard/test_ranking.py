@@ -24,9 +24,7 @@ def systems(skills, seed, spread=1.0):
     """Scores of systems on patients who are easy or hard for all."""
     generator = np.random.default_rng(seed)
     hardness = generator.normal(size=PATIENTS)
-    return {
-        name: skill + 2 * hardness + spread * generator.normal(size=PATIENTS) for name, skill in skills.items()
-    }
+    return {name: skill + 2 * hardness + spread * generator.normal(size=PATIENTS) for name, skill in skills.items()}
 
 
 @given(st.integers(0, 10_000), st.integers(2, 6))
