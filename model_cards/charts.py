@@ -113,7 +113,7 @@ def interval_chart(lines: Sequence[Interval], *, title: str, mark: float | None 
     Args:
         lines: From top to bottom, N >= 1.
         title: Heading; says what the values are.
-        mark: Where a dashed line stands, e.g. chance; None: nowhere.
+        mark: Where a dashed line stands, e.g. chance, if that is near the values; None: nowhere.
         mark_label: What it is.
 
     Raises:
@@ -122,7 +122,10 @@ def interval_chart(lines: Sequence[Interval], *, title: str, mark: float | None 
     if not lines:
         raise ValueError("expected at least one interval to draw")
     ends = [end for line in lines for end in (line.low, line.high, line.value, *line.points)]
-    low, high = min([*ends, *([] if mark is None else [mark])]), max([*ends, *([] if mark is None else [mark])])
+    if mark is not None and min(abs(mark - end) for end in ends) > (max(ends) - min(ends)) / 2:
+        mark = None  # far away it would press the values together
+    ends += [] if mark is None else [mark]
+    low, high = min(ends), max(ends)
     base = TOP + _LINE * len(lines)
     parts = [
         f'<svg viewBox="0 0 {_WIDE} {base + 26}" role="img" aria-label="{escape(title, quote=True)}" '

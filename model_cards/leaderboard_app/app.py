@@ -4,6 +4,7 @@ It fetches nothing and reports nothing: no analytics, no share link, fonts of th
 the browser to load anything from elsewhere.
 """
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from typing import Any
 
 from ..leaderboard_tables import Board, Table, TaskTab, headline, how_ranked, task_tabs
 from ..templates import render
+
+logger = logging.getLogger(__name__)
 
 # File names and where they are, to lines for a person.
 Check = Callable[[Sequence[tuple[str, Path]]], str]
@@ -45,6 +48,8 @@ def launch(board: Board, check: Check | None, *, host: str, port: int, max_bytes
         ModuleNotFoundError: The extra `space` is not installed.
     """
     app = build_app(board, check)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # gradio asks itself whether it is up
+    logger.info("http://%s:%d/ shows the leaderboard until you press Ctrl-C", host, port)
     app.queue(default_concurrency_limit=1, max_size=_WAITING, api_open=False).launch(
         server_name=host, server_port=port, **launch_options(max_bytes)
     )
@@ -56,6 +61,7 @@ def launch_options(max_bytes: int) -> dict[str, Any]:
     return {
         "share": False,
         "inbrowser": False,
+        "quiet": True,
         "enable_monitoring": False,
         "ssr_mode": False,
         "mcp_server": False,
@@ -97,17 +103,19 @@ def _task(gradio: Any, tab: TaskTab) -> None:
     if not tab.tables:
         gradio.HTML("<p>Nobody has handed in scores of this task.</p>")
         return
-    by_id = {table.id: table for table in tab.tables}
-    choices = [(f"{table.group}: {table.title}" if table.group else table.title, table.id) for table in tab.tables]
-    part = gradio.Dropdown(choices, value=tab.tables[0].id, label="Part", elem_id=f"part-{tab.id}")
-    first = shown(tab.tables[0])
+    table = tab.tables[0]
+    by_id = {each.id: each for each in tab.tables}
+    choices = [(f"{each.group}: {each.title}" if each.group else each.title, each.id) for each in tab.tables]
+    part = gradio.Dropdown(choices, value=table.id, label="Part", elem_id=f"part-{tab.id}")
+    first = shown(table)
     about = gradio.HTML(first[0])
     frame = gradio.Dataframe(
         value=first[1],
-        headers=headers(tab.tables[0]),
-        datatype=datatypes(tab.tables[0]),
+        headers=headers(table),
+        datatype=datatypes(table),
         interactive=False,
         wrap=True,
+        column_widths=[*("80px", "200px", "80px", "130px", "150px"), *["130px"] * (len(headers(table)) - 6), "260px"],
         max_height=900,
         label="click a heading to sort",
         elem_id=f"table-{tab.id}",
@@ -164,8 +172,11 @@ def check_upload(check: Check, paths: Sequence[str] | None) -> tuple[str, None]:
 
 
 def _css() -> str:
-    """Colours of charts as on the page."""
-    return render("chart_style.css.jinja", {}) + ".board-chart svg { max-width: 900px; }"
+    """Charts as on the page, in the colours of the theme."""
+    colours = "--ink: var(--body-text-color); --soft: var(--body-text-color-subdued); --accent: #1b8ab8; "
+    colours += "--line: var(--border-color-primary);"
+    charts = f".board-chart {{ {colours} }} .board-chart svg {{ max-width: 900px; }}"
+    return render("chart_style.css.jinja", {}).replace("svg {", ".board-chart svg {") + charts
 
 
 def _policy_middleware() -> Any:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -142,6 +143,47 @@ def test_served_page_names_no_other_address(address) -> None:
     assert config["analytics_enabled"] is False
     # nothing can be called by name from outside
     assert all(each["api_visibility"] == "private" for each in config["dependencies"])
+
+
+def posted(url: str, body: bytes, kind: str) -> bytes:
+    request = urllib.request.Request(url, data=body, headers={"content-type": kind})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return bytes(answer.read())
+
+
+def uploaded(address: str, name: str, content: bytes) -> str:
+    """Upload a file as the page does; returns where the server put it."""
+    head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    body = head.encode() + content + b"\r\n--x--\r\n"
+    [path] = json.loads(posted(f"{address}gradio_api/upload", body, "multipart/form-data; boundary=x"))
+    return str(path)
+
+
+@pytest.mark.slow
+def test_uploads_go_the_way_of_the_page(address) -> None:
+    """Two files up, the button pressed, the answer of the check back, and no file left; too large a one is refused."""
+    names = ["submission.json", "probe.parquet"]
+    paths = [uploaded(address, name, b"{}") for name in names]
+    assert all(Path(path).is_file() for path in paths)
+    with urllib.request.urlopen(f"{address}config", timeout=30) as answer:
+        config = json.loads(answer.read())
+    button = next(each["id"] for each in config["components"] if each["props"].get("elem_id") == "check")
+    [number] = [each["id"] for each in config["dependencies"] if [button, "click"] in each["targets"]]
+    files = [
+        {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+        for path, name in zip(paths, names, strict=True)
+    ]
+    asked = {"data": [files], "fn_index": number, "session_hash": "one", "trigger_id": button}
+    posted(f"{address}gradio_api/queue/join", json.dumps(asked).encode(), "application/json")
+    with urllib.request.urlopen(f"{address}gradio_api/queue/data?session_hash=one", timeout=60) as stream:
+        for line in stream:
+            message = json.loads(line.removeprefix(b"data: ")) if line.startswith(b"data: ") else {}
+            if message.get("msg") == "process_completed":
+                break
+    assert message["output"]["data"][0] == "found submission.json,probe.parquet"
+    assert not any(Path(path).exists() for path in paths)
+    with pytest.raises(urllib.error.HTTPError, match="413"):
+        uploaded(address, "submission.json", b"x" * 100_000)
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Tables of a leaderboard: a task on all its cases and on parts of them, with the metrics that are shown of each.
 
-retrieval   all series, abnormal and normal ones, one sequence, one finding, one site; whole studies
+retrieval   abnormal series, all, normal ones, one sequence, one finding, one site; whole studies
 pairs       all choices, what differs, one sequence
 probe       all labels, what a study shows, where it shows it, one label
 zero_shot   all labels, one label
@@ -71,7 +71,7 @@ class TaskTables:
     Attributes:
         title: Heading.
         columns: Metrics; the first one ranks.
-        subsets: Parts, all cases first.
+        subsets: Parts, the one that ranks the task first.
         metrics: Values `{subset}/{column}` of one run, from its table of cases and draws of patients.
     """
 
@@ -105,8 +105,9 @@ def _retrieval(reference: RetrievalReference, cases: Cases) -> TaskTables:
     of_rows = [findings[key] for key in zip(cases["study_id"], cases["series_id"], strict=True)]
     is_study, is_normal = cases["sequence"] == STUDY, cases["is_normal"].astype(bool)
     masks: list[tuple[str, str, str, npt.NDArray[np.bool_]]] = [
-        ("all", "all series", "", ~is_study),
+        # first, since a fixed order that puts the normal report first does well on the others
         ("abnormal", "abnormal series", "", ~is_study & ~is_normal),
+        ("all", "all series", "", ~is_study),
         ("normal", "normal series", "", ~is_study & is_normal),
         ("studies", "whole studies", "", is_study),
         ("studies-abnormal", "abnormal whole studies", "", is_study & ~is_normal),

@@ -290,7 +290,7 @@ def test_files_that_unpack_to_gigabytes_are_refused(benchmark, spoilt):
     """A few kilobytes that hold one long text many times, or very long lists, in rows of the right number."""
     path = spoilt / "probe.parquet"
     table = pq.read_table(path)
-    encoded = pa.DictionaryArray.from_arrays(pa.array([0] * table.num_rows, pa.int8()), pa.array(["x" * (16 << 20)]))
+    encoded = pa.DictionaryArray.from_arrays(pa.array([0] * table.num_rows, pa.int8()), pa.array(["x" * (100 << 10)]))
     pq.write_table(
         pa.table({**{name: table[name] for name in ("run", "label", "score")}, "study_id": encoded}).cast(
             pa.schema(
