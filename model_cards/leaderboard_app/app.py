@@ -173,7 +173,7 @@ def check_upload(check: Check, paths: Sequence[str] | None) -> tuple[str, None]:
 
 def _css() -> str:
     """Charts as on the page, in the colours of the theme."""
-    colours = "--ink: var(--body-text-color); --soft: var(--body-text-color-subdued); --accent: #1b8ab8; "
+    colours = "--ink: var(--body-text-color); --soft: var(--body-text-color); --accent: #1b8ab8; "
     colours += "--line: var(--border-color-primary);"
     charts = f".board-chart {{ {colours} }} .board-chart svg {{ max-width: 900px; }}"
     return render("chart_style.css.jinja", {}).replace("svg {", ".board-chart svg {") + charts

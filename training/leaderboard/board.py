@@ -20,7 +20,8 @@ from .subsets import Subset, TaskTables, tables_of
 FORMAT_VERSION = 1
 RULE = (
     "rank = 1 + number of systems that are better, told apart by paired differences over the same patients (95 % "
-    "bootstrap, patients and runs drawn, Holm correction over all pairs of a table); ties share a rank"
+    "bootstrap, patients and runs drawn, Holm correction over all pairs of a table); ties share a rank, and a less "
+    "certain value may stand before a slightly higher one"
 )
 _DIGITS = 6
 _SHOWN = ("system", "organisation", "link", "description", "licence", "trained_on", "date", "runs")

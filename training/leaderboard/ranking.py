@@ -5,7 +5,7 @@ all pairs of one table. The p value of a pair is twice the smaller share of draw
 one draw more, Davison and Hinkley 1997, eq. 4.11). The rank of a system is one more than the number of systems that
 are told apart from it and better. So systems that nobody beats share the first rank, and equal systems always share
 one. Being told apart is not transitive: where A and B, and B and C are too close but A beats C, A and B are first and
-C is second, behind A alone.
+C is second, behind A alone. So a system whose value is less certain may stand before one with a slightly higher value.
 """
 
 import math

@@ -6,11 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
-from selip.leaderboard import build
+from selip.leaderboard import build, upload_check, write_space
 from selip.training.evaluation.gallery import STUDY
+from selip.training.leaderboard.benchmark import Benchmark, load_benchmark
 from selip.training.leaderboard.board import build_board, check_all
 from selip.training.leaderboard.checking import check_submission
-from selip.training.leaderboard.config import LeaderboardBuildConfig
+from selip.training.leaderboard.config import LeaderboardBuildConfig, LeaderboardSpaceConfig
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +135,47 @@ def test_markdown_shows_words_of_others_as_words(submissions, benchmark, tmp_pat
     for block in text.split("\n\n"):
         lines = [line.replace(r"\|", "") for line in block.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) <= 1, block
+
+
+def test_a_space_holds_the_board_and_its_benchmark(submissions, benchmark, tmp_path):
+    """Everything that `app.py` reads is in the folder; a board of another benchmark is refused."""
+    build(LeaderboardBuildConfig(benchmark.folder, submissions, tmp_path / "board", bootstrap_samples=100))
+    config = LeaderboardSpaceConfig(tmp_path / "board", benchmark.folder, tmp_path / "space")
+    write_space(config)
+    names = sorted(path.name for path in (tmp_path / "space").iterdir())
+    assert names == ["README.md", "app.py", "benchmark", "board", "requirements.txt"]
+    assert load_benchmark(tmp_path / "space" / "benchmark").fingerprint == benchmark.fingerprint
+    assert (tmp_path / "space" / "board" / "leaderboard.json").is_file()
+    board = json.loads((tmp_path / "board" / "leaderboard.json").read_text())
+    board["benchmark"]["fingerprint"] = "0" * 64
+    (tmp_path / "board" / "leaderboard.json").write_text(json.dumps(board))
+    with pytest.raises(ValueError, match="another one"):
+        write_space(LeaderboardSpaceConfig(tmp_path / "board", benchmark.folder, tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_uploads_are_checked_as_folders_are(submissions, benchmark, tmp_path):
+    """The same answer as the command's; other names, names twice, paths and too large files are refused unread."""
+    check = upload_check(benchmark)
+    files = [(path.name, path) for path in sorted((submissions / "poor").iterdir())]
+    assert check(files) == str(check_submission(submissions / "poor", benchmark))
+    assert check(files).startswith("taken: poor")
+    for names in (["evil.pkl"], ["../submission.json"], ["submission.json", "submission.json"]):
+        answer = check([(name, files[-1][1]) for name in names])
+        assert answer.startswith("refused:\n- expected the files")
+        assert "evil" not in answer
+    huge = tmp_path / "probe.parquet"
+    with huge.open("wb") as file:
+        file.truncate(1 << 40)
+    assert "at most" in check([("probe.parquet", huge)])
+    assert check([("probe.parquet", files[0][1])]).startswith("refused:\n- expected submission.json")
+
+
+def test_a_board_without_systems_is_a_board(benchmark, tmp_path):
+    """An empty folder of submissions gives pages that say so."""
+    board = build_board(Benchmark(benchmark.folder, benchmark.info), {}, num_samples=100)
+    assert board["systems"] == {}
+    assert all(task["subsets"] == [] for task in board["tasks"])
+    (tmp_path / "none").mkdir()
+    build(LeaderboardBuildConfig(benchmark.folder, tmp_path / "none", tmp_path / "out"))
+    assert "Nobody has handed in scores" in (tmp_path / "out" / "index.html").read_text()
