@@ -44,7 +44,7 @@ EXTRAS = {
     "qlora": ["bitsandbytes>=0.46"],  # CUDA
     "plots": ["matplotlib>=3.10"],
     "search": ["faiss-cpu>=1.15"],
-    "space": ["gradio>=6.31"],
+    "space": ["gradio>=6.31"],  # asks for pillow below 13
     "ray": ["ray[data]>=2.50"],
 }
 # What the demo, the tests and the checks of this repository need.
@@ -52,6 +52,7 @@ EXTRAS["dev"] = [
     *EXTRAS["simulate"],
     *EXTRAS["plots"],
     *EXTRAS["search"],
+    *EXTRAS["space"],
     "build>=1.2",
     "hypothesis>=6.150",
     "jsonschema>=4.25",  # the independent reference for the JSON Schema of findings

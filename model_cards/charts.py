@@ -1,6 +1,7 @@
 """Charts as SVG text: no plotting package, no script, sharp at any size."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 360, 200
@@ -98,6 +99,80 @@ def interval_bar(value: float, low: float, high: float, *, mark: float | None = 
         f'<path d="M{across[1]} 7H{across[2]}" class="bar-interval"/><circle cx="{across[0]}" cy="7" r="3.4" '
         'class="bar-value"/></svg>'
     )
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One line of an interval chart.
+
+    Attributes:
+        label: What it is of.
+        value: The value.
+        low: Lower end.
+        high: Upper end.
+        points: Single values behind it, drawn as ticks.
+        is_strong: Drawn in the accent colour.
+    """
+
+    label: str
+    value: float
+    low: float
+    high: float
+    points: tuple[float, ...] = ()
+    is_strong: bool = True
+
+
+_LINE, _LABELS, _WIDE, _LETTERS = 22, 178, 640, 30
+
+
+def interval_chart(lines: Sequence[Interval], *, title: str, mark: float | None = None, mark_label: str = "") -> str:
+    """An SVG chart of values with their intervals, one below the other.
+
+    Args:
+        lines: From top to bottom, N >= 1.
+        title: Heading; says what the values are.
+        mark: Where a dashed line stands, e.g. chance, if that is near the values; None: nowhere.
+        mark_label: What it is.
+
+    Raises:
+        ValueError: There is no line.
+    """
+    if not lines:
+        raise ValueError("expected at least one interval to draw")
+    ends = [end for line in lines for end in (line.low, line.high, line.value, *line.points)]
+    if mark is not None and min(abs(mark - end) for end in ends) > (max(ends) - min(ends)) / 2:
+        mark = None  # far away it would press the values together
+    ends += [] if mark is None else [mark]
+    low, high = min(ends), max(ends)
+    base = TOP + _LINE * len(lines)
+    parts = [
+        f'<svg viewBox="0 0 {_WIDE} {base + 26}" role="img" aria-label="{escape(title, quote=True)}" '
+        'class="chart-wide">',
+        f'<text x="4" y="15" class="chart-title">{escape(title)}</text>',
+        f'<path d="M{_LABELS} {TOP}V{base}H{_WIDE - RIGHT}" class="chart-axis"/>',
+        f'<text x="{_LABELS}" y="{base + 14}">{low:.1f}</text>',
+        f'<text x="{_WIDE - RIGHT}" y="{base + 14}" text-anchor="end">{high:.1f}</text>',
+    ]
+
+    def place(value: float) -> float:
+        return _scaled(value, low, high, _LABELS + 6, _WIDE - RIGHT)
+
+    if mark is not None:
+        x = place(mark)
+        parts.append(f'<path d="M{x:.1f} {TOP}V{base}" class="chart-mark"/>')
+        if 40 < x - _LABELS < _WIDE - RIGHT - _LABELS - 60:
+            parts.append(f'<text x="{x:.1f}" y="{base + 14}" text-anchor="middle">{escape(mark_label)}</text>')
+    for number, line in enumerate(lines):
+        y = TOP + _LINE * number + _LINE / 2
+        label = line.label if len(line.label) <= _LETTERS else f"{line.label[: _LETTERS - 1]}…"
+        kind = "chart-strong" if line.is_strong else "chart-weak"
+        parts += [
+            f'<text x="{_LABELS - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>',
+            f'<path d="M{place(line.low):.1f} {y:.1f}H{place(line.high):.1f}" class="{kind}"/>',
+            *(f'<path d="M{place(each):.1f} {y - 5:.1f}v10" class="chart-tick"/>' for each in line.points),
+            f'<circle cx="{place(line.value):.1f}" cy="{y:.1f}" r="4" class="{kind}"/>',
+        ]
+    return "\n".join([*parts, "</svg>"])
 
 
 def _scaled(value: float, low: float, high: float, start: float, end: float) -> float:

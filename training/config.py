@@ -462,6 +462,13 @@ class EvaluateConfig:
         metadata={"help": "Page for the result (.html): numbers, plots and cases in one file, offline."},
     )
     html_cases: int = field(default=1000, metadata={"help": "Cases that the page lists, the worst first; 0: none."})
+    scores: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep the score of every series against every text too (retrieval), for a leaderboard, which "
+            "computes ranks itself."
+        },
+    )
     overwrite: bool = field(default=False, metadata={"help": "Replace a result of the same name."})
 
     def __post_init__(self) -> None:
@@ -485,6 +492,8 @@ class EvaluateConfig:
             raise ValueError(f"expected labels with the tasks zero_shot and probe only, got them with {self.task}")
         if self.task != "probe" and (self.probe, self.probe_extent) != ("split", "quick"):
             raise ValueError(f"expected probe and probe_extent with the task probe only, got them with {self.task}")
+        if self.scores and self.task != "retrieval":
+            raise ValueError(f"expected scores with the task retrieval only, got it with {self.task}")
         if self.task == "probe" and self.control in ("shuffled_text", "empty_text"):
             raise ValueError(
                 f"expected the control shuffled_images for a probe, which reads no text, got {self.control}"

@@ -2,8 +2,9 @@
 
     selip evaluate runs/tiny/best data/studies --volumes data/volumes
 
-Beside OUT.json stand OUT.cases.parquet (the score of every case by study id) and the task's pictures. The result file
-is written last, so where it exists the others are whole.
+Beside OUT.json stand OUT.cases.parquet (the score of every case by study id), with `--scores` OUT.scores.parquet (what
+the cases of a retrieval follow from) and the task's pictures. The result file is written last, so where it exists the
+others are whole.
 """
 
 import logging
@@ -32,7 +33,15 @@ from .evaluation.leakage import count_leaks
 from .evaluation.pairs_task import evaluate_pairs
 from .evaluation.probe_task import evaluate_probe
 from .evaluation.provenance import checkpoint_fingerprint, environment, is_simulated
-from .evaluation.result_file import FORMAT_VERSION, ResultRecord, command_line, write_cases, write_result
+from .evaluation.result_file import (
+    CASES_SUFFIX,
+    FORMAT_VERSION,
+    SCORES_SUFFIX,
+    ResultRecord,
+    command_line,
+    write_cases,
+    write_result,
+)
 from .evaluation.retrieval_task import evaluate_retrieval
 from .evaluation.segmentation_task import evaluate_segmentation
 from .evaluation.task import EvaluationInputs, StudyInputs, TaskOutcome
@@ -130,7 +139,9 @@ def _run_task(
     outcome = task(inputs)
     out.parent.mkdir(parents=True, exist_ok=True)
     cases = {name: values.tolist() for name, values in outcome.cases.items()}
-    files = {"cases": write_cases(cases, out.with_suffix(".cases.parquet"))}
+    files = {"cases": write_cases(cases, out.with_suffix(CASES_SUFFIX))}
+    if outcome.scores:
+        files["scores"] = write_cases(outcome.scores, out.with_suffix(SCORES_SUFFIX))
     if config.num_figure_cases:
         files |= outcome.draw(out)
     record = _record(config, outcome, files, subject, command, leaks)

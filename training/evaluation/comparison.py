@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .bootstrap import PatientBootstrap, percentile_interval
-from .case_metrics import Cases
+from .case_metrics import CaseMetrics, Cases
 from .recomputation import case_keys, recompute
 
 FloatArray = npt.NDArray[np.float64]
@@ -73,15 +73,15 @@ def compare(
         ValueError: The systems were evaluated on different cases, or not with equally many seeds.
     """
     check_same_cases(task, systems)
-    drawn = {name: _Replicated(task, runs, num_samples, seed) for name, runs in systems.items()}
+    drawn = {name: _replicated(task, runs, num_samples, seed) for name, runs in systems.items()}
     reference = drawn[baseline]
     values = {
-        name: {metric: _estimate(own.points[metric], own.replicates.get(metric)) for metric in own.points}
+        name: {metric: estimate(own.points[metric], own.replicates.get(metric)) for metric in own.points}
         for name, own in drawn.items()
     }
     differences = {
         name: {
-            metric: _estimate(
+            metric: estimate(
                 own.points[metric] - reference.points[metric],
                 own.replicates[metric] - reference.replicates[metric],
             )
@@ -94,26 +94,37 @@ def compare(
     return Comparison(values, differences)
 
 
-class _Replicated:
-    """A system: its points (S,), and its replicates (num_samples,) over draws of patients and seeds, by metric."""
+class Replicated:
+    """A system: its points (S,), and its replicates (num_samples,) over draws of patients and seeds, by metric.
 
-    def __init__(self, task: str, runs: Sequence[Cases], num_samples: int, seed: int):
-        found = []
-        for cases in runs:
-            resampling = PatientBootstrap(cases["patient_id"].astype(str), num_samples=num_samples, seed=seed)
-            found.append(recompute(task, cases, resampling))
+    Args:
+        runs: What every seed gives, replicates of the same draws of patients.
+        num_samples: Replicates.
+        seed: Seed of the draws of seeds; systems with equally many seeds draw the same ones.
+    """
+
+    def __init__(self, runs: Sequence[CaseMetrics], num_samples: int, seed: int):
         # a label that one seed has no score of would be compared on different things
-        names = [name for name in found[0].points if all(name in each.points for each in found)]
-        self.points = {name: np.array([each.points[name] for each in found]) for name in names}
+        names = [name for name in runs[0].points if all(name in each.points for each in runs)]
+        self.points = {name: np.array([each.points[name] for each in runs]) for name in names}
         chosen = np.random.default_rng([seed, 1]).integers(len(runs), size=(len(runs), num_samples))
         self.replicates = {
-            name: np.take_along_axis(np.stack([each.replicates[name] for each in found]), chosen, axis=0).mean(axis=0)
+            name: np.take_along_axis(np.stack([each.replicates[name] for each in runs]), chosen, axis=0).mean(axis=0)
             for name in names
-            if name in found[0].replicates
+            if name in runs[0].replicates
         }
 
 
-def _estimate(points: FloatArray, drawn: FloatArray | None) -> Estimate:
+def _replicated(task: str, runs: Sequence[Cases], num_samples: int, seed: int) -> Replicated:
+    found = []
+    for cases in runs:
+        resampling = PatientBootstrap(cases["patient_id"].astype(str), num_samples=num_samples, seed=seed)
+        found.append(recompute(task, cases, resampling))
+    return Replicated(found, num_samples, seed)
+
+
+def estimate(points: FloatArray, drawn: FloatArray | None) -> Estimate:
+    """Mean over seeds with the 95 % interval of its replicates, NaN without any."""
     low, high = np.array([np.nan]), np.array([np.nan])
     if drawn is not None:
         low, high = percentile_interval(drawn[:, None])

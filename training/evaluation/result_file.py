@@ -17,6 +17,7 @@ from selip.processing.sources.studies import write_json
 from .case_metrics import Cases
 
 FORMAT_VERSION = 1
+CASES_SUFFIX, SCORES_SUFFIX = ".cases.parquet", ".scores.parquet"
 
 
 class ResultRecord(dict[str, Any]):
@@ -67,7 +68,7 @@ def read_cases(result: Path) -> Cases:
     Raises:
         FileNotFoundError: It is not there.
     """
-    path = result.with_suffix(".cases.parquet")
+    path = result.with_suffix(CASES_SUFFIX)
     if not path.is_file():
         raise FileNotFoundError(f"expected the table of cases {path.name} beside {result.name}, found none")
     table = pq.read_table(path)

@@ -1,6 +1,6 @@
 """Retrieval of reports by series and of series by report: `RetrievalEvaluator`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -144,8 +144,37 @@ class RetrievalEvaluator:
     def score(self, image_embeds: npt.ArrayLike, text_embeds: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
         """The table of cases; arguments and errors as for `evaluate`."""
         images, texts = self._checked(image_embeds, text_embeds)
-        tables = [self._score(direction, images, texts) for direction in DIRECTIONS]
-        return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+        def scores_of(direction: Direction, queries: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+            return images[queries] @ texts.T if direction == "image_to_text" else texts[queries] @ images.T
+
+        return self._cases(scores_of)
+
+    def score_matrix(self, scores: npt.NDArray[np.floating]) -> dict[str, npt.NDArray[Any]]:
+        """The table of cases of scores of every image against every text, of whatever origin.
+
+        Args:
+            scores: (N, M) in the order of `gallery.images` and `gallery.texts`; larger is more alike.
+
+        Raises:
+            ValueError: The shape does not fit the gallery, or scores are not finite.
+        """
+        expected = (len(self.gallery.images), len(self.gallery.texts))
+        if scores.shape != expected:
+            raise ValueError(f"expected scores {expected} of every image against every text, got {scores.shape}")
+        if not np.isfinite(scores).all():
+            raise ValueError(f"expected finite scores, got {int((~np.isfinite(scores)).sum())} that are not")
+
+        def scores_of(direction: Direction, queries: npt.NDArray[np.int64]) -> npt.NDArray[np.floating]:
+            return scores[queries] if direction == "image_to_text" else scores[:, queries].T
+
+        return self._cases(scores_of)
+
+    def cosines(self, image_embeds: npt.ArrayLike, text_embeds: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """The scores (N, M) behind a table of cases; arguments and errors as for `evaluate`."""
+        images, texts = self._checked(image_embeds, text_embeds)
+        found: npt.NDArray[np.float32] = images @ texts.T
+        return found
 
     def summarise(self, cases: dict[str, npt.NDArray[Any]]) -> RetrievalResult:
         """Metrics and intervals of a table of cases, of this gallery or of several."""
@@ -180,34 +209,35 @@ class RetrievalEvaluator:
             )
         return images, texts
 
-    def _score(
-        self, direction: Direction, images: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Per-case columns of one direction, all sequences."""
-        parts = [self._score_sequence(direction, sequence, images, texts) for sequence in self.gallery.sequences]
+    def _cases(self, scores_of: "_Scores") -> dict[str, npt.NDArray[Any]]:
+        """Per-case columns of both directions and all sequences."""
+        parts = [
+            self._score_sequence(direction, sequence, scores_of)
+            for direction in DIRECTIONS
+            for sequence in self.gallery.sequences
+        ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _score_sequence(
-        self, direction: Direction, sequence: str, images: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]
+        self, direction: Direction, sequence: str, scores_of: "_Scores"
     ) -> dict[str, npt.NDArray[Any]]:
         """Per-case columns of the queries of one direction and sequence."""
         queries, candidates = self.gallery.members(sequence)
-        grades = self._grades[sequence]
-        query_embeds, candidate_embeds = images, texts
+        grades, overall = self._grades[sequence], len(self.gallery.texts)
         if direction == "text_to_image":
             queries, candidates, grades = candidates, queries, grades.T
-            query_embeds, candidate_embeds = texts, images
+            overall = len(self.gallery.images)
         hits = grades == SAME_FINDINGS
         answerable = hits.any(axis=1)
         queries, grades, hits = queries[answerable], grades[answerable], hits[answerable]
         columns: dict[str, npt.NDArray[Any]] = {
             "query": queries,
             "n_candidates": np.full(len(queries), len(candidates)),
-            "n_candidates_overall": np.full(len(queries), len(candidate_embeds)),
+            "n_candidates_overall": np.full(len(queries), overall),
             "n_hits": hits.sum(axis=1),
             "chance_ndcg": chance_ndcg_at_k(grades, NDCG_AT),
             "blind_rank": blind_ranks(hits, max(RECALL_AT)),
-            **_ranking(query_embeds[queries], candidate_embeds, candidates, grades),
+            **_ranking(direction, queries, scores_of, candidates, grades),
         }
         return self._shares(direction, columns, hits, candidates)
 
@@ -244,24 +274,30 @@ class RetrievalEvaluator:
         }
 
 
+# Scores (Q, C) of some queries of a direction against all candidates of the gallery.
+_Scores = Callable[[Direction, npt.NDArray[np.int64]], npt.NDArray[np.floating]]
+
+
 def _ranking(
-    queries: npt.NDArray[np.float32],
-    candidates: npt.NDArray[np.float32],
+    direction: Direction,
+    queries: npt.NDArray[np.int64],
+    scores_of: _Scores,
     own: npt.NDArray[np.int64],
     grades: npt.NDArray[np.int8],
 ) -> dict[str, npt.NDArray[Any]]:
     """Ranks and nDCG among the candidates of the own sequence and among all.
 
     Args:
-        queries: (Q, E) unit rows.
-        candidates: (C, E) unit rows of the whole gallery.
+        direction: Which side asks.
+        queries: (Q,) indices.
+        scores_of: Gives their scores against all C candidates.
         own: (m,) which candidates are of the queries' sequence.
         grades: (Q, m).
     """
     ranks, ranks_overall, ndcg, ndcg_overall = [], [], [], []
     for start in range(0, len(queries), _QUERY_BLOCK):
         block = slice(start, start + _QUERY_BLOCK)
-        scores = queries[block] @ candidates.T  # (block, C)
+        scores = scores_of(direction, queries[block])  # (block, C)
         everywhere = np.zeros(scores.shape, dtype=grades.dtype)
         everywhere[:, own] = grades[block]
         ranks.append(best_hit_ranks(scores[:, own], grades[block] == SAME_FINDINGS))
@@ -276,7 +312,7 @@ def _ranking(
     }
 
 
-def _case_values(cases: Cases, kind: Kind) -> dict[str, Any]:
+def case_values(cases: Cases, kind: Kind) -> dict[str, Any]:
     """Per-case value (R,) of every metric that is a mean over queries."""
     suffix = "" if kind == "within" else "_overall"
     values: dict[str, npt.NDArray[np.float64]] = {}
@@ -339,7 +375,7 @@ def _summary(
     suffix = "" if kind == "within" else "_overall"
     weights = cases["weight"]
     share = weights[rows]
-    named = {name: values for name, values in _case_values(cases, kind).items() if not np.isnan(values[rows]).any()}
+    named = {name: values for name, values in case_values(cases, kind).items() if not np.isnan(values[rows]).any()}
     points = {name: float(np.average(values[rows], weights=share)) for name, values in named.items()}
     ranks = cases[f"rank{suffix}"].astype(np.float64)
     points["median_rank"] = weighted_median(ranks[rows], share)

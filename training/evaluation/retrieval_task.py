@@ -19,7 +19,7 @@ from .metrics import unit_rows
 from .probe import mean_of_series
 from .provenance import is_simulated
 from .retrieval import RetrievalEvaluator, RetrievalResult
-from .task import EvaluationInputs, TaskOutcome
+from .task import EvaluationInputs, StudyInputs, TaskOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,13 @@ def evaluate_retrieval(inputs: EvaluationInputs) -> TaskOutcome:
     settings = {"bootstrap_samples": config.bootstrap_samples, "seed": config.seed}
     evaluator = RetrievalEvaluator(gallery, **settings)
     image_embeds, text_embeds = vectors.of(gallery.images), texts[: len(gallery.texts)]
-    of_series = evaluator.score(image_embeds, text_embeds)
-    of_studies = RetrievalEvaluator(studies, **settings).score(vectors.of(studies.images), texts[len(gallery.texts) :])
+    of_series, series_scores = _scored(evaluator, image_embeds, text_embeds, config.scores)
+    of_studies, study_scores = _scored(
+        RetrievalEvaluator(studies, **settings),
+        vectors.of(studies.images),
+        texts[len(gallery.texts) :],
+        config.scores,
+    )
     result = evaluator.summarise({name: np.concatenate([of_series[name], of_studies[name]]) for name in of_series})
     simulated = is_simulated(config.studies)
 
@@ -74,7 +79,26 @@ def evaluate_retrieval(inputs: EvaluationInputs) -> TaskOutcome:
         settings={**evaluator.get_config_dict(), "study": "mean of its series' embeddings, each of unit length"},
         summary=retrieval_table(result, n, simulated),
         draw=draw,
+        scores={name: [*values, *study_scores[name]] for name, values in series_scores.items()},
     )
+
+
+def _scored(
+    evaluator: RetrievalEvaluator,
+    image_embeds: npt.NDArray[np.float32],
+    text_embeds: npt.NDArray[np.float32],
+    keeps_scores: bool,
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, list[Any]]]:
+    """The table of cases and, where they are kept, the scores that it follows from: a row an image, ids first."""
+    if not keeps_scores:
+        return evaluator.score(image_embeds, text_embeds), {}
+    scores = evaluator.cosines(image_embeds, text_embeds)
+    columns = {
+        "study_id": [image.study_id for image in evaluator.gallery.images],
+        "series_id": [image.series_id for image in evaluator.gallery.images],
+        "scores": list(scores),
+    }
+    return evaluator.score_matrix(scores), columns
 
 
 class _Vectors:
@@ -98,7 +122,7 @@ class _Vectors:
         return np.stack([self._vectors[image.study_id, image.series_id] for image in images]).astype(np.float32)
 
 
-def galleries_of(inputs: EvaluationInputs) -> tuple[RetrievalGallery, RetrievalGallery]:
+def galleries_of(inputs: StudyInputs) -> tuple[RetrievalGallery, RetrievalGallery]:
     """Galleries of the series and of the studies of the split; warns where they depend on the structurer."""
     config = inputs.config
     findings = None if config.findings is None else load_findings(config.findings)

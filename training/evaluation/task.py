@@ -1,6 +1,6 @@
 """What every evaluation task is given, and what it gives back."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -138,6 +138,7 @@ class TaskOutcome:
         settings: How it was done, for the card.
         summary: The main numbers as a few lines of text.
         draw: Draws pictures beside a result path; returns their file names by kind.
+        scores: Columns of the table of scores that the cases follow from, where it was asked for and is another one.
     """
 
     primary_metric: str
@@ -151,6 +152,7 @@ class TaskOutcome:
     settings: Mapping[str, Any]
     summary: str
     draw: Callable[[Path], dict[str, str]] = field(default=_no_pictures)
+    scores: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 def percent_with_interval(name: str, metrics: Mapping[str, float], intervals: Intervals) -> str:

@@ -179,12 +179,11 @@ def shipped_protocols() -> dict[str, Path]:
     return {file.stem: file for file in sorted(PROTOCOLS.glob("*.yaml"))}
 
 
-def load_protocol(name: str) -> ZeroShotProtocol:
-    """A protocol by the name of a shipped one, or by its YAML file.
+def protocol_path(name: str) -> Path:
+    """The YAML file of a shipped protocol by its name, or the file itself.
 
     Raises:
         FileNotFoundError: There is neither; the message lists the shipped ones.
-        ValueError: The file is no protocol: unknown or missing key, a label without negatives, a label twice ...
     """
     shipped = shipped_protocols()
     path = shipped.get(name, Path(name))
@@ -192,6 +191,17 @@ def load_protocol(name: str) -> ZeroShotProtocol:
         raise FileNotFoundError(
             f"expected a YAML file or the name of a shipped protocol, got {name!r}{nearest(name, list(shipped))}"
         )
+    return path
+
+
+def load_protocol(name: str) -> ZeroShotProtocol:
+    """A protocol by the name of a shipped one, or by its YAML file.
+
+    Raises:
+        FileNotFoundError: There is neither; the message lists the shipped ones.
+        ValueError: The file is no protocol: unknown or missing key, a label without negatives, a label twice ...
+    """
+    path = protocol_path(name)
     values = read_yaml(path)
     labels = values.get("labels", [])
     if not isinstance(labels, list) or not all(isinstance(label, dict) for label in labels):

@@ -182,6 +182,23 @@ def test_points_can_be_recomputed_from_the_case_table(gallery, embeds):
         assert (series[ids[2]].study_id, series[ids[2]].patient_id) == ids[:2]
 
 
+def test_cases_follow_from_the_scores_alone(gallery, embeds):
+    """The matrix of cosines gives the table of cases that embeddings give; other shapes and NaN are refused."""
+    evaluator = RetrievalEvaluator(gallery)
+    scores = evaluator.cosines(*embeds)
+    expected, found = evaluator.score(*embeds), evaluator.score_matrix(scores)
+    for name, values in expected.items():
+        if values.dtype == np.float64:
+            np.testing.assert_allclose(found[name], values, atol=1e-12, err_msg=name)
+        else:
+            assert found[name].tolist() == values.tolist(), name
+    with pytest.raises(ValueError, match="every image against every text"):
+        evaluator.score_matrix(scores.T)
+    scores[0, 0] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        evaluator.score_matrix(scores)
+
+
 def test_intervals_hold_their_points_and_are_deterministic(gallery, embeds):
     """Every mean lies in its interval, a seed fixes it, and a difference is narrower than its two parts."""
     evaluator = RetrievalEvaluator(gallery, bootstrap_samples=400, seed=2)
