@@ -98,17 +98,22 @@ def gather(inputs: EvaluationInputs, splits: Sequence[str]) -> ProbeData:
         [row["language"] for row in rows],
     )
     return ProbeData(
-        ProbeStudies(
-            tuple(row["study_id"] for row in rows),
-            tuple(row["patient_id"] for row in rows),
-            tuple(map(_labels, rows)),
-        ),
+        studies_of(rows),
         tuple(split_of),
         tuple(series),
         tuple(kinds),
         np.concatenate(embeds),
         dict(zip(_MAP_KINDS, map(tuple, colours), strict=True)),
         dict(reasons),
+    )
+
+
+def studies_of(rows: Sequence[StudyRow]) -> ProbeStudies:
+    """Ids and labels of studies, places among the labels."""
+    return ProbeStudies(
+        tuple(row["study_id"] for row in rows),
+        tuple(row["patient_id"] for row in rows),
+        tuple(map(_labels, rows)),
     )
 
 

@@ -22,7 +22,6 @@ from .provenance import is_simulated
 from .task import EvaluationInputs, TaskOutcome
 
 SPLITS = ("train", "validation", "test")
-_MAP_KINDS = ("main finding", "side", "sequences", "report language")
 
 
 def evaluate_probe(inputs: EvaluationInputs) -> TaskOutcome:

@@ -20,8 +20,9 @@ from ..config import EvaluateConfig
 from ..evaluation.gallery import RetrievalGallery, build_gallery
 from ..evaluation.leakage import count_leaks
 from ..evaluation.pairs import PairsEvaluator, read_pairs
-from ..evaluation.probe import ProbeEvaluator
-from ..evaluation.probe_task import SPLITS, probe_split
+from ..evaluation.probe import ProbeEvaluator, fold_of_splits
+from ..evaluation.probe_data import studies_of
+from ..evaluation.probe_task import SPLITS
 from ..evaluation.provenance import is_simulated
 from ..evaluation.retrieval import RetrievalEvaluator
 from ..evaluation.retrieval_task import galleries_of
@@ -157,11 +158,10 @@ def _probe_cases(inputs: StudyInputs) -> Columns:
     """Studies and labels that a probe is scored on; which labels there are depends on the training split too."""
     if inputs.config.split != "test":
         raise ValueError("expected split test with the task probe, which is fitted on the other two")
-    splits = [
-        probe_split(inputs.studies(name), {row["study_id"] for row in inputs.rows(name) if row["series"]})
-        for name in SPLITS
-    ]
-    labels, test = ProbeEvaluator(*splits).labels, splits[-1]
+    rows = {name: [row for row in inputs.rows(name) if row["series"]] for name in SPLITS}
+    split_of = [name for name, found in rows.items() for _ in found]
+    everything = studies_of([row for found in rows.values() for row in found])
+    labels, test = ProbeEvaluator(everything, (fold_of_splits(split_of),)).labels, studies_of(rows["test"])
     return {
         "study_id": [study for study in test.study_ids for _ in labels],
         "patient": [patient for patient in test.patient_ids for _ in labels],
