@@ -23,7 +23,7 @@ from selip.processing.sources.studies import write_json
 from .evaluate import load_checkpoint
 from .evaluation.embedding import BoxedSeries, embed_texts, series_maps
 from .evaluation.figures import require_matplotlib
-from .evaluation.lesions import head_of, map_on_box
+from .evaluation.lesions import head_of, highest_voxel, map_on_box
 from .evaluation.localization_figures import draw_overlay
 from .evaluation.provenance import checkpoint_fingerprint
 from .heatmap_config import HeatmapConfig
@@ -137,15 +137,17 @@ def _written(
     picture = config.out / f"{_file_name(name)}_heatmap.png"
     viewer, view = viewed(study.volumes[name], study.sequences[name], name)
     values, _ = resample(box, affine, view.affine, tuple(viewer.spatial_size))
-    what = "adds to the cosine" if config.method == "similarity" else "share of what is read"
-    told = config.text if config.method == "similarity" else "attention rollout, whatever the text"
+    is_rollout = config.method == "rollout"
+    what = "share of what is read" if is_rollout else "adds to the cosine with the text"
+    told = "attention rollout, whatever the text" if is_rollout else config.text
     draw_overlay(
         view.volumes[0],
         values,
         np.asarray(view.head_mask),
         viewer.spacing_mm,
         picture,
-        title=f"{study.sequences[name]}: {told}" + ("" if config.against is None else f"  against: {config.against}"),
+        title=f"{study.sequences[name]} series.  {told}"
+        + ("" if config.against is None else f"  Against: {config.against}"),
         unit=what,
         num_slices=config.num_slices,
     )
@@ -161,5 +163,5 @@ def _highest_mm(
     box: npt.NDArray[np.float32], head: npt.NDArray[np.bool_], affine: npt.NDArray[np.float64]
 ) -> list[float]:
     """Where the map is highest within the head, in scanner mm."""
-    place = np.unravel_index(np.where(head, box, -np.inf).argmax(), box.shape)
-    return [round(float(value), 1) for value in (affine @ np.array([*map(float, place), 1.0]))[:3]]
+    place = np.array([*highest_voxel(box, head), 1.0])
+    return [round(float(value), 1) for value in (affine @ place)[:3]]

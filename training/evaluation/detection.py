@@ -32,7 +32,7 @@ FINDING_FALSE_PER_STUDY = 1.0
 """Where the share that is found is told by finding."""
 CORNERS = ("x0_mm", "y0_mm", "z0_mm", "x1_mm", "y1_mm", "z1_mm")
 STUDY, LESION, BOX = "study", "lesion", "box"
-"""Kinds of a row of the table: one a study (so that those without a box are in it), a true box, a box that was said."""
+"""Kinds of a row: one a study (so that those without a box are in the table), a true box, a box that was said."""
 
 
 def boxes_of(mask: BoolArray, spacing_mm: Sequence[float]) -> FloatArray:

@@ -92,6 +92,12 @@ def highest_share(values: FloatArray, head: BoolArray, share: float) -> BoolArra
     return head & (values >= np.quantile(values[head], 1 - share))
 
 
+def highest_voxel(values: FloatArray, head: BoolArray) -> tuple[int, int, int]:
+    """Where a map (X, Y, Z) is highest within the head; of several such voxels the first."""
+    x, y, z = np.unravel_index(np.where(head, values, -np.inf).argmax(), values.shape)
+    return int(x), int(y), int(z)
+
+
 def components(mask: BoolArray) -> list[tuple[tuple[slice, slice, slice], BoolArray]]:
     """Connected parts of a mask: the box of each as slices, and the part within it."""
     labelled, _ = ndimage.label(mask, structure=ANY_NEIGHBOUR)

@@ -23,7 +23,7 @@ from scipy import ndimage
 from .binary_metrics import areas_under_roc
 from .bootstrap import PatientBootstrap
 from .case_metrics import CaseMetrics, Cases
-from .lesions import BoolArray, FloatArray, highest_share
+from .lesions import BoolArray, FloatArray, highest_voxel
 from .segmentation import dice_of_counts
 
 TOLERANCE_MM = 10.0
@@ -35,35 +35,39 @@ DEFAULT_SHARE = 0.02
 _SCORES = ("hit", "chance", "above_chance", "auroc", "dice", "iou", "ideal_hit", "ideal_dice", "distance_mm")
 
 
-def score_map(values: FloatArray, lesion: BoolArray, head: BoolArray, spacing_mm: Sequence[float]) -> dict[str, float]:
-    """What does not depend on a threshold: `hit` (0 or 1), `chance`, `distance_mm`, `auroc`.
+def distance_to(lesion: BoolArray, spacing_mm: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Distance of every voxel to a lesion (X, Y, Z) that is not empty, in mm; 0 within it."""
+    distance: npt.NDArray[np.float64] = ndimage.distance_transform_edt(~lesion, sampling=tuple(spacing_mm))
+    return distance
+
+
+def pointing(values: FloatArray, distance_mm: FloatArray, head: BoolArray) -> dict[str, float]:
+    """Where a map points: `hit` (0 or 1), its `chance`, and `distance_mm` to the lesion.
 
     Args:
-        values: (X, Y, Z), the map on the box.
-        lesion: bool (X, Y, Z), not empty.
+        values: (X, Y, Z), the map on the box; of several highest voxels the first counts.
+        distance_mm: (X, Y, Z), of `distance_to`.
         head: bool (X, Y, Z), not empty.
-        spacing_mm: Voxel size.
-
-    Returns:
-        `auroc` is NaN where the lesion fills the head or has no voxel in it. Of several highest voxels the first
-        counts.
     """
-    distance = ndimage.distance_transform_edt(~lesion, sampling=np.asarray(spacing_mm, dtype=np.float64))
-    highest = np.unravel_index(np.where(head, values, -np.inf).argmax(), values.shape)
-    counts = distance <= TOLERANCE_MM
-    area = areas_under_roc(values[head].astype(np.float64), lesion[head], np.ones((1, int(head.sum()))))
-    return {
-        "hit": float(counts[highest]),
-        "chance": float((counts & head).sum() / head.sum()),
-        "distance_mm": float(distance[highest]),
-        "auroc": float(area[0]),
-    }
+    near = distance_mm[head] <= TOLERANCE_MM
+    distance = float(distance_mm[highest_voxel(values, head)])
+    return {"hit": float(distance <= TOLERANCE_MM), "chance": float(near.mean()), "distance_mm": distance}
 
 
-def marked_counts(values: FloatArray, lesion: BoolArray, head: BoolArray, share: float) -> tuple[int, int]:
-    """Voxels that are marked, and those of them in the lesion, where a share of the head is."""
-    marked = highest_share(values, head, share)
-    return int(marked.sum()), int((marked & lesion).sum())
+def area_of(values: FloatArray, lesion: BoolArray, head: BoolArray) -> float:
+    """Area under the ROC curve of the head's voxels; NaN where none, or all, of them are lesion."""
+    inside = values[head].astype(np.float64)
+    return float(areas_under_roc(inside, lesion[head], np.ones((1, len(inside))))[0])
+
+
+def marked_counts(values: FloatArray, lesion: BoolArray, head: BoolArray) -> list[tuple[int, int]]:
+    """For each of SHARES the voxels that are marked, and those of them in the lesion: the head's highest share.
+
+    All that tie with the last voxel are marked.
+    """
+    inside, true = values[head], lesion[head]
+    marked = [inside >= limit for limit in np.quantile(inside, 1 - np.array(SHARES))]
+    return [(int(each.sum()), int((each & true).sum())) for each in marked]
 
 
 def ideal_map(lesion: BoolArray, grid: Sequence[int]) -> npt.NDArray[np.float32]:

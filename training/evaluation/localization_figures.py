@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .figures import axial_view, new_figure, picture_fonts, save_figure, wrap
-from .lesions import BoolArray
+from .lesions import BoolArray, highest_voxel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,8 @@ _OPACITY = 0.75
 _BRIGHT_PERCENTILE = 99.5
 _HIT, _MISS, _LESION = "#12703c", "#b3261e", "#35d0e8"
 _PANEL_INCHES = 3.1
-_TEXT_CELLS = 62
+_WORDS_INCHES = 0.62
+_TEXT_CELLS = 98
 _SCALE_MM = 50.0
 
 
@@ -53,40 +54,35 @@ def draw_localized(examples: Sequence[LocalizedExample], path: str | Path, *, ti
     if not examples:
         raise ValueError("expected at least one example to draw, got none")
     rows = -(-len(examples) // 2)
-    height = rows * (_PANEL_INCHES + 0.75) + 0.9
-    figure = new_figure(4 * _PANEL_INCHES + 0.6, height)
-    figure.text(0.01, 1 - 0.28 / height, title, fontsize=14, fontweight="bold", va="center")
+    width, height = 4 * _PANEL_INCHES + 0.9, rows * (_PANEL_INCHES + _WORDS_INCHES) + 0.8
+    figure = new_figure(width, height)
+    figure.text(0.2 / width, 1 - 0.28 / height, title, fontsize=14, fontweight="bold", va="center")
     legend = "of each: the slice with most of the lesion, and the slice in which the map is highest (cross)    blue: "
     legend += "outline of the lesion    colours: what speaks for the text, from 0 to the highest value of the map"
-    figure.text(0.01, 1 - 0.58 / height, legend, fontsize=9, color="#555555", va="center")
+    figure.text(0.2 / width, 1 - 0.56 / height, legend, fontsize=9, color="#555555", va="center")
     for place, example in enumerate(examples):
         row, column = divmod(place, 2)
-        bottom = 1 - (0.9 + (row + 1) * (_PANEL_INCHES + 0.75)) / height
-        highest = np.unravel_index(np.where(example.head, example.values, -np.inf).argmax(), example.values.shape)
-        slices = (int(example.lesion.sum(axis=(0, 1)).argmax()), int(highest[2]))
+        left = 0.2 + column * (2 * _PANEL_INCHES + 0.4)
+        top = height - 0.8 - row * (_PANEL_INCHES + _WORDS_INCHES)
+        told = "points at it" if example.is_hit else f"{example.distance_mm:.0f} mm beside it"
+        colour = _HIT if example.is_hit else _MISS
+        head = {"fontsize": 8.5, "fontweight": "bold", "color": colour, "va": "top"}
+        figure.text(left / width, (top - 0.08) / height, f"{example.title}:  {told}", **head)
+        words = "\n".join(wrap(example.text, _TEXT_CELLS)[:2])
+        figure.text(left / width, (top - 0.25) / height, words, fontsize=8.5, va="top")
+        bottom = (top - _WORDS_INCHES - _PANEL_INCHES) / height
+        highest = highest_voxel(example.values, example.head)
+        slices = (int(example.lesion.sum(axis=(0, 1)).argmax()), highest[2])
         for number, z in enumerate(slices):
-            left = (0.05 + (2 * column + number) * (_PANEL_INCHES + 0.1) + 0.25 * column) / (4 * _PANEL_INCHES + 0.6)
-            width = _PANEL_INCHES / (4 * _PANEL_INCHES + 0.6)
-            axes = figure.add_axes((left, bottom, width, _PANEL_INCHES / height))
+            at = (left + number * (_PANEL_INCHES + 0.1)) / width
+            axes = figure.add_axes((at, bottom, _PANEL_INCHES / width, _PANEL_INCHES / height))
             draw_map_slice(axes, example.volume, example.values, z, example.spacing_mm, head=example.head)
             if example.lesion[:, :, z].any():
                 outline = axial_view(example.lesion, z).astype(float)
                 axes.contour(outline, levels=[0.5], colors=_LESION, linewidths=1.1)
             if z == highest[2]:
-                x, y = (size - 1 - int(at) for size, at in zip(example.values.shape[:2], highest[:2], strict=True))
+                x, y = (size - 1 - at for size, at in zip(example.values.shape, highest[:2], strict=False))
                 axes.plot([x], [y], marker="+", color="white", markersize=11, markeredgewidth=1.6)
-        told = "points at it" if example.is_hit else f"{example.distance_mm:.0f} mm beside it"
-        lines = [f"{example.title}:  {told}", *wrap(example.text, 2 * _TEXT_CELLS)[:2]]
-        for number, line in enumerate(lines):
-            figure.text(
-                (0.05 + 2 * column * (_PANEL_INCHES + 0.1) + 0.25 * column) / (4 * _PANEL_INCHES + 0.6),
-                bottom + (_PANEL_INCHES + 0.58 - 0.19 * number) / height,
-                line,
-                fontsize=8.5,
-                fontweight="normal" if number else "bold",
-                color="black" if number else (_HIT if example.is_hit else _MISS),
-                va="center",
-            )
     save_figure(figure, path)
 
 
@@ -233,12 +229,12 @@ def draw_shares_hit(
     names = [f"{g.rpartition('/')[2]} ({points[f'{g}/n_cases']:.0f})" for g in order]
     axes.set_xticks(range(len(order)), names, rotation=45, ha="right", fontsize=8.5)
     axes.set_xlim(-0.7, len(order) - 0.3)
-    axes.set_ylim(0, 105)
+    axes.set_ylim(0, 103)
     axes.set_ylabel("maps that point at the lesion (%)")
     axes.set_axisbelow(True)
     axes.grid(axis="y", color="#dddddd", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper right", fontsize=8.5, frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8.5, frameon=False)
     axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
     figure.set_layout_engine("constrained")
     save_figure(figure, path)

@@ -24,11 +24,13 @@ from .lesions import BoolArray, RememberedStudy, finding_of_label, head_of, lesi
 from .localization import (
     SHARES,
     TOLERANCE_MM,
+    area_of,
     best_share,
+    distance_to,
     ideal_map,
     localization_case_metrics,
     marked_counts,
-    score_map,
+    pointing,
 )
 from .localization_figures import LocalizedExample, draw_localized, draw_shares_hit
 from .provenance import is_simulated
@@ -83,8 +85,8 @@ def evaluate_localization(inputs: EvaluationInputs) -> TaskOutcome:
     scored = list(_score_split(inputs, config.split, reasons))
     if not scored:
         raise ValueError(
-            f"expected studies of split {config.split} with findings and a mask named {config.mask!r} whose labels are "
-            f"their numbers, got none ({dict(reasons)})"
+            f"expected studies of split {config.split} with findings, and a mask named {config.mask!r} whose labels "
+            f"are their numbers, got none ({dict(reasons)})"
         )
     chosen_on, share = _chosen_share(inputs)
     cases = _table(scored, SHARES.index(share))
@@ -173,8 +175,11 @@ def _score_split(inputs: EvaluationInputs, split: str, reasons: Counter[str]) ->
                 continue
             for label, text, positions in zip(name.labels, name.texts, of_series, strict=True):
                 lesion = lesions.get(label)
-                if lesion is None or head is None or not lesion.voxels.any():
-                    reasons["lesion without a voxel on the box"] += 1
+                if lesion is None or head is None:
+                    reasons["finding that the mask does not show"] += 1
+                    continue
+                if not lesion.voxels.any():
+                    reasons["lesion outside of the box"] += 1
                     continue
                 yield _case(name, lesion, head, text, positions, processor, row["patient_id"])
 
@@ -241,7 +246,8 @@ def _case(
     values = map_on_box(positions, processor)
     ideal = map_on_box(ideal_map(lesion.voxels, positions.shape), processor)
     size = int(lesion.voxels.sum())
-    counts = [marked_counts(values, lesion.voxels, head, share) for share in SHARES]
+    distance_mm = distance_to(lesion.voxels, processor.spacing_mm)
+    counts = marked_counts(values, lesion.voxels, head)
     row = {
         "study_id": name.study_id,
         "patient_id": patient_id,
@@ -252,11 +258,12 @@ def _case(
         "site": lesion.finding.site,
         "laterality": lesion.finding.laterality,
         "volume_ml": size * float(np.prod(processor.spacing_mm)) / 1000,
-        **score_map(values, lesion.voxels, head, processor.spacing_mm),
-        "ideal_hit": score_map(ideal, lesion.voxels, head, processor.spacing_mm)["hit"],
+        **pointing(values, distance_mm, head),
+        "auroc": area_of(values, lesion.voxels, head),
+        "ideal_hit": pointing(ideal, distance_mm, head)["hit"],
         "voxels_true": size,
         "counts": counts,
-        "ideal_counts": [marked_counts(ideal, lesion.voxels, head, share) for share in SHARES],
+        "ideal_counts": marked_counts(ideal, lesion.voxels, head),
     }
     dice = [float(dice_of_counts([shared], [size], [marked])[0]) for marked, shared in counts]
     return _Scored(row, tuple(dice), text, positions)
@@ -282,10 +289,11 @@ def _examples(inputs: EvaluationInputs, scored: Sequence[_Scored]) -> list[Local
     config, processor = inputs.config, inputs.image_processor
     source = RememberedStudy(inputs.source(config.split))
     rows = {row["study_id"]: row for row in inputs.rows(config.split)}
-    order = np.random.default_rng(config.seed).permutation(len(scored))
-    first = {scored[place].row["patient_id"]: scored[place] for place in reversed(order)}
+    first: dict[str, _Scored] = {}
+    for place in np.random.default_rng(config.seed).permutation(len(scored)):
+        first.setdefault(scored[place].row["patient_id"], scored[place])
     examples = []
-    for each in list(first.values())[::-1][: config.num_figure_cases]:
+    for each in list(first.values())[: config.num_figure_cases]:
         case, row = each.row, rows[each.row["study_id"]]
         usable = source.usable(row)
         series = usable[case["series_id"]]
