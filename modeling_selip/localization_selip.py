@@ -70,9 +70,9 @@ def _along_path(
     embed: Embed, start: torch.Tensor, end: torch.Tensor, sequence_ids: torch.Tensor, text_embeds: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradients of the cosines along the way (N, P, H), and the cosines at its two ends (2, N, P)."""
-    nodes, weights = np.polynomial.legendre.leggauss(NUM_NODES)  # for an integral from -1 to 1
+    nodes, lengths = np.polynomial.legendre.leggauss(NUM_NODES)  # for an integral from -1 to 1
     shares = torch.as_tensor((nodes + 1) / 2, dtype=start.dtype, device=start.device)
-    weights = torch.as_tensor(weights / 2, dtype=start.dtype, device=start.device)
+    weights = torch.as_tensor(lengths / 2, dtype=start.dtype, device=start.device)
     way = start + shares[:, None, None] * (end - start)  # (K, N, H)
     # copies made here can be differentiated, whatever mode the caller is in
     with torch.inference_mode(False), torch.enable_grad():

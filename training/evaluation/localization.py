@@ -104,13 +104,13 @@ def localization_case_metrics(cases: Cases, resampling: PatientBootstrap | None)
     replicates: dict[str, npt.NDArray[np.float64]] = {}
     for group, chosen in groups.items():
         points[f"{group}/n_cases"] = float(chosen.sum())
-        for column, name in enumerate(_SCORES):
-            rows = np.flatnonzero(chosen & ~np.isnan(scores[:, column]))
+        for place, name in enumerate(_SCORES):
+            values = scores[:, place : place + 1]
+            rows = np.flatnonzero(chosen & ~np.isnan(values[:, 0]))
             if len(rows) == 0:
                 continue
-            points[f"{group}/{name}"] = float(scores[rows, column].mean())
+            points[f"{group}/{name}"] = float(values[rows].mean())
             if resampling is not None:
-                values = scores[:, column : column + 1]
                 replicates[f"{group}/{name}"] = resampling.means(values, np.ones(len(values)), rows)[:, 0]
     return CaseMetrics(points, replicates)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +66,7 @@ def draw_localized(examples: Sequence[LocalizedExample], path: str | Path, *, ti
         top = height - 0.8 - row * (_PANEL_INCHES + _WORDS_INCHES)
         told = "points at it" if example.is_hit else f"{example.distance_mm:.0f} mm beside it"
         colour = _HIT if example.is_hit else _MISS
-        head = {"fontsize": 8.5, "fontweight": "bold", "color": colour, "va": "top"}
+        head: dict[str, Any] = {"fontsize": 8.5, "fontweight": "bold", "color": colour, "va": "top"}
         figure.text(left / width, (top - 0.08) / height, f"{example.title}:  {told}", **head)
         words = "\n".join(wrap(example.text, _TEXT_CELLS)[:2])
         figure.text(left / width, (top - 0.25) / height, words, fontsize=8.5, va="top")
@@ -169,7 +169,8 @@ def draw_overlay(
         _draw_scale(axes, spacing_mm, label=place == 0)
         axes.text(0.97, 0.03, f"slice {z}", transform=axes.transAxes, color="#bbbbbb", fontsize=7, ha="right")
     bar = figure.colorbar(drawn, cax=figure.add_subplot(grid[0, len(slices)]))
-    bar.solids.set_alpha(1)
+    if bar.solids is not None:
+        bar.solids.set_alpha(1)
     bar.set_label(unit, fontsize=9)
     bar.ax.tick_params(labelsize=8)
     note = "radiological: the patient's right is on the left.  Not a medical device."
@@ -179,7 +180,8 @@ def draw_overlay(
 
 def highest_slices(highest: npt.NDArray[np.floating], count: int) -> list[int]:
     """Numbers of the slices (Z,) with the highest values, none within two of another, ascending."""
-    left, chosen = np.asarray(highest, dtype=np.float64).copy(), []
+    left = np.asarray(highest, dtype=np.float64).copy()
+    chosen: list[int] = []
     while len(chosen) < count and np.isfinite(left).any():
         best = int(left.argmax())
         chosen.append(best)
@@ -224,7 +226,7 @@ def draw_shares_hit(
             axes.plot([place, place], ends, color="black", linewidth=1.3)
         for name, colour, words in (("chance", "#d1442f", "chance"), ("ideal_hit", "#12703c", "ideal map")):
             level = 100 * points[f"{group}/{name}"]
-            label = words if place == 0 else None
+            label = words if place == 0 else ""
             axes.hlines(level, place - 0.4, place + 0.4, color=colour, linewidth=2.2, label=label)
     names = [f"{g.rpartition('/')[2]} ({points[f'{g}/n_cases']:.0f})" for g in order]
     axes.set_xticks(range(len(order)), names, rotation=45, ha="right", fontsize=8.5)
