@@ -59,6 +59,7 @@ def draw_detection(
         found.plot(wrong[inside], 100 * recall[inside], color=colour, label=f"overlap {level:g}")
     _style(precision, "lesions found (%)", "boxes that are right (%)")
     _style(found, "false boxes a study", "lesions found (%)")
+    precision.set_xlim(0, 100)
     found.set_xlim(0, _MOST_FALSE)
     _draw_findings(by_finding, points, intervals)
     save_figure(figure, path)

@@ -74,8 +74,8 @@ def head_of(series: Sequence[BoxedSeries], image_processor: Any) -> BoolArray:
     names = image_processor.sequence_names
     affine = series[0].affine
     shown = [each for each in series if names[each.sequence_id] != "ADC"] or series  # air in ADC maps is noise
-    head, head_affine = find_head([(each.volume, affine) for each in shown])
-    mask: BoolArray = head_on_box(head, head_affine, affine, tuple(image_processor.spatial_size))[0]
+    head = find_head([(each.volume, affine) for each in shown])
+    mask: BoolArray = head_on_box(head, affine, tuple(image_processor.spatial_size))[0]
     return mask
 
 
