@@ -14,7 +14,7 @@ Embed = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Series tokens (M, H) and their sequence ids (M,) to embeddings (M, E) of unit length."""
 
 NUM_NODES = 32
-"""Points of the Gauss-Legendre rule along the path; what is integrated is smooth, and 16 give the same to 1e-4."""
+"""Points of the Gauss-Legendre rule along the path: maps of trained checkpoints sum to the cosine within 1e-6."""
 
 
 def similarity_maps(
