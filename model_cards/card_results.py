@@ -20,13 +20,24 @@ within the sequence, which are harder to beat; in the rows "study" a whole study
 _RETRIEVAL_HEADER = (
     "", "n", "recall@1", "recall@5", "95 % interval", "chance", "fixed order", "recall@10", "median rank", "of",
 )  # fmt: skip
-_COUNTED = {"series": "series", "texts": "unique texts", "pairs": "pairs", "labels": "labels", "findings": "findings"}
+_COUNTED = {
+    "series": "series",
+    "texts": "unique texts",
+    "pairs": "pairs",
+    "labels": "labels",
+    "findings": "findings",
+    "lesions": "lesions",
+}
 # What a reader wants beside the metric that ranks.
-_BESIDE = {"zero_shot": ("auprc", "polarity", "laterality")}
+_BESIDE = {
+    "zero_shot": ("auprc", "polarity", "laterality"),
+    "localization": ("chance", "auroc", "dice"),
+    "detection": ("ap@0.3", "ap@0.5", "map"),
+}
 # Numbers of cases that tasks give by label or by kind of pair.
-_CASES = {"n_positive": "with it", "n_choices": "choices"}
+_CASES = {"n_positive": "with it", "n_choices": "choices", "n_cases": "cases"}
 # Metrics that are no shares.
-_UNITS = {"hd95_mm": "mm", "volume_error_ml": "ml"}
+_UNITS = {"hd95_mm": "mm", "volume_error_ml": "ml", "distance_mm": "mm"}
 
 
 @dataclass(frozen=True)

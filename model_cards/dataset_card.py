@@ -46,6 +46,14 @@ BENCHMARK_TASKS = {
     ),
     "probe": BenchmarkTask("what a linear classifier reads out of frozen embeddings of a study", _AREA),
     "zero_shot": BenchmarkTask("what prompts of a frozen protocol tell of a study", _AREA),
+    "localization": BenchmarkTask(
+        "whether the map of a lesion's text lies on that lesion",
+        "share of maps that point at their lesion (0 to 1, higher is better)",
+    ),
+    "detection": BenchmarkTask(
+        "boxes of lesions by maps or by a segmentation head",
+        "average precision at a 3D overlap of 0.1 (0 to 1, higher is better)",
+    ),
     "classification": BenchmarkTask("labels of studies by a fine-tuned head", _AREA),
     "segmentation": BenchmarkTask(
         "masks of lesions by a fine-tuned head",

@@ -25,6 +25,7 @@ _HUB_TASKS = {
     "probe": "image-classification",
     "classification": "image-classification",
     "segmentation": "image-segmentation",
+    "detection": "object-detection",
     "structuring": "text-generation",
 }
 

@@ -8,6 +8,7 @@ from .modeling_selip import (
     SelipHeadOutput,
     SelipModel,
     SelipOutput,
+    SelipSimilarityMaps,
     SelipVisionModel,
 )
 
@@ -19,6 +20,7 @@ __all__ = [
     "SelipHeadOutput",
     "SelipModel",
     "SelipOutput",
+    "SelipSimilarityMaps",
     "SelipVisionConfig",
     "SelipVisionModel",
 ]

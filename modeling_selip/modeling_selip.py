@@ -21,6 +21,7 @@ from transformers.utils import ModelOutput
 from .configuration_selip import SelipConfig, SelipVisionConfig
 from .decoder_selip import SelipDecoder, SelipSeriesMaps, SelipVolumeMap, volume_sizes
 from .fusion_selip import SelipFusion
+from .localization_selip import attention_rollout, similarity_maps
 from .loss_selip import clip_loss, compared_pairs, scale_of, selip_recommended_loss
 from .pipelines_selip import custom_pipelines
 from .population_selip import SelipPopulation, pool_input
@@ -75,6 +76,22 @@ class SelipOutput(ModelOutput):
     view_embeds: torch.Tensor | None = None
     series_features: torch.Tensor | None = None
     affines: torch.Tensor | None = None
+
+
+@dataclass
+class SelipSimilarityMaps(ModelOutput):
+    """Output of [`SelipModel.compute_similarity_maps`].
+
+    Args:
+        maps: (B, S, P, gx, gy, gz), what each position of the last feature map adds to a cosine; 0 in empty slots.
+        similarities: (B, S, P), the cosine of each series, as a study of its own, with each text.
+        empty_similarities: (B, S, P), the cosine of a series of which no position says anything. The map of a series
+            and a text sums to the difference.
+    """
+
+    maps: torch.Tensor | None = None
+    similarities: torch.Tensor | None = None
+    empty_similarities: torch.Tensor | None = None
 
 
 @dataclass
@@ -434,6 +451,59 @@ class SelipModel(SelipStudyModel):
         """What the text tower makes of texts before their projection, (P, W); keep it where the tower is frozen."""
         return self._pool_text(self._encode_text(input_ids, attention_mask), attention_mask)
 
+    def compute_similarity_maps(
+        self,
+        pixel_values: torch.Tensor,
+        text_embeds: torch.Tensor,
+        series_mask: torch.Tensor | None = None,
+        sequence_ids: torch.Tensor | None = None,
+    ) -> SelipSimilarityMaps:
+        """Where each series, as a study of its own, speaks for each text (formula: localization_selip.py).
+
+        A ViT reads the whole box here, as for all dense tasks, so cosines differ from those of the head's patches.
+        Takes no gradient; works in inference mode too.
+
+        Args:
+            pixel_values: (B, S, X, Y, Z), RAS+, intensities in [0, 1].
+            text_embeds: (P, E), unit length, as `get_text_features` gives them.
+            series_mask: bool (B, S); None: every slot holds a series.
+            sequence_ids: int64 (B, S); None: all unknown.
+
+        Raises:
+            ValueError: A shape is wrong, or the token of a series is no sum over positions (pooling `class`).
+
+        Example:
+            >>> texts = model.get_text_features(**processor(text=["left frontal lobe shows mass"])).pooler_output
+            >>> batch = processor(images={"FLAIR": "flair.nii.gz"})
+            >>> given = {name: batch[name] for name in ("pixel_values", "series_mask", "sequence_ids")}
+            >>> maps = model.compute_similarity_maps(text_embeds=texts, **given).maps
+        """
+        series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
+        there = pixel_values[series_mask].to(self.vision_model.dtype)
+        found = similarity_maps(self.vision_model, self._embed_tokens, there, sequence_ids[series_mask], text_embeds)
+        maps, similarities, empty = (_in_slots(each, series_mask) for each in found)
+        return SelipSimilarityMaps(maps=maps, similarities=similarities, empty_similarities=empty)
+
+    def compute_attention_rollout(
+        self,
+        pixel_values: torch.Tensor,
+        series_mask: torch.Tensor | None = None,
+        sequence_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """What the token of each series, taken alone, reads by attention (formula: localization_selip.py).
+
+        Needs a ViT and `model.set_attn_implementation("eager")`. Arguments as for `compute_similarity_maps`.
+
+        Returns:
+            (B, S, gx, gy, gz); 0 in empty slots.
+
+        Raises:
+            ValueError: A shape is wrong, it is a ResNet, or attention gives no weights.
+        """
+        series_mask, sequence_ids = self._series_defaults(pixel_values, series_mask, sequence_ids)
+        there = pixel_values[series_mask].to(self.vision_model.dtype)
+        return _in_slots(attention_rollout(self.vision_model, there, sequence_ids[series_mask]), series_mask)
+
     @property
     def sees_whole_studies(self) -> bool:
         """Whether a series token depends on the other series of its study (`study_layers`)."""
@@ -445,6 +515,11 @@ class SelipModel(SelipStudyModel):
         """(V, S, H) tokens and the series of each view to (V, E)."""
         fused = self.fusion(series_features, view_mask, sequence_ids)
         return F.normalize(self.visual_projection(fused), dim=-1)
+
+    def _embed_tokens(self, series_tokens: torch.Tensor, sequence_ids: torch.Tensor) -> torch.Tensor:
+        """(M, H) tokens of series and their sequence ids (M,) to (M, E), each as a study of one series."""
+        has_series = torch.ones_like(sequence_ids, dtype=torch.bool)
+        return self._embed_views(series_tokens[:, None], has_series[:, None], sequence_ids[:, None])
 
     def _embed_each_series(
         self, series_features: torch.Tensor, series_mask: torch.Tensor, sequence_ids: torch.Tensor
@@ -491,6 +566,13 @@ class SelipModel(SelipStudyModel):
         if similarity is None:
             return clip_loss(view_embeds, text_embeds, self.logit_scale, compared)
         return selip_recommended_loss(view_embeds, text_embeds, self.logit_scale, compared, similarity)
+
+
+def _in_slots(values: torch.Tensor, series_mask: torch.Tensor) -> torch.Tensor:
+    """Values (N, ...) of the series that exist in their slots (B, S, ...), 0 elsewhere."""
+    slots = values.new_zeros(*series_mask.shape, *values.shape[1:])
+    slots[series_mask] = values
+    return slots
 
 
 class SelipHeadModel(SelipStudyModel):

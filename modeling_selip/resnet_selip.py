@@ -140,7 +140,24 @@ class SelipPositionPooling(nn.Module):
                 f"expected a last map of {self.shape} positions, got {tuple(features.shape[2:])}; prepare volumes "
                 "with the processor of this checkpoint"
             )
-        return self.projection(F.relu(self.reduce(features)).flatten(1))  # (N, c, X', Y', Z') -> (N, c * T)
+        return self.projection(self._reduced(features).flatten(1))  # (N, c, X', Y', Z') -> (N, c * T)
+
+    def along(self, features: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+        """What each position puts into the token along some directions.
+
+        Args:
+            features: (N, C, X', Y', Z').
+            directions: (N, P, H).
+
+        Returns:
+            (N, P, T); over all positions, with the bias along the same directions, it sums to the token's own part.
+        """
+        reduced = self._reduced(features).flatten(2)  # (N, c, X', Y', Z') -> (N, c, T)
+        weights = self.projection.weight.unflatten(1, reduced.shape[1:])  # (H, c * T) -> (H, c, T)
+        return torch.einsum("nph,hct,nct->npt", directions, weights, reduced)
+
+    def _reduced(self, features: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.reduce(features))
 
 
 def map_shape(config: SelipVisionConfig) -> tuple[int, int, int]:

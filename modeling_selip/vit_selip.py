@@ -262,6 +262,21 @@ class SelipTokenPooling(nn.Module):
             reduced = places.scatter(1, kept.index[..., None].expand_as(reduced), reduced)
         return self.projection(reduced.flatten(1))  # (N, G, c) -> (N, G * c)
 
+    def along(self, features: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+        """What each patch of the whole box puts into the token along some directions.
+
+        Args:
+            features: (N, H of a patch, gx, gy, gz).
+            directions: (N, P, pooled width).
+
+        Returns:
+            (N, P, G); over all patches, with the bias along the same directions, it sums to the token's own part.
+        """
+        tokens = features.flatten(2).transpose(1, 2)  # (N, H, gx, gy, gz) -> (N, G, H)
+        reduced = self.activation(self.reduce(tokens))
+        weights = self.projection.weight.unflatten(1, reduced.shape[1:])  # (pooled width, G * c) -> (.., G, c)
+        return torch.einsum("nph,htc,ntc->npt", directions, weights, reduced)
+
 
 def mean_of_tokens(tokens: torch.Tensor, kept: KeptPatches | None) -> torch.Tensor:
     """Mean over the real tokens, (N, T, H) to (N, H); zero where a series has none."""

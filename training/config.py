@@ -352,13 +352,16 @@ class EvaluateConfig:
 
     checkpoint: Path = field(metadata={"help": "Folder of a checkpoint: model.safetensors, configuration, processor."})
     studies: Path = field(metadata={"help": "Studies table, as `selip ingest` writes it."})
-    task: Literal["retrieval", "pairs", "probe", "zero_shot", "classification", "segmentation"] = field(
+    task: Literal[
+        "retrieval", "pairs", "probe", "zero_shot", "localization", "detection", "classification", "segmentation"
+    ] = field(
         default="retrieval",
         metadata={
             "help": "retrieval: series find their texts and texts their series; pairs: choices between two studies "
             "that differ in one thing (needs `pairs`); probe: linear classifiers on frozen embeddings; zero_shot: "
-            "labels by prompts (needs `protocol`); classification and segmentation: a checkpoint of `selip finetune` "
-            "on its own task."
+            "labels by prompts (needs `protocol`); localization: whether the map of a lesion's text lies on it; "
+            "detection: boxes of lesions, by maps or by a checkpoint of `selip finetune` for segmentation; "
+            "classification and segmentation: a checkpoint of `selip finetune` on its own task."
         },
     )
     protocol: str | None = field(
@@ -415,7 +418,11 @@ class EvaluateConfig:
         },
     )
     mask: str = field(
-        default="lesions", metadata={"help": "Name of the true mask in the studies table, for the task segmentation."}
+        default="lesions",
+        metadata={
+            "help": "Name of the true mask in the studies table, for the tasks localization, detection and "
+            "segmentation."
+        },
     )
     split: Literal["train", "validation", "test"] = field(
         default="test", metadata={"help": "Studies that are evaluated."}

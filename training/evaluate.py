@@ -17,6 +17,7 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from selip.modeling_selip.configuration_selip import SelipConfig
 from selip.modeling_selip.modeling_selip import SelipModel
 from selip.processing.processing_selip import SelipProcessor
 from selip.processing.sequences_selip import sequence_id
@@ -25,11 +26,13 @@ from selip.processing.sources.studies import studies_fingerprint
 from .config import EvaluateConfig
 from .evaluation.classification_task import evaluate_classification
 from .evaluation.controls import under_control
+from .evaluation.detection_task import evaluate_head_detection, evaluate_map_detection
 from .evaluation.embedding import CheckpointEmbedder
 from .evaluation.embedding_store import EmbeddingStore, store_folder
 from .evaluation.figures import require_matplotlib
 from .evaluation.heads import HeadInputs
 from .evaluation.leakage import count_leaks
+from .evaluation.localization_task import evaluate_localization
 from .evaluation.pairs_task import evaluate_pairs
 from .evaluation.probe_task import evaluate_probe
 from .evaluation.provenance import checkpoint_fingerprint, environment, is_simulated
@@ -46,7 +49,7 @@ from .evaluation.retrieval_task import evaluate_retrieval
 from .evaluation.segmentation_task import evaluate_segmentation
 from .evaluation.task import EvaluationInputs, StudyInputs, TaskOutcome
 from .evaluation.zero_shot_task import evaluate_zero_shot
-from .finetuning.network import load_head_checkpoint
+from .finetuning.network import HEADS, load_head_checkpoint
 from .network import load_image_processor
 from .volumes import VolumesTable
 
@@ -57,11 +60,15 @@ TASKS: dict[str, Callable[[EvaluationInputs], TaskOutcome]] = {
     "pairs": evaluate_pairs,
     "probe": evaluate_probe,
     "zero_shot": evaluate_zero_shot,
+    "localization": evaluate_localization,
+    "detection": evaluate_map_detection,
 }
 HEAD_TASKS: dict[str, Callable[[HeadInputs], TaskOutcome]] = {
     "classification": evaluate_classification,
     "segmentation": evaluate_segmentation,
+    "detection": evaluate_head_detection,
 }
+_HEAD_OF = {"classification": "classification", "segmentation": "segmentation", "detection": "segmentation"}
 InputsT = TypeVar("InputsT", bound=StudyInputs)
 
 
@@ -85,7 +92,7 @@ def evaluate(config: EvaluateConfig) -> ResultRecord:
     if config.num_figure_cases:
         require_matplotlib()
     disable_progress_bar()  # Transformers draws one for reading the weights, which takes no time
-    if config.task in HEAD_TASKS:
+    if _is_of_head(config):
         return _evaluate_head(config)
     model, processor = load_checkpoint(config.checkpoint)
     subject = {"name": config.checkpoint.resolve().name, "sha256": checkpoint_fingerprint(config.checkpoint)}
@@ -119,9 +126,23 @@ def evaluate_embedder(inputs: EvaluationInputs, *, subject: dict[str, str], comm
     return _run_task(inputs, TASKS[config.task], subject, command)
 
 
+def _is_of_head(config: EvaluateConfig) -> bool:
+    """Whether the task is one of a head; detection is one of both kinds of checkpoint, and goes by what is there."""
+    if config.task in HEAD_TASKS and config.task in TASKS:
+        architectures = SelipConfig.from_pretrained(config.checkpoint).architectures
+        return architectures == [HEADS[_HEAD_OF[config.task]].__name__]
+    return config.task in HEAD_TASKS
+
+
 def _evaluate_head(config: EvaluateConfig) -> ResultRecord:
-    """Evaluate a checkpoint with a head on its own task."""
-    model, image_processor = load_head_checkpoint(config.checkpoint, config.task)
+    """Evaluate a checkpoint with a head on a task of such checkpoints.
+
+    Raises:
+        ValueError: A control is asked for: a head reads no text.
+    """
+    if config.control != "none":
+        raise ValueError(f"expected no control for a head, which reads no text, got {config.control}")
+    model, image_processor = load_head_checkpoint(config.checkpoint, _HEAD_OF[config.task])
     inputs = HeadInputs(config, image_processor, model)
     subject = {"name": config.checkpoint.resolve().name, "sha256": checkpoint_fingerprint(config.checkpoint)}
     return _run_task(inputs, HEAD_TASKS[config.task], subject, command_line(config))

@@ -195,6 +195,13 @@ COMMANDS = (
         "selip segment runs/masks/best data/bids/sub-0001/ses-01 lesions.nii.gz",
     ),
     Command(
+        ("heatmap",),
+        "write where the series of a study speak for a text, on their own grids and as pictures",
+        "selip.training.heatmap_config:HeatmapConfig",
+        "selip.training.heatmap:heatmap",
+        "selip heatmap runs/tiny/best data/bids/sub-0001/ses-01 'FLAIR: left thalamus shows hemorrhage.' heatmaps",
+    ),
+    Command(
         ("annotate", "sample"),
         "draw reports for readers to annotate, of all kinds in equal numbers",
         "selip.processing.annotation.config:AnnotateSampleConfig",

@@ -115,6 +115,37 @@ def tables(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def make_checkpoint(tmp_path_factory):
+    """Makes a checkpoint of the `tiny` box with random weights: of (backbone, fields of the tower)."""
+    from selip.processing.image_processing_selip import PRESETS
+    from selip.training.network import build_model, build_processor
+
+    def make(backbone="resnet", **changes):
+        vision = {"pooling": "position", "pooled_size": 16}
+        if backbone == "resnet":
+            vision |= {"depth": 10, "hidden_sizes": (8, 8), "stem_kernel_size": (4, 4, 2), "stem_stride": (4, 4, 2)}
+            vision |= {"stem_pool": False, "stage_strides": ((1, 1, 1), (2, 2, 2)), "norm_groups": 4}
+        else:
+            vision |= {"width": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+        text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        network = NetworkConfig(
+            backbone=backbone, vision=vision | changes, text=text, projection_dim=16, vocabulary_size=300
+        )
+        torch.manual_seed(0)
+        processor = build_processor(network, dict(PRESETS["tiny"]), ["left frontal lobe shows mass"], 64)
+        model = build_model(network, processor, 64)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        folder = tmp_path_factory.mktemp("checkpoint") / "best"
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        return folder
+
+    return make
+
+
 @pytest.fixture
 def one_thread():
     """For models so small that the threads of torch would only wait for each other, long on a busy machine."""

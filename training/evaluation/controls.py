@@ -4,14 +4,14 @@ A control that stays above chance shows that a metric rewards something else tha
 how often a finding is normal, how long a text is, which sequence a series is of.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from .embedding import Embedder, NamedSeries, SeriesEmbeddings, SeriesSource
+from .embedding import Embedder, NamedSeries, SeriesEmbeddings, SeriesMapper, SeriesSource
 
 Control = Literal["shuffled_text", "empty_text", "shuffled_images"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
@@ -54,6 +54,12 @@ class _Controlled:
         """See `Embedder`."""
         return self.embedder.embed_texts(texts)
 
+    def map_series(
+        self, source: SeriesSource, names: Sequence[NamedSeries], texts: Sequence[npt.NDArray[np.float32]]
+    ) -> Iterator[npt.NDArray[np.float32] | str]:
+        """See `SeriesMapper`."""
+        return mapper(self.embedder).map_series(source, names, texts)
+
 
 class ShuffledText(_Controlled):
     """Each text has the embedding of another text."""
@@ -78,13 +84,34 @@ class ShuffledImages(_Controlled):
         """See `Embedder`."""
         found = self.embedder.embed_series(source, names)
         kept = [name for name, is_kept in zip(names, found.kept, strict=True) if is_kept]
-        sequences = np.array([name.sequence for name in kept])
+        return SeriesEmbeddings(found.embeds[self._others(kept)], found.kept, found.reasons)
+
+    def map_series(
+        self, source: SeriesSource, names: Sequence[NamedSeries], texts: Sequence[npt.NDArray[np.float32]]
+    ) -> Iterator[npt.NDArray[np.float32] | str]:
+        """See `SeriesMapper`. The map of another head lies on the box of this one: both hang from the vertex."""
+        return mapper(self.embedder).map_series(source, [names[place] for place in self._others(names)], texts)
+
+    def _others(self, names: Sequence[NamedSeries]) -> npt.NDArray[np.int64]:
+        """For each series the place of another one of its sequence."""
+        sequences = np.array([name.sequence for name in names])
         generator = np.random.default_rng(self.seed)
-        of = np.arange(len(kept))
+        of = np.arange(len(names))
         for sequence in dict.fromkeys(sequences):
             members = np.flatnonzero(sequences == sequence)
             of[members] = _in_a_ring(members, generator)
-        return SeriesEmbeddings(found.embeds[of], found.kept, found.reasons)
+        return of
+
+
+def mapper(embedder: Embedder) -> SeriesMapper:
+    """The embedder as one that knows where a series speaks for a text.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if not isinstance(embedder, SeriesMapper):
+        raise ValueError(f"expected a checkpoint, which can be asked for maps, got {type(embedder).__name__}")
+    return embedder
 
 
 def _in_a_ring(items: npt.NDArray[np.int64], generator: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -187,6 +187,20 @@ class Embedder(Protocol):
         ...
 
 
+@runtime_checkable
+class SeriesMapper(Embedder, Protocol):
+    """An embedder that also knows where a series speaks for a text."""
+
+    def map_series(
+        self, source: SeriesSource, names: Sequence[NamedSeries], texts: Sequence[npt.NDArray[np.float32]]
+    ) -> Iterator[npt.NDArray[np.float32] | str]:
+        """Maps (P, gx, gy, gz) of one series after the other for the P embeddings (P, E) that are its own.
+
+        A series that cannot be had gives the reason why.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class CheckpointEmbedder:
     """A checkpoint as an `Embedder`.
@@ -216,6 +230,13 @@ class CheckpointEmbedder:
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """See `Embedder`."""
         return embed_texts(self.model, self.processor, texts, batch_size=4 * self.batch_size)
+
+    def map_series(
+        self, source: SeriesSource, names: Sequence[NamedSeries], texts: Sequence[npt.NDArray[np.float32]]
+    ) -> Iterator[npt.NDArray[np.float32] | str]:
+        """See `SeriesMapper`."""
+        for place, series in _boxed(source, names):
+            yield series if isinstance(series, str) else series_maps(self.model, series, texts[place])[0]
 
 
 @torch.inference_mode()
@@ -363,6 +384,28 @@ def _boxed(source: SeriesSource, names: Sequence[NamedSeries]) -> Iterator[tuple
         for offset, series_id in enumerate(series_ids):
             yield start + offset, found[series_id]
         start = stop
+
+
+def series_maps(
+    model: Any, series: BoxedSeries, text_embeds: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Where a series speaks for texts.
+
+    Args:
+        model: `SelipModel` in evaluation mode; decides the device.
+        series: The series.
+        text_embeds: (P, E), unit length.
+
+    Returns:
+        maps (P, gx, gy, gz) and cosines (P,), float32.
+    """
+    found = model.compute_similarity_maps(
+        torch.from_numpy(series.volume)[None, None].to(model.device),
+        torch.from_numpy(text_embeds).to(model.device),
+        sequence_ids=torch.tensor([[series.sequence_id]], device=model.device),
+    )
+    maps: npt.NDArray[np.float32] = found.maps[0, 0].float().cpu().numpy()
+    return maps, found.similarities[0, 0].float().cpu().numpy()
 
 
 def image_features(model: Any, series: Sequence[BoxedSeries]) -> npt.NDArray[np.float32]:

@@ -6,6 +6,8 @@ from functools import partial
 
 from .bootstrap import PatientBootstrap
 from .case_metrics import CaseMetrics, Cases
+from .detection import BOX, detection_case_metrics
+from .localization import localization_case_metrics
 from .mistakes import FloatArray, choice_mistakes, label_mistakes, overlap_mistakes, rank_mistakes
 from .pairs import pairs_case_metrics
 from .probe_metrics import probe_case_metrics
@@ -16,11 +18,15 @@ from .zero_shot import zero_shot_case_metrics
 
 @dataclass(frozen=True)
 class _Task:
-    """How the cases of a task are told apart, what they give, and which are worst (None: nobody says)."""
+    """How the cases of a task are told apart, what they give, and which are worst (None: nobody says).
+
+    Rows of the kind `answer` are what a system said, and no cases.
+    """
 
     keys: tuple[str, ...]
     metrics: Callable[[Cases, PatientBootstrap | None], CaseMetrics]
     mistakes: Callable[[Cases], FloatArray] | None = None
+    answer: str | None = None
 
 
 _TASKS = {
@@ -31,6 +37,8 @@ _TASKS = {
     "probe": _Task(("study_id", "label"), probe_case_metrics, partial(label_mistakes, score="score")),
     "classification": _Task(("study_id", "label"), probe_case_metrics, partial(label_mistakes, score="score")),
     "segmentation": _Task(("study_id",), segmentation_case_metrics, overlap_mistakes),
+    "detection": _Task(("study_id", "kind", "number"), detection_case_metrics, answer=BOX),
+    "localization": _Task(("study_id", "series_id", "lesion"), localization_case_metrics),
     "zero_shot": _Task(("study_id", "label"), zero_shot_case_metrics, partial(label_mistakes, score="margin")),
 }
 
@@ -55,11 +63,13 @@ def case_keys(task: str, cases: Cases) -> list[tuple[str, ...]]:
     Raises:
         ValueError: The task is unknown, or a column is missing.
     """
-    keys = _known(task).keys
+    known = _known(task)
+    keys = known.keys
     missing = [name for name in (*keys, "patient_id") if name not in cases]
     if missing:
         raise ValueError(f"expected the columns {', '.join(keys)} in a table of {task} cases, {missing} missing")
-    columns = [cases[name].astype(str) for name in (*keys, "patient_id")]
+    asked = slice(None) if known.answer is None else cases["kind"] != known.answer
+    columns = [cases[name][asked].astype(str) for name in (*keys, "patient_id")]
     return sorted(zip(*columns, strict=True))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from selip.processing.image_processing_selip import SelipImageProcessor
+from selip.processing.image_processing_selip import ProcessedStudy, SelipImageProcessor
 from selip.processing.intensity_selip import quantise
 from selip.processing.nifti_selip import VolumeError
 from selip.processing.study_inputs_selip import SeriesInput
@@ -40,6 +40,15 @@ class SliceView:
 @cache
 def _viewer() -> SelipImageProcessor:
     return SelipImageProcessor(**_VIEW)
+
+
+def viewed(volume: Any, sequence: str, series_id: str) -> tuple[SelipImageProcessor, ProcessedStudy]:
+    """One series at the resolution of a screen, and the processor whose box it lies on.
+
+    Raises:
+        VolumeError: It cannot be shown.
+    """
+    return _viewer(), _viewer().process_study([SeriesInput(volume, sequence, series_id)])
 
 
 def views_of_series(series: Sequence[ShownSeries]) -> list[SliceView]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from selip.training.evaluation.controls import CONTROLS, under_control
+from selip.training.evaluation.controls import CONTROLS, mapper, under_control
 from selip.training.evaluation.embedding import SeriesEmbeddings
 
 
@@ -67,3 +67,39 @@ def test_no_series_keeps_its_embedding_when_shuffled():
 def test_empty_texts_are_one():
     """All have the embedding of no words."""
     assert under_control(Numbers(), "empty_text", 0).embed_texts(TEXTS).tolist() == [[0.0, 1.0]] * 30
+
+
+class Maps(Numbers):
+    """A map has the number of the study of the series, times that of the text."""
+
+    scale = 1.0
+
+    def map_series(self, source, names, texts):
+        for name, embeds in zip(names, texts, strict=True):
+            yield np.stack([np.full((1, 1, 1), float(name.study_id) * embed[0]) for embed in embeds])
+
+
+def test_maps_come_from_another_series_under_shuffled_images_alone():
+    """Each series has the map of one of its sequence in another study, for its own texts; else it is as it was."""
+    texts = [np.array([[1.0, 0.0], [2.0, 0.0]], np.float32) * (place + 1) for place in range(len(NAMES))]
+    plain = list(Maps().map_series(None, NAMES, texts))
+    for control in CONTROLS:
+        found = list(under_control(Maps(), control, 0).map_series(None, NAMES, texts))
+        of = [each[0, 0, 0, 0] / (place + 1) for place, each in enumerate(found)]
+        assert all(each[1] == 2 * each[0] for each in found), "both texts are asked of one series"
+        if control == "shuffled_images":
+            own = [float(name.study_id) for name in NAMES]
+            assert all(a != b for a, b in zip(of, own, strict=True))
+            for sequence in ("T1w", "FLAIR"):
+                chosen = [place for place, name in enumerate(NAMES) if name.sequence == sequence]
+                assert sorted(of[place] for place in chosen) == sorted(own[place] for place in chosen)
+        else:
+            assert all(np.array_equal(a, b) for a, b in zip(found, plain, strict=True))
+
+
+def test_what_has_no_maps_is_refused():
+    """The error says what was given in the place of a checkpoint, with and without a control."""
+    with pytest.raises(ValueError, match="expected a checkpoint, which can be asked for maps, got Numbers"):
+        mapper(Numbers())
+    with pytest.raises(ValueError, match="got Numbers"):
+        under_control(Numbers(), "shuffled_text", 0).map_series(None, NAMES, [])
