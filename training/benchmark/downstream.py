@@ -42,7 +42,7 @@ HEAD_TASKS = (
         )
         for percent in (1, 10, 100)
     ),
-    HeadTask("masks", "finetuning/segmentation_tiny", ("--optimization.steps", "300"), ("segmentation",)),
+    HeadTask("masks", "finetuning/segmentation_tiny", ("--optimization.steps", "300"), ("segmentation", "detection")),
 )
 
 

@@ -59,6 +59,7 @@ HEAD_METRICS = (
     Metric("mean/auroc", "labels, 10 %: area", "classification", "labels-10-classification"),
     Metric("mean/auroc", "labels, all: area", "classification", "labels-100-classification"),
     Metric("dice", "masks: Dice", "segmentation", "masks-segmentation"),
+    Metric("all/map", "boxes: mAP", "detection", "masks-detection"),
 )
 REFERENCES = {
     "floor": "statistics of each volume's intensities, which know nothing of place",

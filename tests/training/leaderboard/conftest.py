@@ -172,6 +172,7 @@ def make_results(board_studies, tmp_path_factory):
                     bootstrap_samples=0,
                     num_figure_cases=0,
                     scores=scores and task == "retrieval",
+                    probe_extent="linear" if task == "probe" else "quick",
                 )
                 if not out.exists():
                     embedder = FakeEmbedder(texts, skill, seed=hash_of(name) + run)
