@@ -185,7 +185,7 @@ def _head_stages(plan: BenchmarkPlan, system: str, seed: int, head: Any) -> list
     words += ["--model.weights", "random" if is_scratch else "checkpoint", "--optimization.seed", seed]
     words += ["--data.studies", plan.out / "studies", "--data.volumes", plan.out / "volumes", *head.overrides]
     if plan.steps is not None:
-        words += ["--optimization.steps", plan.steps, "--optimization.warmup-steps", min(20, plan.steps)]
+        words += ["--optimization.steps", plan.steps, "--optimization.warmup-steps", _warmup(plan)]
     name = f"train {head.name} on {system}, seed {seed}"
     training = _command(name, words, needs=(*_DATA, f"pretrain {source}, seed {seed}"))
     return [
@@ -204,6 +204,12 @@ def _head_stages(plan: BenchmarkPlan, system: str, seed: int, head: Any) -> list
     ]
 
 
+def _warmup(plan: BenchmarkPlan) -> int:
+    """Warm-up of a run whose steps are given: a twentieth of them, as in the recipes."""
+    assert plan.steps is not None, "the recipe has its own"
+    return plan.steps // 20
+
+
 def _recipe(plan: BenchmarkPlan) -> str:
     from selip.training.benchmark.arms import RECIPES
 
@@ -213,7 +219,9 @@ def _recipe(plan: BenchmarkPlan) -> str:
 def _shared_overrides(plan: BenchmarkPlan, seed: int) -> dict[str, Any]:
     """Options of the recipe that all arms and references of a seed share."""
     out = plan.out
-    steps = {} if plan.steps is None else {"optimization.steps": plan.steps}
+    steps = (
+        {} if plan.steps is None else {"optimization.steps": plan.steps, "optimization.warmup_steps": _warmup(plan)}
+    )
     data = {"studies": out / "studies", "findings": out / FINDINGS, "volumes": out / "volumes"}
     return {**{f"data.{name}": path for name, path in data.items()}, "optimization.seed": seed, **steps}
 
