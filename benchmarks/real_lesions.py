@@ -54,7 +54,7 @@ def train_and_evaluate(checkpoint: Path, tables: Path, run: Path, weights: str, 
             model=HeadConfig(checkpoint=checkpoint, weights=weights, decoder_width=8),
             augmentation=AugmentationConfig(max_shift_mm=5.0, max_gamma=0.1, max_gain=0.05),
             optimization=FinetuneOptimization(
-                steps=steps, learning_rate=5e-4, learning_rate_head=3e-3, warmup_steps=20, precision="fp32"
+                steps=steps, learning_rate=5e-4, learning_rate_head=1e-3, warmup_steps=20, precision="fp32"
             ),
             tracking=TrackingConfig(validate_every=steps, patience=None),
         )

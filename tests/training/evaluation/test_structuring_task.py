@@ -239,8 +239,8 @@ def test_command_of_the_result_gives_the_same_settings(tmp_path: Path) -> None:
     command = cli.find_command(["evaluate", "--task=structuring"])
     assert command.run == "selip.judge:judge_structurer"
     assert parse_config(StructuringEvaluateConfig, shlex.split(words)[2:], prog="selip evaluate") == config
-    assert cli.find_command(["evaluate", "--task", "pairs"]).run == "selip.training.evaluate:evaluate"
-    assert cli.find_command(["evaluate", "run", "studies"]).run == "selip.training.evaluate:evaluate"
+    assert cli.find_command(["evaluate", "--task", "pairs"]).run == "selip.report:evaluate_with_page"
+    assert cli.find_command(["evaluate", "run", "studies"]).run == "selip.report:evaluate_with_page"
 
 
 def test_halves_are_the_reports_of_even_and_odd_index(tmp_path: Path) -> None:

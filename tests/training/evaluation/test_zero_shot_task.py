@@ -225,7 +225,7 @@ def test_requests_need_a_protocol(tmp_path):
         replace(config, protocol=None)
     with pytest.raises(ValueError, match="a protocol"):
         replace(config, task="probe")
-    with pytest.raises(ValueError, match="labels with the task zero_shot only"):
+    with pytest.raises(ValueError, match="labels with the tasks zero_shot and probe only"):
         EvaluateConfig(tmp_path, tmp_path, labels=("mass",))
     asked = replace(config, split="validation", labels=("mass", "Rathke's pouch cyst"), sequences=("T1w", "FLAIR"))
     words = shlex.split(command_line(asked))
