@@ -13,8 +13,8 @@ from selip.training.evaluation.structuring_score import finding_f1, match_findin
 PASSAGES: list[dict[str, Any]] = yaml.safe_load(
     Path(__file__).with_name("english_passages.yaml").read_text(encoding="utf-8")
 )
-HELD = [passage for passage in PASSAGES if passage["batch"] == "held"]
-MENDED = [passage for passage in PASSAGES if passage["batch"] != "held"]
+HELD = [passage for passage in PASSAGES if passage["batch"].startswith("held")]
+MENDED = [passage for passage in PASSAGES if not passage["batch"].startswith("held")]
 
 
 def expected(passage: dict[str, Any]) -> list[Finding]:
@@ -59,7 +59,7 @@ def test_a_passage_tells_its_findings(passage: dict[str, Any]) -> None:
 
 def test_passages_that_were_never_mended_for_are_mostly_read() -> None:
     """Invariant: F1 of the passages that were held back stays where rules 0.6 have it, within three hundredths."""
-    assert len(HELD) == 30
+    assert len(HELD) == 60
     assert f1(HELD) > 0.80
 
 
