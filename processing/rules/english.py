@@ -1,12 +1,14 @@
 """How an English sentence is read: lexicon phrases, the scope of negation and hedging, one mention per lesion."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 from ..vocabulary import load_terms
 from .english_attachment import attach_attributes, attach_signals
 from .english_certainty import certainty_of
-from .english_marks import read_marks, split_segments, with_causes, with_predicates
+from .english_marks import REPORTING, read_marks, split_segments, with_causes, with_predicates
 from .english_places import NEAR, REACHING, attach_sites
+from .english_site_terms import are_tissue, without_comparisons
 from .matching import Token, tokenize
 from .mentions import AGED, AGES, AS_SIGNAL, Mark, Mention
 
@@ -20,6 +22,8 @@ _BETWEEN_SIGNALS = frozenset(
     ("on", "and", "the", ",", "images", "imaging", "weighted", "sequences", "with", "corresponding", "/")
 )
 _EXTENSIONS = frozenset(("extension", "invasion", "encasement"))
+_SEQUENCE_WORDS = frozenset(("t1", "t2", "flair", "/", "and", "weighted", "signal"))
+_OF_IT = frozenset(("transformation", "conversion"))  # "no hemorrhagic transformation"
 _BEDS = frozenset(("cavity", "bed", "margin", "margins", "site"))
 _REMOVAL = frozenset(("resection", "surgical", "operative", "postoperative"))
 # "These findings suggest": all that has been told.
@@ -39,7 +43,22 @@ _SEEN_CHANGES = frozenset(
     )
 )
 _POINTING = frozenset(("it", "them", "this", "these", "the"))
+_SPINE = frozenset(("spine", "lumbar", "thoracic", "cervical", "spinal", "lumbosacral"))
 _DEFINITE = frozenset(("the", "this", "these", "that", "its"))
+# What is called normal without a site: the whole study, or the brain in it.
+# fmt: off
+_WHOLE_STUDY = frozenset((
+    "mri", "mr", "mra", "mrv", "scan", "scans", "study", "studies", "exam", "examination", "imaging", "image", "images",
+    "brain", "head", "remainder", "rest", "appearance", "appearances", "findings", "result", "results", "signal",
+    "intensity", "everything", "it", "this", "these", "report", "evaluation", "otherwise", "remaining",
+))
+_COPULAS = frozenset(("is", "are", "was", "were", "appears", "appear", "appeared", "remains", "remain"))
+_NO_SUBJECT = frozenset(("there", "which", "that", "what", "all", "and", "but"))
+_AFTER_NORMAL = frozenset((
+    "for", "in", "on", "with", "without", "at", "and", "or", "limits", "except", "apart", "given", "from", "by", "as",
+    "to", "appearing", "variant", "variants", "after", "throughout",
+))
+# fmt: on
 
 
 def read_sentence(text: str) -> list[Mention]:
@@ -53,12 +72,17 @@ def read_sentence(text: str) -> list[Mention]:
     mentions: list[Mention] = []
     for segment, start, stop in split_segments(marks, tokens):
         _read_segment(segment, tokens, start, stop, mentions, text)
+    if not _SPINE.isdisjoint([t.word for t in tokens[:12]]) and _is_of_the_spine(tokens):
+        for mention in mentions:
+            mention.sites = mention.sites or [("spine", "none")]
     reference = next((m.first for m in marks if m.kind == "back_reference"), len(tokens))
+    is_at_it = any(m.kind == "back_reference" and str(m.value).startswith(("at ", "in ")) for m in marks)
     sum_of_all = next((i for i, t in enumerate(tokens[:6]) if t.word in _SUMMING), len(tokens))
     denied_verbs = {m.first for m in marks if m.kind == "certainty"}  # "does not enhance"
+    _split_ages(mentions, marks)
     for mention in mentions:
         is_pointing = reference <= mention.first or mention.first in denied_verbs or _is_within_it(mention, tokens)
-        mention.is_back_reference |= is_pointing
+        mention.is_back_reference |= is_pointing or (is_at_it and not mention.sites)
         mention.is_of_all = sum_of_all < mention.first
         mention.term = AGED.get(mention.term, {}).get(mention.acuity, mention.term)  # "infarcts, which appear acute"
         before = [t.word for t in tokens[max(0, mention.first - 2) : mention.first]]
@@ -69,11 +93,42 @@ def read_sentence(text: str) -> list[Mention]:
     return mentions
 
 
+def _split_ages(mentions: list[Mention], marks: list[Mark]) -> None:
+    """ "Infarcts of both thalami, acute on the right and subacute on the left": an entry of each side and age."""
+    ages = [m for m in marks if m.kind == "acuity"]
+    if len(ages) != 2 or ages[0].value == ages[1].value or len(mentions) != 1 or not mentions[0].sites:
+        return
+    sides = [next((m for m in marks if m.kind == "laterality" and 0 <= m.first - a.stop <= 2), None) for a in ages]
+    if None in sides or {s.value for s in sides if s} != {"left", "right"}:
+        return
+    lesion = mentions.pop()
+    for age, side in zip(ages, sides, strict=True):
+        value = side.value if side is not None else "none"
+        part = replace(lesion, acuity=age.value, sites=[(s, value) for s, _ in lesion.sites], side=value)
+        part.signals, part.morphology = set(lesion.signals), set(lesion.morphology)
+        term = "infarct" if lesion.term in AGED["infarct"].values() else lesion.term
+        part.term = AGED.get(term, {}).get(age.value, term)
+        mentions.append(part)
+
+
+def _is_of_the_spine(tokens: list[Token]) -> bool:
+    """Whether a sentence tells a scan of the spine alone ("MRI of the lumbar spine revealed ...")."""
+    words = [t.word for t in tokens[:12]]
+    scan = next((i for i, word in enumerate(words) if word in ("mri", "mr")), None)
+    if scan is None:
+        return False
+    named = words[scan : scan + 8]
+    end = next((i for i, word in enumerate(named) if word in REPORTING or not (word.isalnum() or word in ",/")), 8)
+    named = named[:end]
+    return not _SPINE.isdisjoint(named) and "brain" not in named and "head" not in named
+
+
 def _is_within_it(mention: Mention, tokens: list[Token]) -> bool:
     """Whether a finding is told to lie in the lesion spoken of ("areas of hemorrhage within it")."""
     behind = [t.word for t in tokens[mention.stop : mention.stop + 2]]
     is_within = len(behind) == 2 and behind[0] in ("within", "inside") and behind[1] in _POINTING
     is_within = is_within or behind in (["in", "its"], ["in", "it"])
+    is_within = is_within or not _OF_IT.isdisjoint([t.word for t in tokens[mention.first : mention.stop]])
     return not mention.sites and (is_within or behind[:1] == ["therein"])
 
 
@@ -82,7 +137,7 @@ def _read_segment(
 ) -> None:
     marks = with_causes(with_predicates(marks, tokens), tokens)
     own = [Mention(m.value, m.first, m.stop) for m in marks if m.kind == "findings"]
-    own = _name_signals(_joined_to_nouns(_without_normal_words(own), marks, tokens), marks, mentions)
+    own = _name_signals(_joined_to_nouns(_without_normal_words(own), marks, tokens), marks, tokens, mentions)
     if not own and not mentions:
         words = {t.word for t in tokens[start:stop]}
         is_signal = any(m.kind in ("signals", "sequences") for m in marks) or "signal" in words
@@ -109,7 +164,25 @@ def _read_segment(
     _mark_parts(own, tokens)
     if own and own[0].term == "normal" and not own[0].sites and start and tokens[start].word == "which":
         _point_back(own, mentions)
+    is_outside = any(m.kind == "outside" for m in marks)
+    own = [
+        m
+        for m in own
+        if m.sites or not (is_outside or (m.term == "normal" and _is_of_unknown(m, marks, tokens, start)))
+    ]
     mentions.extend(own)
+
+
+def _is_of_unknown(mention: Mention, marks: list[Mark], tokens: list[Token], start: int) -> bool:
+    """Whether something is called normal that no site names: "the parotid glands are unremarkable"."""
+    before = [t.word for t in tokens[start : mention.first]]
+    behind = [t.word for t in tokens[mention.stop : mention.stop + 4]]
+    if not _WHOLE_STUDY.isdisjoint(before + behind) or any(m.kind in ("sequences", "back_reference") for m in marks):
+        return False
+    verb = next((i for i, word in enumerate(before) if word in _COPULAS), None)
+    if verb is not None:
+        return any(word.isalpha() and word not in _NO_SUBJECT for word in before[:verb])
+    return bool(behind) and behind[0].isalpha() and behind[0] not in _AFTER_NORMAL
 
 
 def _point_back(own: list[Mention], earlier: list[Mention]) -> None:
@@ -182,7 +255,9 @@ def _is_signal_with(last: Mention, mention: Mention, between: list[str], denials
     return last.term in AS_SIGNAL and mention.term in ("signal abnormality", "mass") and between[0] == "of"
 
 
-def _name_signals(own: list[Mention], marks: list[Mark], mentions: list[Mention]) -> list[Mention]:
+def _name_signals(
+    own: list[Mention], marks: list[Mark], tokens: list[Token], mentions: list[Mention]
+) -> list[Mention]:
     """Add a signal abnormality where a site has a signal and no finding is named yet ("the pons is bright")."""
     signal = next((m for m in marks if m.kind == "signals"), None)
     if signal is None or any(m.first <= signal.first for m in own):
@@ -191,7 +266,8 @@ def _name_signals(own: list[Mention], marks: list[Mark], mentions: list[Mention]
     hedged = bool(own) and hedge is not None and hedge.value != "absent" and hedge.first < own[0].first
     denials = [m for m in marks if m.kind == "certainty" and m.value == "absent" and m.first > signal.first]
     is_first = not own or (bool(denials) and denials[0].first < own[0].first)  # "bright ... without mass effect"
-    alone = is_first and any(m.kind == "sites" for m in marks) and not mentions
+    sites = [m for m in marks if m.kind == "sites"]  # "it is isointense to gray matter" tells none
+    alone = is_first and not mentions and bool(sites and without_comparisons(sites, tokens))
     if not (hedged or alone):
         return own
     return [Mention("signal abnormality", signal.first, signal.stop), *own]
@@ -224,8 +300,10 @@ def _refine_terms(own: list[Mention], marks: list[Mark], tokens: list[Token]) ->
         if mention.certainty == "absent" and mention.term == "signal abnormality":
             mention.term = next((t for t, pair in AS_SIGNAL.items() if mention.signals == {pair}), mention.term)
         if mention.term == "signal abnormality":
-            phrase = tokens[max(0, mention.first - 2) : mention.first]
-            if [t.word for t in phrase] == ["white", "matter"]:
+            words = [t.word for t in tokens[max(0, mention.first - 6) : mention.first]]
+            while words and words[-1] in _SEQUENCE_WORDS:  # "white matter T2/FLAIR hyperintensities"
+                words.pop()
+            if words[-2:] == ["white", "matter"]:
                 mention.term = "white matter lesion"
         if mention.term in AGES and mention.acuity == "none":
             mention.acuity = AGES[mention.term]
@@ -267,15 +345,24 @@ def _merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[
             if last is not None and linked and _is_description(last):
                 _absorb(mention, last)
                 own.remove(last)
-        elif mention.term == "normal variant" and not mention.sites and described:
+        elif mention.term == "normal variant" and mention.certainty == "present" and not mention.sites and described:
             _absorb(mention, described[-1])  # "a hypoplastic left A1 segment, a normal variant"
             own.remove(described[-1])
-        elif mention.certainty != "absent" and lesions and not mention.sites and mention.side == "none":
+        elif mention.certainty != "absent" and lesions and (
+            (not mention.sites and mention.side == "none") or _is_signal_of_tissue(mention, lesions[-1], tokens)
+        ):
             is_signal = mention.term in AS_SIGNAL or (mention.term == "signal abnormality" and mention.signals)
             if is_signal and lesions[-1] is not mention:
                 lesions[-1].signals |= mention.signals or {AS_SIGNAL[mention.term]}
                 lesions[-1].morphology |= mention.morphology
                 own.remove(mention)
+
+
+def _is_signal_of_tissue(mention: Mention, lesion: Mention, tokens: list[Token]) -> bool:
+    """Whether a signal is told of the tissue of a lesion ("swelling of the hemisphere with cortical enhancement")."""
+    before = [t.word for t in tokens[lesion.stop : mention.first]]
+    is_of_part = bool(mention.sites and lesion.sites) and are_tissue(mention.sites) and not are_tissue(lesion.sites)
+    return mention.term in AS_SIGNAL and is_of_part and before[-2:-1] == ["with"]
 
 
 def _absorb_before_which(own: list[Mention], earlier: list[Mention], links: list[int]) -> None:

@@ -16,6 +16,8 @@ _VERBS = frozenset((
     "demonstrated", "measures", "appears", "appear", "there",
 ))
 # fmt: on
+# What no item of a denied list begins with: "no recurrence, stable postoperative changes".
+_GOING_OVER = frozenset(("with", "stable", "unchanged", "mild", "mildly", "moderate", "persistent", "some", "normal"))
 _DESCRIPTIONS = frozenset(
     ("signal abnormality", "abnormal enhancement", "restricted diffusion", "white matter lesion")
 )
@@ -136,7 +138,7 @@ def _is_list_end(tokens: list[Token], start: int, stop: int) -> bool:
 def _is_denial_over(tokens: list[Token], start: int, stop: int) -> bool:
     """Whether the sentence goes on with something else: "does not enhance and shows edema", ", with atrophy"."""
     words = [t.word for t in tokens[start:stop]]
-    return any(a in ("and", ",") and (b in _VERBS or b == "with") for a, b in pairwise(words))
+    return any(a in ("and", ",") and (b in _VERBS or b in _GOING_OVER) for a, b in pairwise(words))
 
 
 def _is_hedged(mention: Mention, start: int, own: list[Mention], tokens: list[Token]) -> bool:

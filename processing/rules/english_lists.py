@@ -35,9 +35,10 @@ def grouped(sites: list[Mark], marks: list[Mark], tokens: list[Token]) -> list[l
         if groups:
             last = groups[-1][-1]
             between = range(last.stop, site.first)
-            # "macroadenoma with suprasellar extension", not "maxillary and sphenoid sinus disease"
+            # "macroadenoma with suprasellar extension", "of the hemisphere with cortical restricted diffusion", not
+            # "maxillary and sphenoid sinus disease"
             is_named = last.first in findings or (
-                site.first in findings and any(tokens[i].word == "with" for i in between)
+                (site.first in findings or site.stop in findings) and any(tokens[i].word == "with" for i in between)
             )
             if not is_named and all(
                 i in filler or tokens[i].word in LIST_WORDS or tokens[i].word in DIRECTIONS for i in between

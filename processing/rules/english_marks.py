@@ -10,11 +10,11 @@ from .matching import Match, PhraseMatcher, Token
 from .mentions import Mark
 
 _PLURAL_GROUPS = ("findings", "sites")
-_CUES = ("consistent", "boundary", "back_reference", "neutral", "history", "differential", "removed", "unread")
+_CUES = ("consistent", "boundary", "back_reference", "neutral", "history", "differential", "removed", "unread", "outside")
 _SCAN = frozenset(("mri", "mr", "scan"))
 _MAGNETIC = frozenset(("mri", "mr", "mra", "mrv", "compared", "comparison"))
 # fmt: off
-_REPORTING = frozenset((
+REPORTING = frozenset((
     "revealed", "reveals", "showed", "shows", "demonstrated", "demonstrates", "demonstrate", "show", "shown",
     "confirmed", "reported", "disclosed", "was", "were",
 ))
@@ -39,6 +39,15 @@ _IN_HISTORY = frozenset((
 # fmt: on
 # What stands between a word of width and the space that it is said of: "prominence of the lateral ventricles".
 _BETWEEN_CAUSES = frozenset(("or", "/", ",", "and", "versus"))
+_BEDS = frozenset(("bed", "cavity", "site", "defect"))
+_AT_BEDS = frozenset(("in", "within", "at", "along", "about", "around", "of", "near"))
+_AT_BEDS |= frozenset(("surrounding", "overlies", "overlying", "underlying", "beneath", "deep", "under", "subjacent"))
+# fmt: off
+_BEHIND_PRONOUNS = frozenset((
+    "of", "are", "were", "have", "enhance", "show", "showed", "demonstrate", "demonstrated", "lesions", "measure",
+    "restrict", "lesion", "masses", "foci", "appear", "exhibit",
+))
+# fmt: on
 _LOCATING = frozenset(("in", "within", "on", "at", "involving"))
 _OF = frozenset(("of", "the", "both", "cerebral", "cortical", "overlying", "adjacent", "underlying"))
 
@@ -107,6 +116,7 @@ def read_marks(tokens: list[Token]) -> list[Mark]:
     _name_bare_signals(marks, tokens)
     kinds = {m.kind for m in marks}
     marks = _without_unread(marks, tokens) if "unread" in kinds else marks
+    marks = _without_beds(marks, tokens)
     return _without_removed(marks, tokens) if "removed" in kinds else marks
 
 
@@ -127,6 +137,21 @@ def _without_unread(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     return [m for m in marks if m.kind != "unread"]
 
 
+def _without_beds(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
+    """Leave out a cavity or bed that is only named as the place of a finding ("no tumor in the surgical bed")."""
+    findings = [m for m in marks if m.kind == "findings"]
+    return [
+        m
+        for m in marks
+        if not (
+            m.value == "postoperative change"
+            and m is not findings[0]
+            and not _BEDS.isdisjoint(t.word for t in tokens[m.stop - 1 : m.stop + 1])
+            and {t.word for t in tokens[max(0, m.first - 3) : m.first]} & _AT_BEDS
+        )
+    ]
+
+
 def _without_removed(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     """What has been taken out is a postoperative change where it was ("the left frontal glioma has been resected")."""
     for removal in [m for m in marks if m.kind == "removed"]:
@@ -139,9 +164,11 @@ def _without_removed(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
 def _tells_another_source(tokens: list[Token]) -> bool:
     """Whether a sentence tells what CT, a biopsy and the like showed ("Biopsy revealed glioblastoma")."""
     words = [t.word for t in tokens[:13]]
+    if words[:2] == ["comparison", ":"]:
+        words = words[2:]
     if _OTHER_SOURCES.isdisjoint(words):
         return False
-    verb = next((i for i, word in enumerate(words) if word in _REPORTING), None)
+    verb = next((i for i, word in enumerate(words) if word in REPORTING), None)
     return verb is not None and not _OTHER_SOURCES.isdisjoint(words[:verb]) and _MAGNETIC.isdisjoint(words[:verb])
 
 
@@ -153,7 +180,7 @@ def _without_preamble(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     scan = next((i for i, t in enumerate(tokens[:8]) if t.word in _SCAN and i not in cued), None)
     if scan is None:
         return marks
-    verb = next((i for i, t in enumerate(tokens) if i > scan and t.word in _REPORTING), None)
+    verb = next((i for i, t in enumerate(tokens) if i > scan and t.word in REPORTING), None)
     end = verb if verb is not None else scan + 2
     named = [m for m in marks if m.kind in ("sites", "certainty") or (m.kind == "sequences" and m.value == "T1c")]
     return [m for m in marks if m not in named or m.first >= end]
@@ -192,6 +219,7 @@ def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
         starts = {m.first for m in sequences}
         sides = [m for m in marks if m.kind == "laterality" and m.stop in starts and tokens[m.first].word == "both"]
         marks[:] = [m for m in marks if m not in sides] if sides else marks
+    marks[:] = [m for m in marks if not (m.value == "bilateral" and _is_pronoun(m, tokens))]
     covered = {i for m in marks for i in range(m.first, m.stop)}
     _name_denied_abnormalities(marks, tokens, covered)
     for site in [m for m in marks if m.kind == "sites"]:
@@ -213,6 +241,12 @@ def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
             marks.append(Mark("findings", "signal abnormality", behind, behind + 1))
             covered.add(behind)
     marks.sort(key=lambda m: m.first)
+
+
+def _is_pronoun(mark: Mark, tokens: list[Token]) -> bool:
+    """Whether "both" stands for the lesions spoken of ("both enhance", "both of which are surrounded by edema")."""
+    following = tokens[mark.stop].word if mark.stop < len(tokens) else "."
+    return tokens[mark.first].word == "both" and mark.stop - mark.first == 1 and following in _BEHIND_PRONOUNS
 
 
 def _name_denied_abnormalities(marks: list[Mark], tokens: list[Token], covered: set[int]) -> None:
@@ -261,7 +295,7 @@ def _sites_of(predicate: Mark, marks: list[Mark], tokens: list[Token], findings:
     sides = {i for m in marks if m.kind == "laterality" for i in range(m.first, m.stop)}
     if following is not None:
         gap = range(predicate.stop, following.first)
-        if len(gap) <= 4 and all(i in sides or tokens[i].word in _OF for i in gap):
+        if len(gap) <= 4 and all(i in sides or tokens[i].word in _OF or tokens[i].word in ("in", "within") for i in gap):
             yield following
             return
     before = [s for s in sites if s.stop <= predicate.first]

@@ -18,12 +18,17 @@ from .english_site_terms import (
     without_wholes,
 )
 from .matching import Token
-from .mentions import Mark, Mention
+from .mentions import VAGUE_SITES, Mark, Mention
 
 _PARTING = frozenset((",", "with", "and"))
 _LISTING = frozenset((",", "and", "including", "as"))
 _DESCRIBING = ("severity", "morphology", "back_reference")
-_FILLERS = frozenset(("a", "an", "some", "mild", "its"))
+# fmt: off
+_FILLERS = frozenset((
+    "a", "an", "some", "mild", "its", "one", "two", "three", "four", "several", "most", "many", "all", "few", "largest",
+    "smallest", "others", "another",
+))
+# fmt: on
 # What is seen of the structures that a lesion displaces: where that is, is not where the lesion is.
 _DISPLACED = frozenset(("mass effect", "midline shift", "herniation", "hydrocephalus"))
 # fmt: off
@@ -49,7 +54,7 @@ REACHING = frozenset((
 _PARTS_OF_LESIONS = frozenset((
     "part", "portion", "component", "center", "centre", "epicenter", "base", "margin", "most", "some", "level", "all",
     "much", "surface", "area", "areas", "region", "side", "aspect", "involvement", "predominance",
-    "distribution", "pattern",
+    "distribution", "pattern", "floor", "roof", "wall", "body", "horn", "undersurface",
 ))
 # fmt: on
 # A structure told as the one beside the lesion, on its side: "the adjacent sulci".
@@ -73,7 +78,7 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
     cues = {i for m in marks if m.kind in ("certainty", "consistent") for i in range(m.first, m.stop)}
     for group in grouped(sites, marks, tokens):
         placed = [(term, sides.get(id(mark), "none")) for mark in group for term in mark.value]
-        if len(placed) > 1 and not lists_brain(group, tokens):
+        if len(group) > 1 and not lists_brain(group, tokens):
             # "an intra-axial mass in the thalamus": the whole brain beside a part of it says nothing
             placed = [p for p in placed if p[0] != "brain"] or placed[:1]
         owner = _site_owner(group[0], group[-1], tokens, cues, carriers)
@@ -88,7 +93,8 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             continue
         if ("brain", "none") in placed and len(placed) > 1:
             listed_brains.add(id(owner))
-        if owner.sites and REACHING & near:
+        is_told_before = owner.first > 0 and tokens[owner.first - 1].word in ("the", "this")
+        if (owner.sites or is_told_before) and REACHING & near:
             if owner.term == "developmental anomaly":  # "a cleft extending to the ventricle"
                 continue
             owner.reached |= {site for site, _ in placed}
@@ -103,6 +109,8 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             mention.sites = [s for s in mention.sites if s[0] != "brain" or mention.term == "atrophy"]
         if len(mention.sites) > 1:
             mention.sites = in_the_midline(without_whole_vessels(around_the_brain(mention.sites)), mention.term)
+        if ("spinal cord", "none") in mention.sites:  # "a lesion of the cord at C3"
+            mention.sites = [pair for pair in mention.sites if pair[0] != "spine"]
         mention.sites = of_the_term(mention.term, mention.sites)
         mention.sites = on_the_side_of_the_lesion(mention)
     for earlier, mention in pairwise(carriers):
@@ -116,7 +124,11 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
     for mention, following in reversed(list(pairwise(carriers))):
         if mention.sites or not following.sites or (following.term in _DISPLACED and mention.term not in _DISPLACED):
             continue
-        if _is_joined(mention, following, tokens) or _surrounds(mention, following, tokens):
+        if (
+            _is_joined(mention, following, tokens)
+            or _surrounds(mention, following, tokens)
+            or _goes_with(mention, following, tokens)
+        ):
             mention.sites = [pair for pair in following.sites if pair[0] not in following.reached]
 
 
@@ -143,6 +155,13 @@ def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[T
         return False
     word = tokens[end - 1].word
     return word not in LOCATIVE and word not in LIST_WORDS and word not in REACHING | _PARTS_OF_LESIONS | _FILLERS
+
+
+def _goes_with(mention: Mention, following: Mention, tokens: list[Token]) -> bool:
+    """Whether a finding has the next with it: "a cyst with a mural nodule in the cerebellum"."""
+    words = [t.word for t in tokens[mention.stop : following.first]]
+    is_of_brain = mention.term != "" and load_terms().findings[mention.term].default_site in VAGUE_SITES
+    return words[:1] == ["with"] and len(words) <= 5 and is_of_brain and following.sites_follow and "," not in words
 
 
 def _surrounds(mention: Mention, following: Mention, tokens: list[Token]) -> bool:
@@ -181,6 +200,10 @@ def _site_owner(first: Mark, last: Mark, tokens: list[Token], cues: set[int], ca
     gap = range(left[-1].stop, first.first)
     if first.first == right[0].first:  # "pineal cyst": one phrase names the finding and its site
         return right[0]
+    if left[-1].term == "normal" and first.first - left[-1].stop <= 1 and not left[-1].sites:
+        return left[-1]  # "normal midbrain, pons and medulla and a normal brainstem"
+    if _is_new_clause(first.first, last.stop, right[0].first, tokens):
+        return right[0]
     if first.first == left[-1].stop and left[-1].term in _WIDE:  # "enlarged fourth ventricle with a cyst"
         return left[-1]
     if last.stop == right[0].first and left[-1].sites:  # "gliosis in the right occipital lobe from a PCA infarct"
@@ -190,6 +213,12 @@ def _site_owner(first: Mark, last: Mark, tokens: list[Token], cues: set[int], ca
     ) and not cues & set(gap)
     leads = right[0].first - last.stop <= 6 and all(t.word != "," for t in tokens[last.stop : right[0].first])
     return right[0] if leads and not has_preposition else left[-1]
+
+
+def _is_new_clause(first: int, stop: int, finding: int, tokens: list[Token]) -> bool:
+    """Whether a place is the subject of a clause of its own ("... displaced and the lateral ventricles are dilated")."""
+    words = [t.word for t in tokens[max(0, first - 3) : first] if t.word not in ("left", "right", "both", "the")]
+    return words[-1:] == ["and"] and finding - stop <= 4 and bool(_BE & {t.word for t in tokens[stop:finding]})
 
 
 def _heads(left: list[Mention], position: int, tokens: list[Token]) -> list[Mention]:
@@ -209,6 +238,8 @@ def _is_joined(mention: Mention, following: Mention, tokens: list[Token]) -> boo
     words = {t.word for t in tokens[mention.stop : following.first]}
     if following.first - mention.stop > 4 or words & LOCATIVE or words & _OPENING or mention.term == "midline shift":
         return False
+    if "absent" in {mention.certainty, following.certainty} and mention.certainty != following.certainty:
+        return False
     return bool(words & {"and", "or", ",", "/", "nor"}) and bool(following.sites) and following.sites_follow
 
 
@@ -219,7 +250,8 @@ def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: 
     sides = [m for m in marks if m.kind == "laterality" and not any(c.first <= m.first < c.stop for c in carriers)]
     if not sides:
         return result
-    shifts = [c for c in carriers if c.term == "midline shift"]
+    is_of_stalk = any("pituitary" in s.value for s in sites)
+    shifts = [c for c in carriers if c.term == "midline shift" or (is_of_stalk and _is_deviation(c, tokens))]
     for k, side in enumerate(sides):
         until = sides[k + 1].first if k + 1 < len(sides) else len(tokens)
         shift = next((c for c in shifts if 0 <= side.first - c.stop <= 3 or 0 <= c.first - side.stop <= 1), None)
@@ -249,6 +281,12 @@ def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: 
             if nearest is not None and (nearest.term != "mass effect" or not _is_direction(side, tokens)):
                 nearest.side = side.value
     return result
+
+
+def _is_deviation(mention: Mention, tokens: list[Token]) -> bool:
+    """Whether a mass effect is told as a deviation, whose direction is its side ("deviation of the stalk")."""
+    words = [t.word for t in tokens[mention.first : mention.stop]]
+    return mention.term == "mass effect" and any(w.startswith("deviat") for w in words)
 
 
 def _is_direction(side: Mark, tokens: list[Token]) -> bool:

@@ -114,7 +114,7 @@ def of_the_term(term: str, sites: list[tuple[str, str]]) -> list[tuple[str, str]
     - An infarct of an artery is one of its territory.
     """
     terms = load_terms()
-    if term == "midline shift":  # also that of the pituitary stalk
+    if term == "midline shift":
         return [("midline", side) for _, side in sites[:1]]
     if sites and term in terms.findings and not terms.is_within(terms.findings[term].default_site, "brain"):
         own = terms.findings[term].default_site  # "intracranial aneurysm"

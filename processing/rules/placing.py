@@ -23,7 +23,7 @@ CAUSES = frozenset((
     "cavernous malformation", "developmental venous anomaly", "abscess", "arachnoid cyst", "encephalitis", "infection",
     "demyelinating plaque", "infarct", "acute infarct", "subacute infarct", "chronic infarct", "calcification",
     "mass", "cyst", "gliosis", "leukoencephalopathy", "necrosis", "microbleed", "contusion", "vasculopathy",
-    "subarachnoid hemorrhage", "artifact", "aneurysm",
+    "subarachnoid hemorrhage", "artifact", "aneurysm", "normal variant",
 ))
 # fmt: on
 # Where no lesion of the brain is.
@@ -70,6 +70,8 @@ def placed_at(
         return [Entry(mention, e.site, e.side, e.is_placed, quote) for e in near]
     is_of_several = len(earlier) > 1 and all(is_group(e) for e in earlier)
     is_of_several = is_of_several or len({e.sentence for e in earlier}) > 1
+    if mention.certainty == "absent" and follows and len({e.site for e in earlier}) > 1 and all(map(is_group, earlier)):
+        return [Entry(mention, "brain", "none", False, quote)]  # "foci in pons and thalamus, without mass effect"
     if follows and (mention.certainty in HEDGED or is_cause) and is_of_several and not is_same_sentence:
         return [Entry(mention, "brain", "none", False, quote)]  # "these findings" of several lesions
     if not is_cause and mention.term not in ACCOMPANYING:  # "with associated hydrocephalus": not at the lesion

@@ -106,6 +106,8 @@ def _read(sentence: str, reading: _Reading) -> None:
             is_of_sentence = bool(described) or not reading.descriptions
             earlier = described or _meant(mention, reading) or lesion or reading.lesion or earlier
             earlier = [e for e in earlier if can_be_at(mention.term, e.site)]
+        if mention.is_definite and mention.reached:
+            mention = _on_known_side(mention, earlier)
         if mention.is_definite:
             _agree_on_mass(mention, [e for e in earlier if e.section == reading.section])
         if mention.is_involvement:
@@ -185,6 +187,16 @@ def _as_involvement(mention: Mention, lesion: list[Entry]) -> Mention:
     signals = mention.signals or (set(last.mention.signals) if mention.certainty != "absent" else set())
     is_tumor = load_terms().findings[last.mention.term].family == "tumor"  # what a tumor reaches into is told as mass
     return replace(mention, term="mass" if is_tumor else last.mention.term, sites=sites, signals=signals)
+
+
+def _on_known_side(mention: Mention, lesion: list[Entry]) -> Mention:
+    """ "The lesion extends to the orbital apex": what a lesion told before reaches into is on its side."""
+    sides = {e.side for e in lesion}
+    if len(sides) != 1 or not sides & {"left", "right"}:
+        return mention
+    side, paired = sides.pop(), load_terms().sites
+    sites = [(s, side if own == "none" and s in mention.reached and paired[s].paired else own) for s, own in mention.sites]
+    return replace(mention, sites=sites)
 
 
 def _is_repetition(mention: Mention, reading: _Reading) -> bool:
