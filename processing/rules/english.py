@@ -21,7 +21,10 @@ _INVOLVING = frozenset((
 _BETWEEN_SIGNALS = frozenset(
     ("on", "and", "the", ",", "images", "imaging", "weighted", "sequences", "with", "corresponding", "/")
 )
-_EXTENSIONS = frozenset(("extension", "invasion", "encasement"))
+_EXTENSIONS = frozenset(("extension", "invasion", "encasement", "bowing", "bulging", "protrusion"))
+_LIKENING = frozenset(("consistent", "typical", "compatible", "characteristic", "represent"))
+_AROUND = frozenset(("about", "around", "along", "over"))
+_ELSEWHERE = frozenset(("new", "other", "additional", "further"))
 _SEQUENCE_WORDS = frozenset(("t1", "t2", "flair", "/", "and", "weighted", "signal"))
 _OF_IT = frozenset(("transformation", "conversion"))  # "no hemorrhagic transformation"
 _BEDS = frozenset(("cavity", "bed", "margin", "margins", "site"))
@@ -76,21 +79,33 @@ def read_sentence(text: str) -> list[Mention]:
         for mention in mentions:
             mention.sites = mention.sites or [("spine", "none")]
     reference = next((m.first for m in marks if m.kind == "back_reference"), len(tokens))
+    unlike = next((m.stop for m in marks if m.kind == "certainty" and _tells_unlike(m, tokens)), len(tokens))
     is_at_it = any(m.kind == "back_reference" and str(m.value).startswith(("at ", "in ")) for m in marks)
     sum_of_all = next((i for i, t in enumerate(tokens[:6]) if t.word in _SUMMING), len(tokens))
     denied_verbs = {m.first for m in marks if m.kind == "certainty"}  # "does not enhance"
     _split_ages(mentions, marks)
+    _single_out(mentions, marks, tokens)
     for mention in mentions:
         is_pointing = reference <= mention.first or mention.first in denied_verbs or _is_within_it(mention, tokens)
         mention.is_back_reference |= is_pointing or (is_at_it and not mention.sites)
+        mention.is_unlike = mention.certainty == "absent" and unlike <= mention.first
         mention.is_of_all = sum_of_all < mention.first
         mention.term = AGED.get(mention.term, {}).get(mention.acuity, mention.term)  # "infarcts, which appear acute"
         before = [t.word for t in tokens[max(0, mention.first - 2) : mention.first]]
+        if mention.certainty == "absent" and not _ELSEWHERE.isdisjoint(before):  # "It shows ... and no new lesions"
+            mention.is_back_reference = False
+        elif mention.certainty == "absent" and before[-1:] == ["adjacent"]:
+            mention.is_back_reference = True
         mention.is_near |= not NEAR.isdisjoint(before)
-        mention.is_definite = bool(before) and (
+        mention.is_definite |= bool(before) and (
             before[-1] in _DEFINITE or (before[0] in _DEFINITE and len(before) == 2)
         )
     return mentions
+
+
+def _tells_unlike(mark: Mark, tokens: list[Token]) -> bool:
+    """Whether a denial is of what the lesion spoken of is ("not considered consistent with a meningioma")."""
+    return mark.value == "absent" and not _LIKENING.isdisjoint(t.word for t in tokens[mark.first : mark.stop])
 
 
 def _split_ages(mentions: list[Mention], marks: list[Mark]) -> None:
@@ -109,6 +124,21 @@ def _split_ages(mentions: list[Mention], marks: list[Mark]) -> None:
         term = "infarct" if lesion.term in AGED["infarct"].values() else lesion.term
         part.term = AGED.get(term, {}).get(age.value, term)
         mentions.append(part)
+
+
+def _single_out(mentions: list[Mention], marks: list[Mark], tokens: list[Token]) -> None:
+    """ "Multiple cavernomas, the largest in the pons": the group has an entry beside that of the one singled out."""
+    largest = next((i for i, t in enumerate(tokens) if t.word in ("largest", "biggest") and i), None)
+    group = [m for m in mentions if largest is not None and m.term and m.stop <= largest]
+    if largest is None or not group or group[-1].count in ("none", 1) or not group[-1].sites:
+        return
+    lesion = group[-1]
+    terms = load_terms().findings
+    if any(m.kind == "sites" and m.first < largest for m in marks) or terms[lesion.term].default_site != "brain":
+        return
+    whole = replace(lesion, sites=[("brain", "none")], side="none", size_mm=None, morphology=set(), signals=set(lesion.signals))
+    lesion.count = "none"
+    mentions.insert(mentions.index(lesion), whole)
 
 
 def _is_of_the_spine(tokens: list[Token]) -> bool:
@@ -231,6 +261,7 @@ def _joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token])
         elif last is not None and _is_signal_with(last, mention, between, denials, named):
             lesion, signal = (last, mention) if mention.term in AS_SIGNAL else (mention, last)
             lesion.signals.add(AS_SIGNAL[signal.term])
+            lesion.is_definite = tokens[lesion.first - 1].word in _DEFINITE  # "enhancement of this lesion"
             lesion.first, lesion.stop = last.first, mention.stop
             joined[-1] = lesion
         else:
@@ -287,6 +318,13 @@ def _refine_terms(own: list[Mention], marks: list[Mark], tokens: list[Token]) ->
             mention.signals -= {("DWI", "none")}
             mention.signals = mention.signals or {AS_SIGNAL[mention.term]}
         if (
+            mention.term == "abnormal enhancement"
+            and len(mention.sites) > 1
+            and mention.sites[0][0] == "meninges"
+            and not _AROUND.isdisjoint([t.word for t in tokens[mention.stop : mention.stop + 5]])
+        ):  # "enhancement of the meninges about the cistern"
+            mention.term, mention.sites = "meningeal enhancement", mention.sites[1:]
+        elif (
             mention.term == "abnormal enhancement"
             and mention.sites
             and all(terms.is_within(s, "extra-axial space") for s, _ in mention.sites)

@@ -18,6 +18,7 @@ _VERBS = frozenset((
 # fmt: on
 # What no item of a denied list begins with: "no recurrence, stable postoperative changes".
 _GOING_OVER = frozenset(("with", "stable", "unchanged", "mild", "mildly", "moderate", "persistent", "some", "normal"))
+_BE = frozenset(("is", "are", "was", "were"))
 _DESCRIPTIONS = frozenset(
     ("signal abnormality", "abnormal enhancement", "restricted diffusion", "white matter lesion")
 )
@@ -138,6 +139,8 @@ def _is_list_end(tokens: list[Token], start: int, stop: int) -> bool:
 def _is_denial_over(tokens: list[Token], start: int, stop: int) -> bool:
     """Whether the sentence goes on with something else: "does not enhance and shows edema", ", with atrophy"."""
     words = [t.word for t in tokens[start:stop]]
+    if "and" in words and not _BE.isdisjoint(words[words.index("and") :]):
+        return True  # "no extension is seen and the cavernous sinuses are clear"
     return any(a in ("and", ",") and (b in _VERBS or b in _GOING_OVER) for a, b in pairwise(words))
 
 
@@ -146,6 +149,8 @@ def _is_hedged(mention: Mention, start: int, own: list[Mention], tokens: list[To
     position = start
     for item in sorted((o for o in own if start <= o.first <= mention.first), key=lambda o: o.first):
         words = {t.word for t in tokens[position : item.first]}
+        if position == start and tokens[position].word == "with":  # "possibly with a small cyst"
+            position += 1
         if _is_new_item(tokens, position, item.first):
             return False
         if position != start and (

@@ -35,6 +35,7 @@ _CHANGE_NOUNS = frozenset(("change", "changes", "disease", "abnormality", "abnor
 # fmt: off
 _IN_HISTORY = frozenset((
     ",", "and", "or", "/", "the", "a", "an", "of", "possible", "known", "any", "left", "right", "prior", "previous",
+    "treated", "resected", "recurrent", "newly", "diagnosed", "metastatic", "irradiated",
 ))
 # fmt: on
 # What stands between a word of width and the space that it is said of: "prominence of the lateral ventricles".
@@ -116,6 +117,7 @@ def read_marks(tokens: list[Token]) -> list[Mark]:
     _name_bare_signals(marks, tokens)
     kinds = {m.kind for m in marks}
     marks = _without_unread(marks, tokens) if "unread" in kinds else marks
+    _name_differentials(marks, tokens)
     marks = _without_beds(marks, tokens)
     return _without_removed(marks, tokens) if "removed" in kinds else marks
 
@@ -135,6 +137,23 @@ def _without_unread(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
         start = next((i for i in range(cue.first - 1, -1, -1) if tokens[i].word in ";:"), 0)
         marks = [m for m in marks if not (start <= m.first <= cue.first and m.kind in ("findings", "predicates"))]
     return [m for m in marks if m.kind != "unread"]
+
+
+def _name_differentials(marks: list[Mark], tokens: list[Token]) -> None:
+    """ "Pineal mass: germinoma, pineoblastoma or meningioma": a list of diagnoses behind a colon is a differential."""
+    colon = next((i for i, t in enumerate(tokens) if t.word == ":"), None)
+    if colon is None:
+        return
+    findings = [m for m in marks if m.kind == "findings"]
+    kinds = load_terms().findings
+    told = [m for m in findings if m.first < colon]
+    listed = [m for m in findings if m.first > colon]
+    if not told or kinds[told[-1].value].kind != "description" or len(listed) < 2:
+        return
+    words = {t.word for t in tokens[listed[0].stop : listed[-1].first]}
+    if words & {"or", "vs", "versus"} and all(kinds[m.value].kind == "diagnosis" for m in listed):
+        marks.append(Mark("differential", "differential", colon, colon + 1))
+        marks.sort(key=lambda m: m.first)
 
 
 def _without_beds(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
@@ -299,7 +318,7 @@ def _sites_of(predicate: Mark, marks: list[Mark], tokens: list[Token], findings:
             yield following
             return
     before = [s for s in sites if s.stop <= predicate.first]
-    if before and not any(before[-1].stop <= f.first < predicate.first for f in findings):
+    if before and not any(before[-1].stop <= f.first < predicate.first for f in findings if f.value != "normal"):
         yield from reversed(before)
     elif following is not None and not any(predicate.stop <= f.first < following.first for f in findings):
         within = {t.word for t in tokens[predicate.stop : following.first]}

@@ -34,7 +34,7 @@ _DISPLACED = frozenset(("mass effect", "midline shift", "herniation", "hydroceph
 # fmt: off
 _TOUCHING = frozenset((
     "abutting", "abuts", "abut", "contacts", "contacting", "touches", "touching", "toward", "towards", "sparing",
-    "spares", "beyond",
+    "spares", "beyond", "obscuring", "obscures",
 ))
 _BESIDE = _TOUCHING | frozenset((
     "adjacent", "adjoining", "perpendicular", "contiguous", "bordering", "communicating", "attached", "near",
@@ -63,6 +63,7 @@ NEAR = frozenset(("adjacent", "underlying", "overlying", "ipsilateral", "surroun
 _OPENING = frozenset(("a", "an", "multiple", "several", "another"))
 _WIDENED = ("sellar enlargement",)
 _WIDE = ("ventricular dilation", "sulcal widening")
+_LIKENED = frozenset(("consistent", "compatible", "keeping", "line", "correlating", "compared"))
 _BE = frozenset(("is", "are", "was", "were"))
 _AROUND = frozenset(("about", "around", "surrounding", "of", "from"))
 # Words between a side and a site without sides: "the left aspect of the pituitary".
@@ -95,7 +96,7 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             listed_brains.add(id(owner))
         is_told_before = owner.first > 0 and tokens[owner.first - 1].word in ("the", "this")
         if (owner.sites or is_told_before) and REACHING & near:
-            if owner.term == "developmental anomaly":  # "a cleft extending to the ventricle"
+            if owner.term in ("developmental anomaly", "bone erosion"):  # "a cleft extending to the ventricle"
                 continue
             owner.reached |= {site for site, _ in placed}
         kept = owner.sites if near & _LISTING else without_wholes(owner.sites, placed)
@@ -121,6 +122,9 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         ):
             # "the sella is expanded by a mass"
             mention.sites = list(earlier.sites) or [(load_terms().findings[earlier.term].default_site, "none")]
+    for earlier, mention in pairwise(carriers):
+        if earlier.sites and not mention.sites and _is_had(earlier, mention, tokens):
+            mention.sites = [pair for pair in earlier.sites if pair[0] not in earlier.reached]
     for mention, following in reversed(list(pairwise(carriers))):
         if mention.sites or not following.sites or (following.term in _DISPLACED and mention.term not in _DISPLACED):
             continue
@@ -157,6 +161,19 @@ def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[T
     return word not in LOCATIVE and word not in LIST_WORDS and word not in REACHING | _PARTS_OF_LESIONS | _FILLERS
 
 
+def _is_had(lesion: Mention, mention: Mention, tokens: list[Token]) -> bool:
+    """Whether a lesion is told to have a finding without a place: "a left frontal infarct with a small cyst"."""
+    words = [t.word for t in tokens[max(lesion.stop, mention.first - 5) : mention.first]]
+    if "with" not in words or "absent" in (lesion.certainty, mention.certainty) or not lesion.term or not mention.term:
+        return False
+    kinds = load_terms().findings
+    is_lesion = kinds[lesion.term].kind != "status" and lesion.term not in _DISPLACED and lesion.term not in _WIDE
+    is_of_brain = kinds[mention.term].default_site in VAGUE_SITES and kinds[mention.term].kind == "diagnosis"
+    is_of_brain = is_of_brain and all(load_terms().is_within(site, "brain") for site, _ in lesion.sites)
+    is_likened = not _LIKENED.isdisjoint(words[: words.index("with")][-1:])
+    return is_lesion and is_of_brain and not is_likened and mention.term not in _DISPLACED and "," not in words[words.index("with") :]
+
+
 def _goes_with(mention: Mention, following: Mention, tokens: list[Token]) -> bool:
     """Whether a finding has the next with it: "a cyst with a mural nodule in the cerebellum"."""
     words = [t.word for t in tokens[mention.stop : following.first]]
@@ -181,6 +198,8 @@ def _is_only_beside(first: int, tokens: list[Token], beside: frozenset[str]) -> 
         return False  # "the peduncle and adjacent pons"
     if "most" in words and words[-1] != "of":
         return True  # "most prominent over the right convexity": which part is worst
+    if words[-1:] == ["of"] and words[-2:-1] in (["edge"], ["border"]):
+        return True  # "into the cavernous sinus along the edge of the carotid artery"
     if words[-1:] == ["of"]:  # "near the root entry zone of the trigeminal nerve"
         far = [t.word for t in tokens[max(0, first - 8) : first]]
         last = max(
@@ -194,7 +213,7 @@ def _is_only_beside(first: int, tokens: list[Token], beside: frozenset[str]) -> 
 def _site_owner(first: Mark, last: Mark, tokens: list[Token], cues: set[int], carriers: list[Mention]) -> Mention:
     """The finding of a list of sites: the one before it across a preposition, else the one that it leads up to."""
     left = _heads([m for m in carriers if m.first < first.first], first.first, tokens)
-    right = [m for m in carriers if m.first >= last.stop or (m.first == first.first and m.term)]
+    right = [m for m in carriers if m.first >= last.stop or (m.first in (first.first, last.first) and m.term)]
     if not left or not right:
         return left[-1] if left else right[0] if right else carriers[-1]
     gap = range(left[-1].stop, first.first)

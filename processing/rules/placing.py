@@ -18,7 +18,7 @@ _PARTS = (
 )
 # fmt: off
 CAUSES = frozenset((
-    "glioma", "meningioma", "metastasis", "lymphoma", "pituitary adenoma", "craniopharyngioma", "schwannoma",
+    "glioma", "meningioma", "metastasis", "lymphoma", "craniopharyngioma", "schwannoma",
     "hemangioblastoma", "hemangioma", "epidermoid cyst", "other tumor", "vascular malformation",
     "cavernous malformation", "developmental venous anomaly", "abscess", "arachnoid cyst", "encephalitis", "infection",
     "demyelinating plaque", "infarct", "acute infarct", "subacute infarct", "chronic infarct", "calcification",
@@ -56,7 +56,7 @@ def placed_at(
     follows = mention.is_back_reference or mention.is_definite
     follows = follows or (mention.is_near and mention.certainty != "absent")
     if mention.term in ACCOMPANYING:
-        follows = follows or is_same_sentence
+        follows = follows or is_same_sentence or (mention.certainty in HEDGED and bool(earlier))
         follows = follows or (mention.term in ("edema", "mass effect") and mention.certainty != "absent")
     elif is_cause:
         follows = bool(earlier)
@@ -70,8 +70,6 @@ def placed_at(
         return [Entry(mention, e.site, e.side, e.is_placed, quote) for e in near]
     is_of_several = len(earlier) > 1 and all(is_group(e) for e in earlier)
     is_of_several = is_of_several or len({e.sentence for e in earlier}) > 1
-    if mention.certainty == "absent" and follows and len({e.site for e in earlier}) > 1 and all(map(is_group, earlier)):
-        return [Entry(mention, "brain", "none", False, quote)]  # "foci in pons and thalamus, without mass effect"
     if follows and (mention.certainty in HEDGED or is_cause) and is_of_several and not is_same_sentence:
         return [Entry(mention, "brain", "none", False, quote)]  # "these findings" of several lesions
     if not is_cause and mention.term not in ACCOMPANYING:  # "with associated hydrocephalus": not at the lesion

@@ -41,6 +41,8 @@ _COMPANIONS = ACCOMPANYING | {
 _DESCRIBED = frozenset(("mass", "signal abnormality", "abnormal enhancement", "restricted diffusion", "cyst"))
 # What a mass does to the bone around it is not what "it" points at, even with a place of its own.
 _EFFECTS = frozenset(("sellar enlargement",))
+# Families of what reaches nowhere: "it also extends into the sinus" is of the mass told before.
+_OF_NO_EXTENT = ("sinus disease", "displacement", "wide fluid spaces", "skull", "sella")
 
 
 @dataclass
@@ -50,6 +52,7 @@ class _Reading:
     read_sentence: Callable[[str], list[Mention]]
     entries: list[Entry] = field(default_factory=list)
     last: list[Entry] = field(default_factory=list)
+    told: list[Entry] = field(default_factory=list)  # all lesions of the last sentence that tells one
     lesion: list[Entry] = field(default_factory=list)  # the last that can enhance or restrict
     # what is described without a cause, sentence by sentence, which a diagnosis explains
     descriptions: list[list[Entry]] = field(default_factory=list)
@@ -90,6 +93,7 @@ def _read(sentence: str, reading: _Reading) -> None:
     spoken_of: list[Entry] = []
     lesion: list[Entry] = []
     described: list[Entry] = []
+    told: list[Entry] = []
     for mention in reading.read_sentence(sentence):
         if reading.heading and reading.heading not in {sequence for sequence, _ in mention.signals}:
             mention.signals.add((reading.heading, "none"))
@@ -104,24 +108,27 @@ def _read(sentence: str, reading: _Reading) -> None:
         is_cause = _explains(mention, reading, bool(spoken_of))
         if is_cause:
             is_of_sentence = bool(described) or not reading.descriptions
-            earlier = described or _meant(mention, reading) or lesion or reading.lesion or earlier
+            summed = reading.told if mention.is_of_all and not lesion else []
+            earlier = described or _meant(mention, reading) or summed or lesion or reading.lesion or earlier
             earlier = [e for e in earlier if can_be_at(mention.term, e.site)]
+        elif mention.is_of_all and mention.certainty in HEDGED and not (spoken_of or mention.sites):
+            earlier = _meant(mention, reading) or reading.told  # "these changes suggest small vessel disease"
         if mention.is_definite and mention.reached:
             mention = _on_known_side(mention, earlier)
         if mention.is_definite:
             _agree_on_mass(mention, [e for e in earlier if e.section == reading.section])
         if mention.is_involvement:
-            mention = _as_involvement(mention, lesion or reading.lesion)
+            mention = _as_involvement(mention, lesion or reading.lesion, reading.entries)
         if mention.is_involvement and not (mention.term and mention.sites):
             if not mention.term:
                 continue
             mention.is_involvement = False
+        if _is_repetition(mention, reading):
+            earlier = []  # it stands where it stood, not where the lesion beside it stands
         if _adds_to(mention, earlier, bool(spoken_of)):
             for entry in earlier:
                 add_details(entry.mention, mention)
             continue
-        if _is_repetition(mention, reading):
-            earlier = []  # it stands where it stood, not where the lesion beside it stands
         placed = [
             _with_known_side(entry, reading) for entry in placed_at(mention, quote, earlier, is_of_sentence, is_cause)
         ]
@@ -137,6 +144,7 @@ def _read(sentence: str, reading: _Reading) -> None:
         if is_lesion and not is_effect and (mention.term not in _COMPANIONS or mention.sites or not earlier):
             spoken_of = entries
             lesion = lesion if mention.term in DISPLACEMENTS else entries
+            told += entries
             is_another = (
                 not (mention.is_definite and (described or reading.descriptions)) and not mention.is_involvement
             )
@@ -146,6 +154,7 @@ def _read(sentence: str, reading: _Reading) -> None:
         reading.descriptions.append(described)
     reading.last = spoken_of or reading.last
     reading.lesion = lesion or reading.lesion
+    reading.told = told or reading.told
 
 
 def _agree_on_mass(mention: Mention, earlier: list[Entry]) -> None:
@@ -171,10 +180,12 @@ def _meant(mention: Mention, reading: _Reading) -> list[Entry]:
     return masses[0] if masses else [e for entries in told for e in entries]
 
 
-def _as_involvement(mention: Mention, lesion: list[Entry]) -> Mention:
+def _as_involvement(mention: Mention, lesion: list[Entry], entries: list[Entry]) -> Mention:
     """ "The thalamus is also involved": an entry of the lesion spoken of last at that place, on its side."""
     if not lesion or not mention.sites:
         return mention
+    if load_terms().findings[lesion[-1].mention.term].family in _OF_NO_EXTENT:
+        lesion = [e for e in entries if e.mention.term == "mass" and not is_reached(e)][-1:] or lesion
     last = lesion[-1]
     paired = load_terms().sites
     told = {e.side for e in lesion} & {"left", "right"} if mention.certainty != "absent" else set()
@@ -183,6 +194,8 @@ def _as_involvement(mention: Mention, lesion: list[Entry]) -> Mention:
     if mention.term:
         return replace(mention, sites=sites)
     known = {site for e in lesion for site in [e.site]}
+    if "cerebellar hemisphere" in known:  # "the superior portion of the hemisphere"
+        known.add("cerebral hemisphere")
     sites = [(s, side) for s, side in sites if not any(load_terms().is_within(k, s) for k in known)]
     signals = mention.signals or (set(last.mention.signals) if mention.certainty != "absent" else set())
     is_tumor = load_terms().findings[last.mention.term].family == "tumor"  # what a tumor reaches into is told as mass
@@ -212,7 +225,7 @@ def _explains(mention: Mention, reading: _Reading, is_same_sentence: bool) -> bo
     if mention.sites or mention.side != "none" or mention.term not in CAUSES:
         return False
     if mention.certainty != "present":
-        return mention.certainty in HEDGED
+        return mention.certainty in HEDGED or mention.is_unlike
     is_focal = load_terms().findings[mention.term].family != "white matter disease"
     return not is_same_sentence and (mention.is_of_all or (reading.section > 0 and is_focal))
 
@@ -223,6 +236,9 @@ def _adds_to(mention: Mention, earlier: list[Entry], is_same_sentence: bool) -> 
         return True
     if not earlier or mention.certainty == "absent" or mention.sites:
         return False
+    if mention.term == "cyst" and mention.is_back_reference and all(e.mention.term == "mass" for e in earlier):
+        mention.morphology.add("cystic")  # "it is heterogeneous with small cysts"
+        return True
     if mention.term in AS_SIGNAL and not mention.is_apart:
         mention.signals = mention.signals or {AS_SIGNAL[mention.term]}
         return True
@@ -238,7 +254,7 @@ def _with_known_side(entry: Entry, reading: _Reading) -> Entry:
     is_inner = terms.is_within(entry.site, "extra-axial space")  # a hematoma told as a collection before
     if terms.findings[entry.mention.term].kind == "status" or not (entry.is_placed or is_inner):
         return entry
-    told = [e for e in reading.entries if e.mention.certainty != "absent"]
+    told = [e for e in reading.entries if e.mention.certainty != "absent" and e.mention.term not in DISPLACEMENTS]
     at_place = {e.side for e in told if e.site == entry.site or (is_inner and terms.is_within(entry.site, e.site))}
     sides = at_place - {"none"}
     if not sides and entry.site in (
