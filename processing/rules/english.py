@@ -8,7 +8,7 @@ from .english_attachment import attach_attributes, attach_signals
 from .english_certainty import certainty_of
 from .english_marks import REPORTING, read_marks, split_segments, with_causes, with_predicates
 from .english_places import NEAR, REACHING, attach_sites
-from .english_site_terms import are_tissue, without_comparisons
+from .english_site_terms import are_tissue, of_the_term, without_comparisons
 from .matching import Token, tokenize
 from .mentions import AGED, AGES, AS_SIGNAL, Mark, Mention
 
@@ -255,7 +255,11 @@ def _joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token])
         elif (
             last is not None
             and last.term == mention.term == "signal abnormality"
-            and ((is_noun and len(between) <= 4) or _is_same_lesion(between, range(last.stop, mention.first), marks))
+            and (
+                (is_noun and len(between) <= 4)
+                or between == ["and"]  # "hyperintensity and susceptibility"
+                or _is_same_lesion(between, range(last.stop, mention.first), marks)
+            )
         ):
             last.stop = mention.stop
         elif last is not None and _is_signal_with(last, mention, between, denials, named):
@@ -427,6 +431,7 @@ def _absorb(mention: Mention, described: Mention) -> None:
     """Give a diagnosis what the description before it told."""
     sides = dict(described.sites)  # "the left optic nerve is swollen, consistent with optic neuritis"
     mention.sites = [(s, d if d != "none" else sides.get(s, d)) for s, d in mention.sites] or described.sites
+    mention.sites = of_the_term(mention.term, mention.sites)
     mention.side = mention.side if mention.side != "none" else described.side
     mention.signals |= described.signals
     mention.morphology |= described.morphology

@@ -18,6 +18,7 @@ _VERBS = frozenset((
 # fmt: on
 # What no item of a denied list begins with: "no recurrence, stable postoperative changes".
 _GOING_OVER = frozenset(("with", "stable", "unchanged", "mild", "mildly", "moderate", "persistent", "some", "normal"))
+_PAST = frozenset(("prior", "previous", "previously", "earlier", "before"))
 _BE = frozenset(("is", "are", "was", "were"))
 _DESCRIPTIONS = frozenset(
     ("signal abnormality", "abnormal enhancement", "restricted diffusion", "white matter lesion")
@@ -74,6 +75,8 @@ def _cue_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: li
     for cue in cues:
         if cue.first < mention.stop or any(o.first >= cue.stop for o in own):
             continue
+        if cue.value == "absent" and not _PAST.isdisjoint([t.word for t in tokens[cue.stop : cue.stop + 6]]):
+            continue  # "was not present on the prior examination"
         is_closing = _is_said_to_be_absent(cue, tokens) or any(
             t.word in _SEEN for t in tokens[cue.stop : cue.stop + 3]
         )

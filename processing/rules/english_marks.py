@@ -272,7 +272,8 @@ def _name_denied_abnormalities(marks: list[Mark], tokens: list[Token], covered: 
     """ "No cerebral or cerebellar abnormality": what has no abnormality is normal."""
     for cue in [m for m in marks if m.kind == "certainty" and m.value == "absent"]:
         end = next((i for i in range(cue.stop, min(cue.stop + 8, len(tokens))) if tokens[i].word in _BARE_NOUNS), None)
-        if end is None or end in covered or any(m.kind == "findings" and cue.stop <= m.first < end for m in marks):
+        is_new = any(m.value == "new" and cue.stop <= m.first < cue.stop + 4 for m in marks)
+        if end is None or is_new or end in covered or any(m.kind == "findings" and cue.stop <= m.first < end for m in marks):
             continue
         if all(i in covered or tokens[i].word in _BARE_WORDS for i in range(cue.stop, end)):
             marks.remove(cue)

@@ -37,7 +37,7 @@ _TOUCHING = frozenset((
     "spares", "beyond", "obscuring", "obscures",
 ))
 _BESIDE = _TOUCHING | frozenset((
-    "adjacent", "adjoining", "perpendicular", "contiguous", "bordering", "communicating", "attached", "near",
+    "continuous", "adjacent", "adjoining", "perpendicular", "contiguous", "bordering", "communicating", "attached", "near",
 ))
 # fmt: on
 _NEIGHBOURS = frozenset(("near", "adjacent", "terminates", "terminating"))
@@ -82,6 +82,8 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         if len(group) > 1 and not lists_brain(group, tokens):
             # "an intra-axial mass in the thalamus": the whole brain beside a part of it says nothing
             placed = [p for p in placed if p[0] != "brain"] or placed[:1]
+        if group[-1].stop < len(tokens) and tokens[group[-1].stop].word.startswith("predominan"):
+            continue  # "with temporal predominance"
         owner = _site_owner(group[0], group[-1], tokens, cues, carriers)
         if _is_of_another(owner, group[0].first, marks, tokens) or _is_of_statement(owner, group[-1], named, tokens):
             continue
@@ -99,7 +101,7 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             if owner.term in ("developmental anomaly", "bone erosion"):  # "a cleft extending to the ventricle"
                 continue
             owner.reached |= {site for site, _ in placed}
-        kept = owner.sites if near & _LISTING else without_wholes(owner.sites, placed)
+        kept = owner.sites if near & _LISTING and "involving" not in near else without_wholes(owner.sites, placed)
         owner.sites = kept + [p for p in placed if p not in owner.sites]
         owner.sites_follow = owner.first < group[0].first
         owner.is_near = owner.is_near or bool(NEAR & near)
@@ -109,9 +111,11 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         if len(mention.sites) > 1 and mention.certainty != "absent" and id(mention) not in listed_brains:
             mention.sites = [s for s in mention.sites if s[0] != "brain" or mention.term == "atrophy"]
         if len(mention.sites) > 1:
-            mention.sites = in_the_midline(without_whole_vessels(around_the_brain(mention.sites)), mention.term)
+            mention.sites = in_the_midline(without_whole_vessels(around_the_brain(mention.sites), mention.term), mention.term)
         if ("spinal cord", "none") in mention.sites:  # "a lesion of the cord at C3"
             mention.sites = [pair for pair in mention.sites if pair[0] != "spine"]
+        if mention.sites[0][0] == "midline" and mention.side == "midline":  # "the midline structures are normal"
+            mention.side = "none"
         mention.sites = of_the_term(mention.term, mention.sites)
         mention.sites = on_the_side_of_the_lesion(mention)
     for earlier, mention in pairwise(carriers):
@@ -283,6 +287,10 @@ def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: 
             and ahead[0].first - side.stop <= 5
             and not {",", "and", "in"} & {t.word for t in tokens[side.stop : ahead[0].first]}
         )
+        if tokens[side.first].word == "bilaterally":  # said of the list that it ends
+            for site in [s for g in grouped(sites, marks, tokens) if g[-1].stop == side.first for s in g]:
+                if paired[site.value[0]].paired:
+                    result.setdefault(id(site), side.value)
         if near:
             group = next(g for g in grouped(ahead, marks, tokens) if g[0] is ahead[0])
             for site in group:

@@ -15,6 +15,8 @@ _WHOLES = (
     "cerebral hemisphere",
     "paranasal sinuses",
     "vessels",
+    "white matter",
+    "meninges",
 )
 _COMPARING = ("than", "to", "with")
 _BASAL = ("middle cranial fossa", "sella", "suprasellar region", "cavernous sinus", "skull base")
@@ -92,11 +94,14 @@ def without_comparisons(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
     return kept
 
 
-def without_whole_vessels(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """ "Flow voids of the carotid arteries": beside a vessel of its own, the vessels as a whole say nothing."""
+def without_whole_vessels(sites: list[tuple[str, str]], term: str) -> list[tuple[str, str]]:
+    """ "Flow voids of the carotid arteries": beside a vessel of its own, the vessels as a whole say nothing.
+
+    Nor does the flow void of an aneurysm.
+    """
     terms = load_terms()
     named = [pair for pair in sites if pair[0] != "vessels" and terms.is_within(pair[0], "vessels")]
-    return [pair for pair in sites if pair[0] != "vessels"] if named else sites
+    return [pair for pair in sites if pair[0] != "vessels"] if named or term == "aneurysm" else sites
 
 
 def in_the_midline(sites: list[tuple[str, str]], term: str) -> list[tuple[str, str]]:
@@ -168,7 +173,9 @@ def around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
         return [(site, whole[0][1] if side == "none" else side) for site, side in tissue]
     if whole and lobes:
         side = whole[0][1]
-        return [(s, side if own == "none" else own) for s, own in sites if s != "cerebral hemisphere"]
+        return [
+            (s, side if own == "none" and terms.sites[s].paired else own) for s, own in sites if s != "cerebral hemisphere"
+        ]
     return sites
 
 

@@ -80,7 +80,8 @@ def _is_another_denial(new: Entry, old: Entry) -> bool:
 
 def _is_vaguer(vague: Entry, exact: Entry) -> bool:
     """Whether `vague` repeats `exact` with less of site or side. A broader denial says more, not less."""
-    if vague.mention.term == "atrophy" and vague.is_placed and vague.site != exact.site:
+    is_whole = vague.is_placed or "diffuse" in vague.mention.morphology
+    if vague.mention.term == "atrophy" and is_whole and vague.site != exact.site:
         return False  # that of the whole brain is more than that of a part
     if vague.mention.certainty == "absent" or load_terms().findings[vague.mention.term].kind == "status":
         return False

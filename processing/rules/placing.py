@@ -89,7 +89,7 @@ def _side_at(site: str, mention: Mention, earlier: list[Entry]) -> str:
     if load_terms().findings[mention.term].kind == "status":
         return "none"
     is_cause = mention.certainty in HEDGED and mention.term in CAUSES
-    beside = {e.side for e in earlier if mention.is_near or (is_cause and e.site == site)}
+    beside = {e.side for e in earlier if mention.is_near or (is_cause and load_terms().is_within(e.site, site))}
     return beside.pop() if len(beside) == 1 else "none"
 
 

@@ -256,7 +256,7 @@ def _with_known_side(entry: Entry, reading: _Reading) -> Entry:
         return entry
     told = [e for e in reading.entries if e.mention.certainty != "absent" and e.mention.term not in DISPLACEMENTS]
     at_place = {e.side for e in told if e.site == entry.site or (is_inner and terms.is_within(entry.site, e.site))}
-    sides = at_place - {"none"}
+    sides = at_place - {"none", "midline"}
     if not sides and entry.site in (
         "cerebellum",
         "cerebral hemisphere",
