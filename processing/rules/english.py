@@ -71,23 +71,29 @@ def read_sentence(text: str) -> list[Mention]:
     to the lesion of the sentence before.
     """
     tokens = tokenize(text)
-    marks = read_marks(tokens)
+    words = {t.word for t in tokens}
+    marks = read_marks(tokens, words)
     mentions: list[Mention] = []
     for segment, start, stop in split_segments(marks, tokens):
         _read_segment(segment, tokens, start, stop, mentions, text)
-    if not _SPINE.isdisjoint([t.word for t in tokens[:12]]) and _is_of_the_spine(tokens):
+    if not mentions:
+        return []
+    if not _SPINE.isdisjoint(words) and _is_of_the_spine(tokens):
         for mention in mentions:
             mention.sites = mention.sites or [("spine", "none")]
-    reference = next((m.first for m in marks if m.kind == "back_reference"), len(tokens))
-    unlike = next((m.stop for m in marks if m.kind == "certainty" and _tells_unlike(m, tokens)), len(tokens))
-    is_at_it = any(m.kind == "back_reference" and str(m.value).startswith(("at ", "in ")) for m in marks)
+    references = [m for m in marks if m.kind == "back_reference"]
+    reference = references[0].first if references else len(tokens)
+    is_at_it = any(m.value.startswith(("at ", "in ")) for m in references)
+    unlike = len(tokens) if _LIKENING.isdisjoint(words) else _end_of_unlike(marks, tokens)
     sum_of_all = next((i for i, t in enumerate(tokens[:6]) if t.word in _SUMMING), len(tokens))
     denied_verbs = {m.first for m in marks if m.kind == "certainty"}  # "does not enhance"
     _split_ages(mentions, marks)
-    _single_out(mentions, marks, tokens)
+    if "largest" in words:
+        _single_out(mentions, marks, tokens)
     for mention in mentions:
-        is_pointing = reference <= mention.first or mention.first in denied_verbs or _is_within_it(mention, tokens)
-        mention.is_back_reference |= is_pointing or (is_at_it and not mention.sites)
+        is_pointing = reference <= mention.first or mention.first in denied_verbs
+        is_pointing = is_pointing or (not mention.sites and (is_at_it or _is_within_it(mention, tokens)))
+        mention.is_back_reference |= is_pointing
         mention.is_unlike = mention.certainty == "absent" and unlike <= mention.first
         mention.is_of_all = sum_of_all < mention.first
         mention.term = AGED.get(mention.term, {}).get(mention.acuity, mention.term)  # "infarcts, which appear acute"
@@ -103,9 +109,12 @@ def read_sentence(text: str) -> list[Mention]:
     return mentions
 
 
-def _tells_unlike(mark: Mark, tokens: list[Token]) -> bool:
-    """Whether a denial is of what the lesion spoken of is ("not considered consistent with a meningioma")."""
-    return mark.value == "absent" and not _LIKENING.isdisjoint(t.word for t in tokens[mark.first : mark.stop])
+def _end_of_unlike(marks: list[Mark], tokens: list[Token]) -> int:
+    """Where a denial of what the lesion spoken of is ends ("not considered consistent with a meningioma")."""
+    for mark in marks:
+        if mark.value == "absent" and not _LIKENING.isdisjoint(t.word for t in tokens[mark.first : mark.stop]):
+            return mark.stop
+    return len(tokens)
 
 
 def _split_ages(mentions: list[Mention], marks: list[Mark]) -> None:
@@ -128,9 +137,9 @@ def _split_ages(mentions: list[Mention], marks: list[Mark]) -> None:
 
 def _single_out(mentions: list[Mention], marks: list[Mark], tokens: list[Token]) -> None:
     """ "Multiple cavernomas, the largest in the pons": the group has an entry beside that of the one singled out."""
-    largest = next((i for i, t in enumerate(tokens) if t.word in ("largest", "biggest") and i), None)
-    group = [m for m in mentions if largest is not None and m.term and m.stop <= largest]
-    if largest is None or not group or group[-1].count in ("none", 1) or not group[-1].sites:
+    largest = next(i for i, t in enumerate(tokens) if t.word == "largest")
+    group = [m for m in mentions if m.term and m.stop <= largest]
+    if not group or group[-1].count in ("none", 1) or not group[-1].sites:
         return
     lesion = group[-1]
     terms = load_terms().findings
@@ -159,7 +168,7 @@ def _is_within_it(mention: Mention, tokens: list[Token]) -> bool:
     is_within = len(behind) == 2 and behind[0] in ("within", "inside") and behind[1] in _POINTING
     is_within = is_within or behind in (["in", "its"], ["in", "it"])
     is_within = is_within or not _OF_IT.isdisjoint([t.word for t in tokens[mention.first : mention.stop]])
-    return not mention.sites and (is_within or behind[:1] == ["therein"])
+    return is_within or behind[:1] == ["therein"]
 
 
 def _read_segment(

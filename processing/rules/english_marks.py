@@ -108,17 +108,25 @@ def _variants(word: str, spelling: list[tuple[str, str]], *, plural: bool) -> se
     return forms
 
 
-def read_marks(tokens: list[Token]) -> list[Mark]:
-    """Words and phrases of a sentence that mean something, in order; none where the sentence tells no MRI."""
-    if _tells_another_source(tokens):
+def read_marks(tokens: list[Token], words: set[str]) -> list[Mark]:
+    """Words and phrases of a sentence that mean something, in order; none where the sentence tells no MRI.
+
+    `words` are those of the tokens: most steps concern few sentences.
+    """
+    if not _OTHER_SOURCES.isdisjoint(words) and _tells_another_source(tokens):
         return []
-    marks = _without_preamble(_marks(english_matcher().find(tokens)), tokens)
+    marks = _marks(english_matcher().find(tokens))
+    marks = marks if _SCAN.isdisjoint(words) else _without_preamble(marks, tokens)
     marks = _without_history(marks, tokens)
+    if "both" in words:
+        marks = [m for m in marks if m.value != "bilateral" or not _is_pronoun(m, tokens)]
     _name_bare_signals(marks, tokens)
     kinds = {m.kind for m in marks}
     marks = _without_unread(marks, tokens) if "unread" in kinds else marks
-    _name_differentials(marks, tokens)
-    marks = _without_beds(marks, tokens)
+    if ":" in words:
+        _name_differentials(marks, tokens)
+    if not _BEDS.isdisjoint(words):
+        marks = _without_beds(marks, tokens)
     return _without_removed(marks, tokens) if "removed" in kinds else marks
 
 
@@ -141,9 +149,7 @@ def _without_unread(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
 
 def _name_differentials(marks: list[Mark], tokens: list[Token]) -> None:
     """ "Pineal mass: germinoma, pineoblastoma or meningioma": a list of diagnoses behind a colon is a differential."""
-    colon = next((i for i, t in enumerate(tokens) if t.word == ":"), None)
-    if colon is None:
-        return
+    colon = next(i for i, t in enumerate(tokens) if t.word == ":")
     findings = [m for m in marks if m.kind == "findings"]
     kinds = load_terms().findings
     told = [m for m in findings if m.first < colon]
@@ -185,16 +191,12 @@ def _tells_another_source(tokens: list[Token]) -> bool:
     words = [t.word for t in tokens[:13]]
     if words[:2] == ["comparison", ":"]:
         words = words[2:]
-    if _OTHER_SOURCES.isdisjoint(words):
-        return False
     verb = next((i for i, word in enumerate(words) if word in REPORTING), None)
     return verb is not None and not _OTHER_SOURCES.isdisjoint(words[:verb]) and _MAGNETIC.isdisjoint(words[:verb])
 
 
 def _without_preamble(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     """Leave out part and contrast agent where they only name the scan ("MRI brain, 3/30, revealed ...")."""
-    if _SCAN.isdisjoint([t.word for t in tokens[:8]]):
-        return marks
     cued = {i for m in marks if m.kind == "certainty" for i in range(m.first, m.stop)}  # "no MR evidence of infarct"
     scan = next((i for i, t in enumerate(tokens[:8]) if t.word in _SCAN and i not in cued), None)
     if scan is None:
@@ -238,7 +240,6 @@ def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
         starts = {m.first for m in sequences}
         sides = [m for m in marks if m.kind == "laterality" and m.stop in starts and tokens[m.first].word == "both"]
         marks[:] = [m for m in marks if m not in sides] if sides else marks
-    marks[:] = [m for m in marks if not (m.value == "bilateral" and _is_pronoun(m, tokens))]
     covered = {i for m in marks for i in range(m.first, m.stop)}
     _name_denied_abnormalities(marks, tokens, covered)
     for site in [m for m in marks if m.kind == "sites"]:
