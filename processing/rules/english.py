@@ -47,6 +47,8 @@ _SEEN_CHANGES = frozenset(
 )
 _POINTING = frozenset(("it", "them", "this", "these", "the"))
 _SPINE = frozenset(("spine", "lumbar", "thoracic", "cervical", "spinal", "lumbosacral"))
+_GOING_ON = frozenset(("not", "is", "are", "does", "do", "without"))
+_PRONOUNS = frozenset(("it", "they", "this", "these", "both"))
 _DEFINITE = frozenset(("the", "this", "these", "that", "its"))
 # What is called normal without a site: the whole study, or the brain in it.
 # fmt: off
@@ -81,6 +83,9 @@ def read_sentence(text: str) -> list[Mention]:
     if not _SPINE.isdisjoint(words) and _is_of_the_spine(tokens):
         for mention in mentions:
             mention.sites = mention.sites or [("spine", "none")]
+    if "mra" in words and "mri" not in words:  # "the MRA was normal"
+        for mention in mentions:
+            mention.sites = mention.sites or ([("vessels", "none")] if mention.term == "normal" else [])
     references = [m for m in marks if m.kind == "back_reference"]
     reference = references[0].first if references else len(tokens)
     is_at_it = any(m.value.startswith(("at ", "in ")) for m in references)
@@ -182,6 +187,8 @@ def _read_segment(
         is_signal = any(m.kind in ("signals", "sequences") for m in marks) or "signal" in words
         is_involved = bool(words & (REACHING | _INVOLVING)) and not is_signal
         own = [Mention("", start, start, is_involvement=is_involved)]
+    if own and not mentions and _singles_out(marks, tokens[start : start + 2], own[0].first):
+        own = [Mention("", start, start, is_involvement=True), *own]
     carriers = own or mentions[-1:]
     for mention in own:
         mention.certainty = certainty_of(mention, marks, tokens, own)
@@ -189,6 +196,8 @@ def _read_segment(
             mention.certainty = next((str(m.value) for m in marks if m.kind == "certainty"), "present")
     if own or carriers[0].certainty != "absent":  # "no hydrocephalus; ventricular size is ..."
         attach_sites(marks, tokens, carriers)
+    if own and mentions and not own[0].sites and _goes_on(tokens[start : start + 2]):
+        own[0].sites = list(mentions[-1].sites)  # "the left MCA is displaced but not narrowed"
     attach_signals(marks, tokens, carriers)
     attach_attributes(marks, tokens, carriers, text, start, stop)
     sites = [m for m in marks if m.kind == "sites"]
@@ -201,7 +210,8 @@ def _read_segment(
     _refine_terms(own, marks, tokens)
     _merge_descriptions(own, mentions, marks, tokens)
     _mark_parts(own, tokens)
-    if own and own[0].term == "normal" and not own[0].sites and start and tokens[start].word == "which":
+    is_status = bool(own) and own[0].term in ("normal", "normal variant")
+    if is_status and not own[0].sites and start and tokens[start].word == "which":
         _point_back(own, mentions)
     is_outside = any(m.kind == "outside" for m in marks)
     own = [
@@ -214,6 +224,8 @@ def _read_segment(
 
 def _is_of_unknown(mention: Mention, marks: list[Mark], tokens: list[Token], start: int) -> bool:
     """Whether something is called normal that no site names: "the parotid glands are unremarkable"."""
+    if tokens[mention.first].word == "no":  # "no intracranial abnormality is identified"
+        return False
     before = [t.word for t in tokens[start : mention.first]]
     behind = [t.word for t in tokens[mention.stop : mention.stop + 4]]
     if not _WHOLE_STUDY.isdisjoint(before + behind) or any(m.kind in ("sequences", "back_reference") for m in marks):
@@ -222,6 +234,17 @@ def _is_of_unknown(mention: Mention, marks: list[Mark], tokens: list[Token], sta
     if verb is not None:
         return any(word.isalpha() and word not in _NO_SUBJECT for word in before[:verb])
     return bool(behind) and behind[0].isalpha() and behind[0] not in _AFTER_NORMAL
+
+
+def _goes_on(opening: list[Token]) -> bool:
+    """Whether a part of a sentence says more of the subject before it ("but not narrowed")."""
+    return [t.word for t in opening[:1]] == ["but"] and len(opening) > 1 and opening[1].word in _GOING_ON
+
+
+def _singles_out(marks: list[Mark], opening: list[Token], first: int) -> bool:
+    """Whether a sentence places one lesion of those told before ("The largest is in the left parietal lobe and ...")."""
+    is_largest = [t.word for t in opening] == ["the", "largest"]
+    return is_largest and any(m.kind == "sites" and m.stop <= first for m in marks)
 
 
 def _point_back(own: list[Mention], earlier: list[Mention]) -> None:
@@ -314,6 +337,8 @@ def _name_signals(
     alone = is_first and not mentions and bool(sites and without_comparisons(sites, tokens))
     if not (hedged or alone):
         return own
+    if not sites and not mentions and tokens[0].word in _PRONOUNS:  # "They are bright on T1, suggesting blood"
+        return [Mention("", signal.first, signal.stop), *own]
     return [Mention("signal abnormality", signal.first, signal.stop), *own]
 
 
@@ -382,7 +407,7 @@ def _merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[
         if mention.side == "none" and [t.word for t in tokens[former.stop : mention.first]] == ["and"]:
             own.remove(mention)  # "compressed and displaced"
     for mention in list(own):
-        described = [m for m in own if m.first < mention.first and m.certainty != "absent"]
+        described = [m for m in own if m.term and m.first < mention.first and m.certainty != "absent"]
         lesions = [
             m for m in (*earlier, *described) if m.term and m.certainty != "absent" and kinds[m.term].kind != "status"
         ]

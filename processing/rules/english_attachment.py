@@ -38,7 +38,7 @@ def attach_signals(marks: list[Mark], tokens: list[Token], carriers: list[Mentio
             owner.signals |= {(sequence.value, value) for sequence in group}
     for signal in signals:
         owner = owner_of(signal, tokens, carriers)
-        if id(signal) in taken or owner is None:
+        if id(signal) in taken or owner is None or _is_denied_later(signal, owner, marks):
             continue
         sequence = {"enhancing": "T1c", "restricted": "DWI"}.get(signal.value, "any")
         owner.signals.add((sequence, signal.value))
@@ -50,6 +50,13 @@ def attach_signals(marks: list[Mark], tokens: list[Token], carriers: list[Mentio
             for sequence, word in mention.signals
             if (sequence != "any" or word not in explicit) and (word != "none" or sequence not in named)
         }
+
+
+def _is_denied_later(signal: Mark, owner: Mention, marks: list[Mark]) -> bool:
+    """Whether a signal stands before the denial of a finding ("it enhances without a focal lesion")."""
+    return owner.certainty == "absent" and any(
+        m.value == "absent" and signal.stop <= m.first < owner.first for m in marks if m.kind == "certainty"
+    )
 
 
 def _sequence_groups(

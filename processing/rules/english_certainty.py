@@ -103,7 +103,8 @@ def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own
         position = mention.stop
         items = [o for o in own if mention.stop <= o.first < mark.first and not _is_place(o, tokens)]
         is_described = mention.term in _DESCRIPTIONS and not all(o.term in _DESCRIPTIONS for o in items)
-        if is_described:  # "lesions, infarct versus tumor"
+        is_told = mention.term == "mass" and bool(items) and tokens[mention.stop].word == ","
+        if is_described or is_told:  # "lesions, infarct versus tumor"; "a mass, metastasis until proven otherwise"
             return None
         for item in [*items, None]:
             stop = mark.first if item is None else item.first

@@ -11,7 +11,8 @@ from .mentions import Mark
 
 _PLURAL_GROUPS = ("findings", "sites")
 _CUES = ("consistent", "boundary", "back_reference", "neutral", "history", "differential", "removed", "unread", "outside")
-_SCAN = frozenset(("mri", "mr", "scan"))
+_PICTURES = frozenset(("imaging", "images", "views", "examination"))
+_SCAN = frozenset(("mri", "mr", "scan", *_PICTURES))  # "imaging of the posterior fossa demonstrates ..."
 _MAGNETIC = frozenset(("mri", "mr", "mra", "mrv", "compared", "comparison"))
 # fmt: off
 REPORTING = frozenset((
@@ -199,6 +200,8 @@ def _without_preamble(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     """Leave out part and contrast agent where they only name the scan ("MRI brain, 3/30, revealed ...")."""
     cued = {i for m in marks if m.kind == "certainty" for i in range(m.first, m.stop)}  # "no MR evidence of infarct"
     scan = next((i for i, t in enumerate(tokens[:8]) if t.word in _SCAN and i not in cued), None)
+    if scan is not None and tokens[scan].word in _PICTURES and [t.word for t in tokens[scan + 1 : scan + 2]] != ["of"]:
+        return marks
     if scan is None:
         return marks
     verb = next((i for i, t in enumerate(tokens) if i > scan and t.word in REPORTING), None)
@@ -373,7 +376,7 @@ def split_segments(marks: list[Mark], tokens: list[Token]) -> list[tuple[list[Ma
 
 def _lead_in(lead: list[Mark], inside: list[Mark], first_word: str) -> list[Mark]:
     """What a heading adds: a statement that names a place of its own does not stand at that of its heading."""
-    is_heading = first_word not in _LOCATING and any(m.kind == "findings" for m in inside)
+    is_heading = first_word not in _LOCATING and any(m.kind in ("findings", "predicates") for m in inside)
     if is_heading and any(m.kind == "sites" for m in inside):
         return [m for m in lead if m.kind != "sites"]
     return lead

@@ -77,7 +77,7 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
     sides = _sides(marks, tokens, sites, carriers)
     listed_brains: set[int] = set()
     cues = {i for m in marks if m.kind in ("certainty", "consistent") for i in range(m.first, m.stop)}
-    for group in grouped(sites, marks, tokens):
+    for group in _of_one_finding(grouped(sites, marks, tokens), carriers):
         placed = [(term, sides.get(id(mark), "none")) for mark in group for term in mark.value]
         if len(group) > 1 and not lists_brain(group, tokens):
             # "an intra-axial mass in the thalamus": the whole brain beside a part of it says nothing
@@ -138,6 +138,20 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             or _goes_with(mention, following, tokens)
         ):
             mention.sites = [pair for pair in following.sites if pair[0] not in following.reached]
+
+
+def _of_one_finding(groups: list[list[Mark]], carriers: list[Mention]) -> list[list[Mark]]:
+    """Lists cut where their last site leads up to a finding: "trapping of the horn and periventricular edema"."""
+    if len(carriers) < 2:
+        return groups
+    starts = {m.first for m in carriers[1:]}
+    cut: list[list[Mark]] = []
+    for group in groups:
+        if len(group) > 1 and group[-1].stop in starts and carriers[0].stop <= group[0].first and carriers[0].term:
+            cut += [group[:-1], group[-1:]]
+        else:
+            cut.append(group)
+    return cut
 
 
 def _is_of_statement(owner: Mention, site: Mark, sites: list[Mark], tokens: list[Token]) -> bool:

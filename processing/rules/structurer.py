@@ -118,7 +118,7 @@ def _read(sentence: str, reading: _Reading) -> None:
         if mention.is_definite:
             _agree_on_mass(mention, [e for e in earlier if e.section == reading.section])
         if mention.is_involvement:
-            mention = _as_involvement(mention, lesion or reading.lesion, reading.entries)
+            mention = _as_involvement(mention, lesion or reading.lesion, reading.entries, reading.descriptions)
         if mention.is_involvement and not (mention.term and mention.sites):
             if not mention.term:
                 continue
@@ -180,12 +180,16 @@ def _meant(mention: Mention, reading: _Reading) -> list[Entry]:
     return masses[0] if masses else [e for entries in told for e in entries]
 
 
-def _as_involvement(mention: Mention, lesion: list[Entry], entries: list[Entry]) -> Mention:
+def _as_involvement(
+    mention: Mention, lesion: list[Entry], entries: list[Entry], descriptions: list[list[Entry]]
+) -> Mention:
     """ "The thalamus is also involved": an entry of the lesion spoken of last at that place, on its side."""
     if not lesion or not mention.sites:
         return mention
     if load_terms().findings[lesion[-1].mention.term].family in _OF_NO_EXTENT:
         lesion = [e for e in entries if e.mention.term == "mass" and not is_reached(e)][-1:] or lesion
+    if descriptions and all(e.mention.certainty in HEDGED for e in lesion):
+        lesion = descriptions[-1]  # "lesions, perhaps metastases. The largest is in the left parietal lobe"
     last = lesion[-1]
     paired = load_terms().sites
     told = {e.side for e in lesion} & {"left", "right"} if mention.certainty != "absent" else set()
