@@ -217,7 +217,8 @@ def _read_segment(
     own = [
         m
         for m in own
-        if m.sites or not (is_outside or (m.term == "normal" and _is_of_unknown(m, marks, tokens, start)))
+        if (m.term, m.certainty) != ("normal", "absent")
+        and (m.sites or not (is_outside or (m.term == "normal" and _is_of_unknown(m, marks, tokens, start))))
     ]
     mentions.extend(own)
 
@@ -339,7 +340,9 @@ def _name_signals(
         return own
     if not sites and not mentions and tokens[0].word in _PRONOUNS:  # "They are bright on T1, suggesting blood"
         return [Mention("", signal.first, signal.stop), *own]
-    return [Mention("signal abnormality", signal.first, signal.stop), *own]
+    term = {"enhancing": "abnormal enhancement", "restricted": "restricted diffusion"}.get(signal.value)
+    is_told = alone and term is not None  # "the left cavernous sinus is bulky and enhances"
+    return [Mention(term if is_told and term else "signal abnormality", signal.first, signal.stop), *own]
 
 
 def _refine_terms(own: list[Mention], marks: list[Mark], tokens: list[Token]) -> None:

@@ -45,6 +45,7 @@ _BEDS = frozenset(("bed", "cavity", "site", "defect"))
 _AT_BEDS = frozenset(("in", "within", "at", "along", "about", "around", "of", "near"))
 _AT_BEDS |= frozenset(("surrounding", "overlies", "overlying", "underlying", "beneath", "deep", "under", "subjacent"))
 # fmt: off
+_VENOGRAMS = frozenset(("mrv", "venogram", "venography"))
 _BEHIND_PRONOUNS = frozenset((
     "of", "are", "were", "have", "enhance", "show", "showed", "demonstrate", "demonstrated", "lesions", "measure",
     "restrict", "lesion", "masses", "foci", "appear", "exhibit",
@@ -82,7 +83,8 @@ def _phrases() -> Iterator[tuple[str, str, Any]]:
         for level, patterns in lexicon.extra[table].items():
             for slots in patterns:
                 for parts in product(*slots):
-                    yield " ".join(parts), kind, level
+                    for phrase in _variants(" ".join(parts), spelling, plural=False):
+                        yield phrase, kind, level
     for row in lexicon.extra["predicates"]:
         for word in row["words"]:
             yield word, "predicates", tuple(row["terms"].items())
@@ -119,6 +121,15 @@ def read_marks(tokens: list[Token], words: set[str]) -> list[Mark]:
     marks = _marks(english_matcher().find(tokens))
     marks = marks if _SCAN.isdisjoint(words) else _without_preamble(marks, tokens)
     marks = _without_history(marks, tokens)
+    if "ct" in words:  # "with rim calcification on CT"
+        marks = [m for m in marks if m.kind != "findings" or not _is_told_by_ct(m, tokens)]
+    if "vermis" in words:  # "of the vermis more than the hemispheres"
+        for mark in marks:
+            is_bare = mark.value == ("cerebral hemisphere",) and tokens[mark.first].word.startswith("hemispher")
+            mark.value = ("cerebellar hemisphere",) if is_bare else mark.value
+    if not _VENOGRAMS.isdisjoint(words):  # "MRV shows the sinus to be patent"
+        for mark in marks:
+            mark.value = ("dural venous sinuses",) if mark.value == ("paranasal sinuses",) else mark.value
     if "both" in words:
         marks = [m for m in marks if m.value != "bilateral" or not _is_pronoun(m, tokens)]
     _name_bare_signals(marks, tokens)
@@ -144,6 +155,7 @@ def _without_unread(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     """Leave out what is told not to have been looked at ("vasospasm cannot be assessed")."""
     for cue in [m for m in marks if m.kind == "unread"]:
         start = next((i for i in range(cue.first - 1, -1, -1) if tokens[i].word in ";:"), 0)
+        start = max([start, *(m.first for m in marks if m.kind == "boundary" and m.first < cue.first)])
         marks = [m for m in marks if not (start <= m.first <= cue.first and m.kind in ("findings", "predicates"))]
     return [m for m in marks if m.kind != "unread"]
 
@@ -207,7 +219,8 @@ def _without_preamble(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     verb = next((i for i, t in enumerate(tokens) if i > scan and t.word in REPORTING), None)
     end = verb if verb is not None else scan + 2
     named = [m for m in marks if m.kind in ("sites", "certainty") or (m.kind == "sequences" and m.value == "T1c")]
-    return [m for m in marks if m not in named or m.first >= end]
+    # "MRI of the brain did not show ...": the denial goes on behind the verb
+    return [m for m in marks if m not in named or m.first >= end or (m.kind == "certainty" and m.stop > end)]
 
 
 def _without_history(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
@@ -264,6 +277,12 @@ def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
             marks.append(Mark("findings", "signal abnormality", behind, behind + 1))
             covered.add(behind)
     marks.sort(key=lambda m: m.first)
+
+
+def _is_told_by_ct(mark: Mark, tokens: list[Token]) -> bool:
+    """Whether a finding is told to be one of CT."""
+    behind = [t.word for t in tokens[mark.stop : mark.stop + 2]]
+    return behind in (["on", "ct"], ["by", "ct"])
 
 
 def _is_pronoun(mark: Mark, tokens: list[Token]) -> bool:

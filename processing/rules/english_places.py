@@ -92,6 +92,8 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         if owner.sites and (not owner.sites_follow or is_led) and owner.first < group[0].first:
             # "subcortical hyperintensities in the frontal lobe": where lobe and tissue are both said, the lobe
             owner.sites = [] if are_tissue(owner.sites) and not are_tissue(placed) else owner.sites
+        if owner.sites and _is_end_of_range(group[0].first, tokens):
+            continue
         if _is_only_beside(group[0].first, tokens, _BESIDE if owner.sites else _TOUCHING):
             continue
         if ("brain", "none") in placed and len(placed) > 1:
@@ -127,7 +129,9 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             # "the sella is expanded by a mass"
             mention.sites = list(earlier.sites) or [(load_terms().findings[earlier.term].default_site, "none")]
     for earlier, mention in pairwise(carriers):
-        if earlier.sites and not mention.sites and _is_had(earlier, mention, tokens):
+        if not earlier.sites or mention.sites:
+            continue
+        if _is_had(earlier, mention, tokens) or _is_listed_with(earlier, mention, tokens):
             mention.sites = [pair for pair in earlier.sites if pair[0] not in earlier.reached]
     for mention, following in reversed(list(pairwise(carriers))):
         if mention.sites or not following.sites or (following.term in _DISPLACED and mention.term not in _DISPLACED):
@@ -192,6 +196,17 @@ def _is_had(lesion: Mention, mention: Mention, tokens: list[Token]) -> bool:
     return is_lesion and is_of_brain and not is_likened and mention.term not in _DISPLACED and "," not in words[words.index("with") :]
 
 
+def _is_listed_with(earlier: Mention, mention: Mention, tokens: list[Token]) -> bool:
+    """Whether one place leads two findings ("in the left parietal lobe there is gliosis and volume loss")."""
+    if earlier.sites_follow or not mention.term or not earlier.term or earlier.certainty != mention.certainty:
+        return False
+    kinds = load_terms().findings
+    is_of_brain = kinds[mention.term].default_site in VAGUE_SITES and kinds[mention.term].kind == "diagnosis"
+    is_of_brain = is_of_brain and kinds[earlier.term].kind != "status" and earlier.term not in _DISPLACED | set(_WIDE)
+    words = [t.word for t in tokens[earlier.stop : mention.first]]
+    return is_of_brain and words == ["and"] and mention.term not in _DISPLACED
+
+
 def _goes_with(mention: Mention, following: Mention, tokens: list[Token]) -> bool:
     """Whether a finding has the next with it: "a cyst with a mural nodule in the cerebellum"."""
     words = [t.word for t in tokens[mention.stop : following.first]]
@@ -250,6 +265,12 @@ def _site_owner(first: Mark, last: Mark, tokens: list[Token], cues: set[int], ca
     ) and not cues & set(gap)
     leads = right[0].first - last.stop <= 6 and all(t.word != "," for t in tokens[last.stop : right[0].first])
     return right[0] if leads and not has_preposition else left[-1]
+
+
+def _is_end_of_range(first: int, tokens: list[Token]) -> bool:
+    """Whether a place is only how far a finding is told to go ("from the root entry zone to Meckel's cave")."""
+    words = [t.word for t in tokens[max(0, first - 10) : first] if t.word not in ("the", "left", "right")]
+    return words[-1:] == ["to"] and "from" in words
 
 
 def _is_new_clause(first: int, stop: int, finding: int, tokens: list[Token]) -> bool:

@@ -89,7 +89,10 @@ def without_comparisons(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
             kept.append(site)
             continue
         words = [t.word for t in tokens[max(0, site.first - 4) : site.first] if t.word not in _ARTICLES]
-        if not (words[-1:] == ["than"] or (words[-1:] in (["to"], ["with"]) and _COMPARED & set(words[-2:-1]))):
+        is_listed = words[-2:] in (["more", "than"], ["greater", "than"]) and any(
+            other.stop == site.first - 2 - (tokens[site.first - 1].word in _ARTICLES) for other in sites
+        )  # "the vermis more than the hemispheres"
+        if is_listed or not (words[-1:] == ["than"] or (words[-1:] in (["to"], ["with"]) and _COMPARED & set(words[-2:-1]))):
             kept.append(site)
     return kept
 

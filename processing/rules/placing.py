@@ -89,8 +89,13 @@ def _side_at(site: str, mention: Mention, earlier: list[Entry]) -> str:
     if load_terms().findings[mention.term].kind == "status":
         return "none"
     is_cause = mention.certainty in HEDGED and mention.term in CAUSES
-    beside = {e.side for e in earlier if mention.is_near or (is_cause and load_terms().is_within(e.site, site))}
+    beside = {e.side for e in earlier if mention.is_near or (is_cause and _is_part(e.site, site))}
     return beside.pop() if len(beside) == 1 else "none"
+
+
+def _is_part(part: str, site: str) -> bool:
+    """Whether one site of the brain is within the other."""
+    return part == site or (load_terms().is_within(part, site) and load_terms().is_within(site, "brain"))
 
 
 def _side_of_cause(mention: Mention, site: str, earlier: list[Entry], is_same_sentence: bool) -> str:

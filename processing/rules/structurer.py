@@ -109,7 +109,9 @@ def _read(sentence: str, reading: _Reading) -> None:
         if is_cause:
             is_of_sentence = bool(described) or not reading.descriptions
             summed = reading.told if mention.is_of_all and not lesion else []
-            earlier = described or _meant(mention, reading) or summed or lesion or reading.lesion or earlier
+            is_any = mention.certainty != "present" or mention.count in ("none", 1)
+            spoken = lesion or reading.lesion or earlier if is_any else lesion  # "multiple infarcts" are no single one
+            earlier = described or _meant(mention, reading) or summed or spoken
             earlier = [e for e in earlier if can_be_at(mention.term, e.site)]
         elif mention.is_of_all and mention.certainty in HEDGED and not (spoken_of or mention.sites):
             earlier = _meant(mention, reading) or reading.told  # "these changes suggest small vessel disease"
