@@ -63,6 +63,8 @@ NEAR = frozenset(("adjacent", "underlying", "overlying", "ipsilateral", "surroun
 _OPENING = frozenset(("a", "an", "multiple", "several", "another"))
 _WIDENED = ("sellar enlargement",)
 _WIDE = ("ventricular dilation", "sulcal widening")
+# "A left frontal meningioma", which is one of the dura over that lobe.
+_OVER = frozenset(("frontal", "parietal", "temporal", "occipital", "parasagittal", "frontotemporal", "frontoparietal"))
 _LIKENED = frozenset(("consistent", "compatible", "keeping", "line", "correlating", "compared"))
 _BE = frozenset(("is", "are", "was", "were"))
 _AROUND = frozenset(("about", "around", "surrounding", "of", "from"))
@@ -120,6 +122,8 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             mention.side = "none"
         mention.sites = of_the_term(mention.term, mention.sites)
         mention.sites = on_the_side_of_the_lesion(mention)
+        if mention.term == "meningioma" and tokens[mention.first - 1].word in _OVER and are_lobes(mention.sites):
+            mention.sites = list(dict.fromkeys(("meninges", side) for _, side in mention.sites))
     for earlier, mention in pairwise(carriers):
         if (
             earlier.term in _WIDENED
