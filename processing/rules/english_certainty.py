@@ -17,7 +17,22 @@ _VERBS = frozenset((
 ))
 # fmt: on
 # What no item of a denied list begins with: "no recurrence, stable postoperative changes".
-_GOING_OVER = frozenset(("with", "stable", "unchanged", "mild", "mildly", "moderate", "persistent", "some", "normal"))
+_GOING_OVER = frozenset(
+    (
+        "with",
+        "stable",
+        "unchanged",
+        "mild",
+        "mildly",
+        "moderate",
+        "persistent",
+        "some",
+        "normal",
+        "old",
+        "chronic",
+        "remote",
+    )
+)
 _PAST = frozenset(("prior", "previous", "previously", "earlier", "before"))
 _BE = frozenset(("is", "are", "was", "were"))
 _DESCRIPTIONS = frozenset(

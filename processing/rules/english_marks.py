@@ -6,23 +6,34 @@ from itertools import pairwise, product
 from typing import Any
 
 from ..vocabulary import load_lexicon, load_terms
+from .english_left_out import (
+    BEDS,
+    OTHER_SOURCES,
+    SCAN,
+    is_told_by_ct,
+    tells_another_source,
+    without_beds,
+    without_history,
+    without_preamble,
+    without_removed,
+    without_unread,
+)
 from .matching import Match, PhraseMatcher, Token
 from .mentions import Mark
 
 _PLURAL_GROUPS = ("findings", "sites")
-_CUES = ("consistent", "boundary", "back_reference", "neutral", "history", "differential", "removed", "unread", "outside")
-_PICTURES = frozenset(("imaging", "images", "views", "examination"))
-_SCAN = frozenset(("mri", "mr", "scan", *_PICTURES))  # "imaging of the posterior fossa demonstrates ..."
-_MAGNETIC = frozenset(("mri", "mr", "mra", "mrv", "compared", "comparison"))
+_CUES = (
+    "consistent",
+    "boundary",
+    "back_reference",
+    "neutral",
+    "history",
+    "differential",
+    "removed",
+    "unread",
+    "outside",
+)
 # fmt: off
-REPORTING = frozenset((
-    "revealed", "reveals", "showed", "shows", "demonstrated", "demonstrates", "demonstrate", "show", "shown",
-    "confirmed", "reported", "disclosed", "was", "were",
-))
-_OTHER_SOURCES = frozenset((
-    "ct", "pet", "spect", "angiography", "angiogram", "arteriogram", "arteriography", "biopsy", "pathology",
-    "histology", "surgery", "autopsy", "eeg", "ultrasound", "radiograph", "radiographs",
-))
 # fmt: on
 _DIRECTION = {"increased": "hyper", "high": "hyper", "decreased": "hypo", "low": "hypo", "reduced": "hypo"}
 _DIRECTION |= {"elevated": "hyper", "bright": "hyper", "dark": "hypo", "abnormal": "none"}
@@ -33,17 +44,8 @@ _SIGNAL_NOUNS = frozenset(("signal", "signals", "abnormality", "abnormalities", 
 _BARE_NOUNS = frozenset(("abnormality", "abnormalities", "pathology"))
 _BARE_WORDS = frozenset(("or", "and", ",", "structural", "other", "parenchymal", "intrinsic", "gross", "significant"))
 _CHANGE_NOUNS = frozenset(("change", "changes", "disease", "abnormality", "abnormalities"))
-# fmt: off
-_IN_HISTORY = frozenset((
-    ",", "and", "or", "/", "the", "a", "an", "of", "possible", "known", "any", "left", "right", "prior", "previous",
-    "treated", "resected", "recurrent", "newly", "diagnosed", "metastatic", "irradiated",
-))
-# fmt: on
 # What stands between a word of width and the space that it is said of: "prominence of the lateral ventricles".
 _BETWEEN_CAUSES = frozenset(("or", "/", ",", "and", "versus"))
-_BEDS = frozenset(("bed", "cavity", "site", "defect"))
-_AT_BEDS = frozenset(("in", "within", "at", "along", "about", "around", "of", "near"))
-_AT_BEDS |= frozenset(("surrounding", "overlies", "overlying", "underlying", "beneath", "deep", "under", "subjacent"))
 # fmt: off
 _VENOGRAMS = frozenset(("mrv", "venogram", "venography"))
 _BEHIND_PRONOUNS = frozenset((
@@ -116,13 +118,13 @@ def read_marks(tokens: list[Token], words: set[str]) -> list[Mark]:
 
     `words` are those of the tokens: most steps concern few sentences.
     """
-    if not _OTHER_SOURCES.isdisjoint(words) and _tells_another_source(tokens):
+    if not OTHER_SOURCES.isdisjoint(words) and tells_another_source(tokens):
         return []
     marks = _marks(english_matcher().find(tokens))
-    marks = marks if _SCAN.isdisjoint(words) else _without_preamble(marks, tokens)
-    marks = _without_history(marks, tokens)
+    marks = marks if SCAN.isdisjoint(words) else without_preamble(marks, tokens)
+    marks = without_history(marks, tokens)
     if "ct" in words:  # "with rim calcification on CT"
-        marks = [m for m in marks if m.kind != "findings" or not _is_told_by_ct(m, tokens)]
+        marks = [m for m in marks if m.kind != "findings" or not is_told_by_ct(m, tokens)]
     if "vermis" in words:  # "of the vermis more than the hemispheres"
         for mark in marks:
             is_bare = mark.value == ("cerebral hemisphere",) and tokens[mark.first].word.startswith("hemispher")
@@ -134,12 +136,12 @@ def read_marks(tokens: list[Token], words: set[str]) -> list[Mark]:
         marks = [m for m in marks if m.value != "bilateral" or not _is_pronoun(m, tokens)]
     _name_bare_signals(marks, tokens)
     kinds = {m.kind for m in marks}
-    marks = _without_unread(marks, tokens) if "unread" in kinds else marks
+    marks = without_unread(marks, tokens) if "unread" in kinds else marks
     if ":" in words:
         _name_differentials(marks, tokens)
-    if not _BEDS.isdisjoint(words):
-        marks = _without_beds(marks, tokens)
-    return _without_removed(marks, tokens) if "removed" in kinds else marks
+    if not BEDS.isdisjoint(words):
+        marks = without_beds(marks, tokens)
+    return without_removed(marks, tokens) if "removed" in kinds else marks
 
 
 def _marks(matches: list[Match]) -> list[Mark]:
@@ -149,15 +151,6 @@ def _marks(matches: list[Match]) -> list[Mark]:
         for kind, value in match.meanings
         if kind != "neutral"
     ]
-
-
-def _without_unread(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
-    """Leave out what is told not to have been looked at ("vasospasm cannot be assessed")."""
-    for cue in [m for m in marks if m.kind == "unread"]:
-        start = next((i for i in range(cue.first - 1, -1, -1) if tokens[i].word in ";:"), 0)
-        start = max([start, *(m.first for m in marks if m.kind == "boundary" and m.first < cue.first)])
-        marks = [m for m in marks if not (start <= m.first <= cue.first and m.kind in ("findings", "predicates"))]
-    return [m for m in marks if m.kind != "unread"]
 
 
 def _name_differentials(marks: list[Mark], tokens: list[Token]) -> None:
@@ -173,77 +166,6 @@ def _name_differentials(marks: list[Mark], tokens: list[Token]) -> None:
     if words & {"or", "vs", "versus"} and all(kinds[m.value].kind == "diagnosis" for m in listed):
         marks.append(Mark("differential", "differential", colon, colon + 1))
         marks.sort(key=lambda m: m.first)
-
-
-def _without_beds(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
-    """Leave out a cavity or bed that is only named as the place of a finding ("no tumor in the surgical bed")."""
-    findings = [m for m in marks if m.kind == "findings"]
-    return [
-        m
-        for m in marks
-        if not (
-            m.value == "postoperative change"
-            and m is not findings[0]
-            and not _BEDS.isdisjoint(t.word for t in tokens[m.stop - 1 : m.stop + 1])
-            and {t.word for t in tokens[max(0, m.first - 3) : m.first]} & _AT_BEDS
-        )
-    ]
-
-
-def _without_removed(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
-    """What has been taken out is a postoperative change where it was ("the left frontal glioma has been resected")."""
-    for removal in [m for m in marks if m.kind == "removed"]:
-        findings = [m for m in marks if m.kind == "findings" and m.stop <= removal.first]
-        if findings and not any(t.word in ";:" for t in tokens[findings[-1].stop : removal.first]):
-            findings[-1].value = "postoperative change"
-    return [m for m in marks if m.kind != "removed"]
-
-
-def _tells_another_source(tokens: list[Token]) -> bool:
-    """Whether a sentence tells what CT, a biopsy and the like showed ("Biopsy revealed glioblastoma")."""
-    words = [t.word for t in tokens[:13]]
-    if words[:2] == ["comparison", ":"]:
-        words = words[2:]
-    verb = next((i for i, word in enumerate(words) if word in REPORTING), None)
-    return verb is not None and not _OTHER_SOURCES.isdisjoint(words[:verb]) and _MAGNETIC.isdisjoint(words[:verb])
-
-
-def _without_preamble(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
-    """Leave out part and contrast agent where they only name the scan ("MRI brain, 3/30, revealed ...")."""
-    cued = {i for m in marks if m.kind == "certainty" for i in range(m.first, m.stop)}  # "no MR evidence of infarct"
-    scan = next((i for i, t in enumerate(tokens[:8]) if t.word in _SCAN and i not in cued), None)
-    if scan is not None and tokens[scan].word in _PICTURES and [t.word for t in tokens[scan + 1 : scan + 2]] != ["of"]:
-        return marks
-    if scan is None:
-        return marks
-    verb = next((i for i, t in enumerate(tokens) if i > scan and t.word in REPORTING), None)
-    end = verb if verb is not None else scan + 2
-    named = [m for m in marks if m.kind in ("sites", "certainty") or (m.kind == "sequences" and m.value == "T1c")]
-    # "MRI of the brain did not show ...": the denial goes on behind the verb
-    return [m for m in marks if m not in named or m.first >= end or (m.kind == "certainty" and m.stop > end)]
-
-
-def _without_history(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
-    """Leave out what was operated on, is asked for or lies in the past ("history of meningioma")."""
-    cues = [m for m in marks if m.kind == "history"]
-    after = load_lexicon("en").extra["history_after"]
-    followers = ((m, tokens[m.stop].word) for m in marks if m.kind == "findings" and m.stop < len(tokens))
-    dropped = {id(m) for m, word in followers if word in after}  # "aneurysm clipping"
-    for cue in cues:
-        end = cue.stop
-        for mark in marks:
-            gap = tokens[end : mark.first] if mark.first >= end else None
-            if mark.first < cue.stop or gap is None:
-                if mark.first >= cue.stop and mark.first < end:
-                    dropped.add(id(mark))
-                continue
-            if mark.kind not in ("findings", "sites", "laterality", "acuity", "certainty", "morphology", "severity"):
-                break
-            if mark.value == "absent" or any(t.word not in _IN_HISTORY for t in gap):
-                break
-            dropped.add(id(mark))
-            end = mark.stop
-    return [m for m in marks if id(m) not in dropped and m.kind != "history"]
 
 
 def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
@@ -279,12 +201,6 @@ def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
     marks.sort(key=lambda m: m.first)
 
 
-def _is_told_by_ct(mark: Mark, tokens: list[Token]) -> bool:
-    """Whether a finding is told to be one of CT."""
-    behind = [t.word for t in tokens[mark.stop : mark.stop + 2]]
-    return behind in (["on", "ct"], ["by", "ct"])
-
-
 def _is_pronoun(mark: Mark, tokens: list[Token]) -> bool:
     """Whether "both" stands for the lesions spoken of ("both enhance", "both of which are surrounded by edema")."""
     following = tokens[mark.stop].word if mark.stop < len(tokens) else "."
@@ -296,7 +212,12 @@ def _name_denied_abnormalities(marks: list[Mark], tokens: list[Token], covered: 
     for cue in [m for m in marks if m.kind == "certainty" and m.value == "absent"]:
         end = next((i for i in range(cue.stop, min(cue.stop + 8, len(tokens))) if tokens[i].word in _BARE_NOUNS), None)
         is_new = any(m.value == "new" and cue.stop <= m.first < cue.stop + 4 for m in marks)
-        if end is None or is_new or end in covered or any(m.kind == "findings" and cue.stop <= m.first < end for m in marks):
+        if (
+            end is None
+            or is_new
+            or end in covered
+            or any(m.kind == "findings" and cue.stop <= m.first < end for m in marks)
+        ):
             continue
         if all(i in covered or tokens[i].word in _BARE_WORDS for i in range(cue.stop, end)):
             marks.remove(cue)
@@ -338,7 +259,9 @@ def _sites_of(predicate: Mark, marks: list[Mark], tokens: list[Token], findings:
     sides = {i for m in marks if m.kind == "laterality" for i in range(m.first, m.stop)}
     if following is not None:
         gap = range(predicate.stop, following.first)
-        if len(gap) <= 4 and all(i in sides or tokens[i].word in _OF or tokens[i].word in ("in", "within") for i in gap):
+        if len(gap) <= 4 and all(
+            i in sides or tokens[i].word in _OF or tokens[i].word in ("in", "within") for i in gap
+        ):
             yield following
             return
     before = [s for s in sites if s.stop <= predicate.first]
@@ -407,4 +330,4 @@ def _is_place(parts: list[tuple[list[Mark], int, int]], tokens: list[Token]) -> 
         return False
     marks, start, stop = parts[0]
     sites = [m for m in marks if m.kind == "sites" and m.value != ("brain",)]
-    return bool(sites) and not any(t.word in _SCAN for t in tokens[start:stop])
+    return bool(sites) and not any(t.word in SCAN for t in tokens[start:stop])

@@ -25,8 +25,8 @@ _LISTING = frozenset((",", "and", "including", "as"))
 _DESCRIBING = ("severity", "morphology", "back_reference")
 # fmt: off
 _FILLERS = frozenset((
-    "a", "an", "some", "mild", "its", "one", "two", "three", "four", "several", "most", "many", "all", "few", "largest",
-    "smallest", "others", "another",
+    "a", "an", "some", "mild", "its", "one", "two", "three", "four", "several", "most", "many", "all", "few",
+    "largest", "smallest", "others", "another",
 ))
 # fmt: on
 # What is seen of the structures that a lesion displaces: where that is, is not where the lesion is.
@@ -37,7 +37,8 @@ _TOUCHING = frozenset((
     "spares", "beyond", "obscuring", "obscures",
 ))
 _BESIDE = _TOUCHING | frozenset((
-    "continuous", "adjacent", "adjoining", "perpendicular", "contiguous", "bordering", "communicating", "attached", "near",
+    "continuous", "adjacent", "adjoining", "perpendicular", "contiguous", "bordering", "communicating", "attached",
+    "near",
 ))
 # fmt: on
 _NEIGHBOURS = frozenset(("near", "adjacent", "terminates", "terminating"))
@@ -115,7 +116,9 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         if len(mention.sites) > 1 and mention.certainty != "absent" and id(mention) not in listed_brains:
             mention.sites = [s for s in mention.sites if s[0] != "brain" or mention.term == "atrophy"]
         if len(mention.sites) > 1:
-            mention.sites = in_the_midline(without_whole_vessels(around_the_brain(mention.sites), mention.term), mention.term)
+            mention.sites = in_the_midline(
+                without_whole_vessels(around_the_brain(mention.sites), mention.term), mention.term
+            )
         if ("spinal cord", "none") in mention.sites:  # "a lesion of the cord at C3"
             mention.sites = [pair for pair in mention.sites if pair[0] != "spine"]
         if mention.sites[0][0] == "midline" and mention.side == "midline":  # "the midline structures are normal"
@@ -197,7 +200,13 @@ def _is_had(lesion: Mention, mention: Mention, tokens: list[Token]) -> bool:
     is_of_brain = kinds[mention.term].default_site in VAGUE_SITES and kinds[mention.term].kind == "diagnosis"
     is_of_brain = is_of_brain and all(load_terms().is_within(site, "brain") for site, _ in lesion.sites)
     is_likened = not _LIKENED.isdisjoint(words[: words.index("with")][-1:])
-    return is_lesion and is_of_brain and not is_likened and mention.term not in _DISPLACED and "," not in words[words.index("with") :]
+    return (
+        is_lesion
+        and is_of_brain
+        and not is_likened
+        and mention.term not in _DISPLACED
+        and "," not in words[words.index("with") :]
+    )
 
 
 def _is_listed_with(earlier: Mention, mention: Mention, tokens: list[Token]) -> bool:
@@ -278,7 +287,7 @@ def _is_end_of_range(first: int, tokens: list[Token]) -> bool:
 
 
 def _is_new_clause(first: int, stop: int, finding: int, tokens: list[Token]) -> bool:
-    """Whether a place is the subject of a clause of its own ("... displaced and the lateral ventricles are dilated")."""
+    """Whether a place is the subject of a clause of its own ("... and the lateral ventricles are dilated")."""
     words = [t.word for t in tokens[max(0, first - 3) : first] if t.word not in ("left", "right", "both", "the")]
     return words[-1:] == ["and"] and finding - stop <= 4 and bool(_BE & {t.word for t in tokens[stop:finding]})
 

@@ -92,7 +92,9 @@ def without_comparisons(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
         is_listed = words[-2:] in (["more", "than"], ["greater", "than"]) and any(
             other.stop == site.first - 2 - (tokens[site.first - 1].word in _ARTICLES) for other in sites
         )  # "the vermis more than the hemispheres"
-        if is_listed or not (words[-1:] == ["than"] or (words[-1:] in (["to"], ["with"]) and _COMPARED & set(words[-2:-1]))):
+        if is_listed or not (
+            words[-1:] == ["than"] or (words[-1:] in (["to"], ["with"]) and _COMPARED & set(words[-2:-1]))
+        ):
             kept.append(site)
     return kept
 
@@ -177,7 +179,9 @@ def around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
     if whole and lobes:
         side = whole[0][1]
         return [
-            (s, side if own == "none" and terms.sites[s].paired else own) for s, own in sites if s != "cerebral hemisphere"
+            (s, side if own == "none" and terms.sites[s].paired else own)
+            for s, own in sites
+            if s != "cerebral hemisphere"
         ]
     return sites
 
