@@ -42,9 +42,8 @@ _GOING_ON = frozenset(("not", "is", "are", "does", "do", "without"))
 # fmt: off
 _WHOLE_STUDY = frozenset((
     "mri", "mr", "mra", "mrv", "scan", "scans", "study", "studies", "exam", "examination", "imaging", "image",
-    "images",
-    "brain", "head", "remainder", "rest", "appearance", "appearances", "findings", "result", "results", "signal",
-    "intensity", "everything", "it", "this", "these", "report", "evaluation", "otherwise", "remaining",
+    "images", "brain", "head", "remainder", "rest", "appearance", "appearances", "findings", "result", "results",
+    "signal", "intensity", "everything", "it", "this", "these", "report", "evaluation", "otherwise", "remaining",
 ))
 _COPULAS = frozenset(("is", "are", "was", "were", "appears", "appear", "appeared", "remains", "remain"))
 _NO_SUBJECT = frozenset(("there", "which", "that", "what", "all", "and", "but"))

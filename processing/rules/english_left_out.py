@@ -12,14 +12,10 @@ REPORTING = frozenset((
     "revealed", "reveals", "showed", "shows", "demonstrated", "demonstrates", "demonstrate", "show", "shown",
     "confirmed", "reported", "disclosed", "was", "were",
 ))
-# fmt: on
-# fmt: off
 OTHER_SOURCES = frozenset((
     "ct", "pet", "spect", "angiography", "angiogram", "arteriogram", "arteriography", "biopsy", "pathology",
     "histology", "surgery", "autopsy", "eeg", "ultrasound", "radiograph", "radiographs",
 ))
-# fmt: on
-# fmt: off
 _IN_HISTORY = frozenset((
     ",", "and", "or", "/", "the", "a", "an", "of", "possible", "known", "any", "left", "right", "prior", "previous",
     "treated", "resected", "recurrent", "newly", "diagnosed", "metastatic", "irradiated",

@@ -33,8 +33,6 @@ _CUES = (
     "unread",
     "outside",
 )
-# fmt: off
-# fmt: on
 _DIRECTION = {"increased": "hyper", "high": "hyper", "decreased": "hypo", "low": "hypo", "reduced": "hypo"}
 _DIRECTION |= {"elevated": "hyper", "bright": "hyper", "dark": "hypo", "abnormal": "none"}
 # Relaxation: long T1 is dark, long T2 is bright.
@@ -46,8 +44,8 @@ _BARE_WORDS = frozenset(("or", "and", ",", "structural", "other", "parenchymal",
 _CHANGE_NOUNS = frozenset(("change", "changes", "disease", "abnormality", "abnormalities"))
 # What stands between a word of width and the space that it is said of: "prominence of the lateral ventricles".
 _BETWEEN_CAUSES = frozenset(("or", "/", ",", "and", "versus"))
-# fmt: off
 _VENOGRAMS = frozenset(("mrv", "venogram", "venography"))
+# fmt: off
 _BEHIND_PRONOUNS = frozenset((
     "of", "are", "were", "have", "enhance", "show", "showed", "demonstrate", "demonstrated", "lesions", "measure",
     "restrict", "lesion", "masses", "foci", "appear", "exhibit",

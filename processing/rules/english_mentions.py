@@ -137,10 +137,10 @@ def refine_terms(own: list[Mention], marks: list[Mark], tokens: list[Token]) -> 
         if mention.certainty == "absent" and mention.term == "signal abnormality":
             mention.term = next((t for t, pair in AS_SIGNAL.items() if mention.signals == {pair}), mention.term)
         if mention.term == "signal abnormality":
-            words = [t.word for t in tokens[max(0, mention.first - 6) : mention.first]]
-            while words and words[-1] in _SEQUENCE_WORDS:  # "white matter T2/FLAIR hyperintensities"
-                words.pop()
-            if words[-2:] == ["white", "matter"]:
+            before = [t.word for t in tokens[max(0, mention.first - 6) : mention.first]]
+            while before and before[-1] in _SEQUENCE_WORDS:  # "white matter T2/FLAIR hyperintensities"
+                before.pop()
+            if before[-2:] == ["white", "matter"]:
                 mention.term = "white matter lesion"
         if mention.term in AGES and mention.acuity == "none":
             mention.acuity = AGES[mention.term]
