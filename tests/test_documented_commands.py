@@ -28,6 +28,7 @@ PAGES = (
     "docs/installing.md",
     "docs/preparing.md",
     "docs/structuring.md",
+    "docs/structuring_llm.md",
     "docs/pretraining.md",
     "README.md",
     "docs/evaluating.md",
@@ -40,7 +41,6 @@ PAGES = (
     "docs/publishing.md",
     "docs/zero_shot.md",
     "docs/similarity.md",
-    "docs/structuring_llm.md",
     "docs/judging_structurers.md",
     "docs/configuration.md",
     "docs/scaling.md",
@@ -63,6 +63,7 @@ SMALL = {
     "--optimization.warmup-steps 0 --optimization.validate-every 2 --optimization.max-new-tokens 8 "
     "--optimization.batch-reports 4 --optimization.micro-batch 4",
     "missing": "--bootstrap-samples 20 --task retrieval",  # too few studies have each sequence for a probe
+    "compare": "--bootstrap-samples 100",
     "leaderboard build": "--bootstrap-samples 100",
     "card": "--overwrite",
 }
@@ -84,7 +85,7 @@ NOT_RUN = {
     "selip structure data/studies data/findings.parquet --structurer http://localhost:8000/v1 "
     "--concurrency 64": SERVER,
     "selip structure data/studies data/findings.parquet --structurer runs/structurer/best --shard-index 0 "
-    "--num-shards 16": "needs a tuned structurer of use; tests/training/structuring runs shards",
+    "--num-shards 16": "needs a tuned structurer of use; tests/processing/test_structuring.py runs shards",
     "selip tune-structurer structuring/qwen3_4b_lora --output runs/structurer": GPU,
     "selip pretrain selip_vit_base --output runs/vit --data.studies data/studies --data.findings "
     "data/findings.parquet --data.volumes data/volumes --model.vision-start facebook/dinov2-base": GPU,
@@ -101,8 +102,8 @@ NOT_RUN = {
     "selip leaderboard serve board/pages --benchmark board/benchmark": "serves until it is stopped; "
     "tests/model_cards/test_leaderboard_app.py",
     "selip publish runs/tiny/best my-group/selip-tiny --trained-on selip-simulated": HUB,
-    "selip starter starters --owner my-group": "takes hours; tests/test_starter.py",
-    "selip benchmark simulated benchmark --seeds 0,1,2": "takes hours; tests/test_benchmark.py",
+    "selip starter starters --owner my-group": "takes hours; tests/test_starter.py runs its smallest",
+    "selip benchmark simulated benchmark --seeds 0,1,2": "takes hours; tests/test_benchmark.py reads its stages",
     "selip evaluate benchmark/runs/clip-0/last benchmark/studies --task zero_shot --protocol simulated "
     "--volumes benchmark/volumes --pairs benchmark/bids/pairs.tsv": "needs a benchmark that has been run",
     "selip evaluate benchmark/runs/clip-0/last benchmark/studies --task zero_shot --protocol simulated "
