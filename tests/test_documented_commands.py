@@ -62,7 +62,7 @@ SMALL = {
     "tune-structurer": "--data.pseudo-reports 24 --data.validation-reports 4 --optimization.steps 2 "
     "--optimization.warmup-steps 0 --optimization.validate-every 2 --optimization.max-new-tokens 8 "
     "--optimization.batch-reports 4 --optimization.micro-batch 4",
-    "missing": "--bootstrap-samples 20 --task retrieval",  # too few studies have each sequence for a probe
+    "missing": "--bootstrap-samples 5 --task retrieval",  # too few studies have each sequence for a probe
     "compare": "--bootstrap-samples 100",
     "leaderboard build": "--bootstrap-samples 100",
     "card": "--overwrite",
@@ -87,6 +87,8 @@ NOT_RUN = {
     "selip structure data/studies data/findings.parquet --structurer runs/structurer/best --shard-index 0 "
     "--num-shards 16": "needs a tuned structurer of use; tests/processing/test_structuring.py runs shards",
     "selip tune-structurer structuring/qwen3_4b_lora --output runs/structurer": GPU,
+    "selip tune-structurer structuring/qwen3_4b_lora --dry-run": "builds four billion weights without data, which "
+    "takes a quarter of a minute; tests/training/structuring/test_dry_run.py",
     "selip pretrain selip_vit_base --output runs/vit --data.studies data/studies --data.findings "
     "data/findings.parquet --data.volumes data/volumes --model.vision-start facebook/dinov2-base": GPU,
     "selip pretrain selip_vit_base --output runs/masked": GPU,
