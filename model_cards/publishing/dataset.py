@@ -21,10 +21,10 @@ from selip.processing.sources.release import (
 )
 from selip.processing.sources.studies import EXPORT_INFO_NAME
 
-from ..card import write_card
-from ..card_config import CardConfig
+from ..cards.card import write_card
+from ..cards.config import CardConfig
+from ..cards.terms import InheritedLicence, dataset_terms
 from ..templates import render
-from ..terms import InheritedLicence, dataset_terms
 from .card_checks import find_card_problems, find_licence_problems
 from .config import PublishDatasetConfig, declared_licences, staged_folder
 from .file_checks import find_code_carriers, find_strange_files, find_wrong_sizes

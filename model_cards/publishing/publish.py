@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..terms import InheritedLicence, inherited_licence, known_datasets
+from ..cards.terms import InheritedLicence, inherited_licence, known_datasets
 from .card_checks import find_card_problems, find_licence_problems
 from .config import PublishConfig, declared_licences, staged_folder
 from .file_checks import find_code_carriers, find_missing, find_strange_files, find_wrong_sizes

@@ -148,7 +148,7 @@ COMMANDS = (
     Command(
         ("report",),
         "write results of a checkpoint as one page to read, with plots and the worst cases first",
-        "selip.model_cards.report_config:ReportConfig",
+        "selip.model_cards.pages.report_config:ReportConfig",
         "selip.report:write_report",
         "selip report retrieval.json,probe.json evaluation.html",
     ),
@@ -212,7 +212,7 @@ COMMANDS = (
         ("annotate", "export"),
         "write pages on which a reader corrects findings, without server or network",
         "selip.processing.annotation.config:AnnotateExportConfig",
-        "selip.model_cards.annotation_page:export_pages",
+        "selip.model_cards.pages.annotation_page:export_pages",
         "selip annotate export gold/sample.jsonl gold/pages",
     ),
     Command(
@@ -282,8 +282,8 @@ COMMANDS = (
     Command(
         ("card",),
         "write the card of a checkpoint, a structurer, a data set or a benchmark from its files and results",
-        "selip.model_cards.card_config:CardConfig",
-        "selip.model_cards.card:write_card",
+        "selip.model_cards.cards.config:CardConfig",
+        "selip.model_cards.cards.card:write_card",
         "selip card runs/tiny/best --datasets simulated --results result.json",
     ),
     Command(

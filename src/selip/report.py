@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from selip.model_cards.evaluation_cases import ReportedResult
-from selip.model_cards.evaluation_page import write_evaluation_page
-from selip.model_cards.report_config import MOST_CASES, ReportConfig
+from selip.model_cards.pages.evaluation_cases import ReportedResult
+from selip.model_cards.pages.evaluation_page import write_evaluation_page
+from selip.model_cards.pages.report_config import MOST_CASES, ReportConfig
 from selip.training.config import EvaluateConfig, MissingConfig
 from selip.training.evaluate import evaluate, result_path
 from selip.training.evaluation.recomputation import case_mistakes

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from selip.model_cards.card import write_card
-from selip.model_cards.card_config import CardConfig
+from selip.model_cards.cards.card import write_card
+from selip.model_cards.cards.config import CardConfig
 from selip.model_cards.publishing import hub as hub_module
 from selip.modeling_selip import SelipForVolumeClassification
 from selip.processing.findings_table import write_findings

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from selip.model_cards.results import read_result
+from selip.model_cards.tables.results import read_result
 from selip.processing.findings import StructuredReport
 from selip.processing.rendering import series_text
 from selip.processing.sources.studies import iter_studies, load_studies, write_studies
