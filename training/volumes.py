@@ -21,9 +21,9 @@ from selip.processing.sources.schema import StudyRow
 from selip.processing.sources.splits import SPLITS
 from selip.processing.sources.studies import iter_studies, load_studies, studies_fingerprint, write_json
 
-from .config import PrepareConfig
 from .volume_preparation import image_processor_of, map_studies
 from .volume_shards import CODEC, JOURNAL_NAME, Chunk, Progress, ShardWriter, remove_table, sha256_of
+from .volumes_config import PrepareConfig
 
 INDEX_NAME = "volumes.json"
 FORMAT_VERSION = 1

@@ -104,8 +104,8 @@ def tables(tmp_path_factory):
     from selip.processing.sources.simulated.config import SimulationConfig
     from selip.processing.sources.simulated.writer import simulate_studies
     from selip.processing.structuring import structure_reports
-    from selip.training.config import PrepareConfig
     from selip.training.volumes import prepare_volumes
+    from selip.training.volumes_config import PrepareConfig
 
     folder = tmp_path_factory.mktemp("tables")
     simulate_studies(SimulationConfig(out=str(folder / "bids"), studies=30, seed=5, num_proc=2))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from selip.processing.findings_table import load_findings
 
-from ..config import EvaluateConfig
+from .config import EvaluateConfig
 from .embedding import SeriesEmbeddings, SeriesSource, StudySeries, series_of
 from .figures import RetrievalExample, RetrievedText, draw_examples, draw_recall
 from .gallery import GalleryImage, RetrievalGallery, build_gallery, build_study_gallery

@@ -12,8 +12,8 @@ from datasets import Dataset, DatasetDict
 from selip.processing.sources.schema import StudyRow
 from selip.processing.sources.studies import iter_studies, load_studies, studies_fingerprint
 
-from ..config import EvaluateConfig
 from ..volumes import VolumesTable
+from .config import EvaluateConfig
 from .embedding import Embedder, NiftiSeries, PreparedSeries, SeriesSource
 from .pairs import read_pairs
 

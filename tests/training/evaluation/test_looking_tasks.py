@@ -13,9 +13,9 @@ from selip.modeling_selip import SelipConfig, SelipForVolumeSegmentation
 from selip.processing.findings import StructuredReport, is_abnormal
 from selip.processing.image_processing_selip import PRESETS, SelipImageProcessor
 from selip.processing.sources.studies import iter_studies, load_studies
-from selip.training.config import EvaluateConfig
 from selip.training.evaluate import evaluate, evaluate_embedder
 from selip.training.evaluation import detection_task
+from selip.training.evaluation.config import EvaluateConfig
 from selip.training.evaluation.detection import BOX, LESION, STUDY
 from selip.training.evaluation.embedding import BoxedSeries
 from selip.training.evaluation.heads import HeadInputs

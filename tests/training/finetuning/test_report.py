@@ -8,7 +8,7 @@ import pytest
 
 from selip.model_cards.pages.report_config import ReportConfig
 from selip.report import evaluate_with_page, write_report
-from selip.training.config import EvaluateConfig
+from selip.training.evaluation.config import EvaluateConfig
 from selip.training.finetuning.run import finetune
 
 
