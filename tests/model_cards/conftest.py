@@ -1,5 +1,7 @@
 """What tests of cards and pages share."""
 
+from collections.abc import Callable
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -32,3 +34,21 @@ RESULT: dict[str, Any] = {
 def retrieval_result() -> dict[str, Any]:
     """The content of a result file of retrieval."""
     return {**RESULT, "metrics": dict(METRICS)}
+
+
+class Elements(HTMLParser):
+    """Tags of a page with their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, Any]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture
+def elements_of() -> Callable[[str], list[tuple[str, dict[str, Any]]]]:
+    """Reads a page: its tags with their attributes, in order."""
+    return lambda page: Elements(page).found

@@ -22,7 +22,7 @@ from .binary_metrics import (
 )
 from .bootstrap import PatientBootstrap
 from .case_metrics import CaseMetrics, Cases
-from .metrics import unit_rows
+from .metrics import unit_rows_of_both
 from .probe import MIN_PER_CLASS
 from .zero_shot_protocol import ZeroShotLabel, ZeroShotProtocol
 from .zero_shot_scores import ZeroShotScorer
@@ -164,13 +164,9 @@ class ZeroShotEvaluator:
         Raises:
             ValueError: Shapes do not fit, values are not finite, or the scale is not above 0.
         """
-        studies, texts = unit_rows(study_embeds), unit_rows(text_embeds)
-        expected = (self.num_given, len(self.texts))
-        if (len(studies), len(texts)) != expected or studies.shape[1] != texts.shape[1]:
-            raise ValueError(
-                f"expected {expected[0]} study and {expected[1]} text embeddings of one width, "
-                f"got {studies.shape} and {texts.shape}"
-            )
+        studies, texts = unit_rows_of_both(
+            study_embeds, text_embeds, counts=(self.num_given, len(self.texts)), images_are="study"
+        )
         if not scale > 0:
             raise ValueError(f"expected a scale above 0, got {scale}")
         cases = self._cases(studies[self._rows].astype(np.float64), texts.astype(np.float64), scale)

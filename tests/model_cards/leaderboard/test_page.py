@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,6 @@ from selip.model_cards.leaderboard.tables import read_board, task_tabs
 from selip.model_cards.pages.charts import Interval, interval_chart
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror=window.hacked=1> & \"' | [a](b) `c`"
-
-
-class Elements(HTMLParser):
-    """Tags of a page with their attributes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, Any]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
 
 
 def cell(value: float) -> dict[str, Any]:
@@ -86,19 +74,18 @@ def dumped(page: Path, folder: Path, *options: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
 
 
-def test_words_of_others_are_no_markup() -> None:
+def test_words_of_others_are_no_markup(elements_of: Any) -> None:
     """One script, our own, whose hash the page's policy names; no other element or attribute comes from words."""
     text = leaderboard_page(board_of(HOSTILE))
-    elements = Elements()
-    elements.feed(text)
-    tags = [tag for tag, _ in elements.found]
+    elements = elements_of(text)
+    tags = [tag for tag, _ in elements]
     assert tags.count("script") == 1
     assert not {"img", "iframe", "link", "object", "form"} & set(tags)
-    assert not [name for _, names in elements.found for name in names if name.startswith("on")]
-    [policy] = [names["content"] for _, names in elements.found if names.get("http-equiv")]
+    assert not [name for _, names in elements for name in names if name.startswith("on")]
+    [policy] = [names["content"] for _, names in elements if names.get("http-equiv")]
     assert policy.startswith("default-src 'none'")
     assert "script-src 'sha256-" in policy
-    targets = {value for _, names in elements.found for name, value in names.items() if name in ("href", "src")}
+    targets = {value for _, names in elements for name, value in names.items() if name in ("href", "src")}
     assert targets == {"https://example.org/x"}
     assert "simulated studies" in text
     assert "research only" in text

@@ -5,7 +5,6 @@ import io
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,6 @@ import pytest
 from PIL import Image
 
 from selip.model_cards.pages.search_page import Picture, SearchPage, write_search_page
-
-
-class Elements(HTMLParser):
-    """Tags of a page with their attributes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, Any]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror=window.hacked=1> & \"'"
 PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
@@ -47,16 +34,15 @@ def page(tmp_path: Path) -> Path:
     )
 
 
-def test_page_holds_what_was_found_and_no_foreign_markup(page: Path) -> None:
+def test_page_holds_what_was_found_and_no_foreign_markup(page: Path, elements_of: Any) -> None:
     """Words stand as words, pictures are the pixels, and nothing is fetched."""
     text = page.read_text(encoding="utf-8")
-    elements = Elements()
-    elements.feed(text)
-    assert not {"script", "link", "iframe"} & {tag for tag, _ in elements.found}
-    assert {name for _, names in elements.found for name in names} <= {
+    elements = elements_of(text)
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in elements}
+    assert {name for _, names in elements for name in names} <= {
         *("lang", "charset", "name", "content", "class", "src", "alt")
     }
-    assert all(names["src"].startswith("data:") for _, names in elements.found if "src" in names)
+    assert all(names["src"].startswith("data:") for _, names in elements if "src" in names)
     assert "http" not in text
     found = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
     assert len(found) == 2
