@@ -20,11 +20,12 @@ from selip.training import missing
 from selip.training.config import NetworkConfig
 from selip.training.evaluate import evaluate, load_checkpoint, result_path
 from selip.training.evaluation.config import EvaluateConfig, MissingConfig
-from selip.training.evaluation.embedding import NiftiSeries, PreparedSeries, embed_series
+from selip.training.evaluation.embedding import embed_series
 from selip.training.evaluation.gallery import build_gallery
 from selip.training.evaluation.leakage import count_leaks
 from selip.training.evaluation.provenance import is_simulated
 from selip.training.evaluation.result_file import command_line
+from selip.training.evaluation.series_source import NiftiSeries, PreparedSeries
 from selip.training.network import build_model, build_processor
 from selip.training.volume_preparation import image_processor_of
 from selip.training.volumes import VolumesTable, prepare_volumes

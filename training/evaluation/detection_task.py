@@ -31,7 +31,6 @@ from .detection import (
     match_cases,
 )
 from .detection_figures import draw_detection
-from .embedding import BoxedSeries, StudySeries, series_of
 from .heads import HeadInputs, boxed_studies
 from .lesions import (
     BoolArray,
@@ -45,6 +44,7 @@ from .lesions import (
 )
 from .provenance import is_simulated
 from .segmentation_task import lesion_probability
+from .series_source import BoxedSeries, StudySeries, series_of
 from .task import CONFIDENCE, EvaluationInputs, StudyInputs, TaskOutcome, percent_with_interval
 
 PRIMARY_METRIC = "all/ap@0.1"

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from selip.processing.sources.schema import StudyRow
 
-from .embedding import BoxedSeries
+from .series_source import BoxedSeries
 from .task import StudyInputs
 
 

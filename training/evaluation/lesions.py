@@ -15,7 +15,7 @@ from selip.processing.head_selip import find_head, head_on_box
 from selip.processing.nifti_selip import VolumeError, read_volume
 from selip.processing.sources.schema import StudyRow
 
-from .embedding import BoxedSeries, SeriesSource
+from .series_source import BoxedSeries, SeriesSource
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating]

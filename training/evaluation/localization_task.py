@@ -18,7 +18,6 @@ from selip.processing.sources.schema import StudyRow
 from ..finetuning.masks import mask_cell
 from .case_metrics import Cases
 from .controls import mapper
-from .embedding import BoxedSeries
 from .lesions import BoolArray, RememberedStudy, finding_of_label, head_of, lesions_on_box, map_on_box
 from .localization import (
     SHARES,
@@ -34,6 +33,7 @@ from .localization import (
 from .localization_figures import LocalizedExample, draw_localized, draw_shares_hit
 from .provenance import is_simulated
 from .segmentation import dice_of_counts
+from .series_source import BoxedSeries
 from .task import CONFIDENCE, EvaluationInputs, TaskOutcome, percent_with_interval
 
 PRIMARY_METRIC = "all/hit"

@@ -14,11 +14,11 @@ from selip.processing.sources.schema import StudyRow
 
 from ..finetuning.masks import mask_cell
 from .case_metrics import Cases
-from .embedding import BoxedSeries, SeriesSource
 from .heads import HeadInputs, boxed_studies, head_logits
 from .provenance import is_simulated
 from .segmentation import case_scores, count_lesions, hd95_mm, segmentation_case_metrics
 from .segmentation_figures import SegmentedStudy, cases_from_worst_to_best, draw_dice, draw_overlays
+from .series_source import BoxedSeries, SeriesSource
 from .task import CONFIDENCE, TaskOutcome, percent_with_interval
 
 PRIMARY_METRIC = "dice"

@@ -15,8 +15,9 @@ from selip.processing.sources.studies import iter_studies, load_studies, studies
 from ..volumes import VolumesTable
 from .bootstrap import PatientBootstrap
 from .config import EvaluateConfig
-from .embedding import Embedder, NiftiSeries, PreparedSeries, SeriesSource
+from .embedding import Embedder
 from .pairs import read_pairs
+from .series_source import NiftiSeries, PreparedSeries, SeriesSource
 
 CONFIDENCE = 0.95
 """Share of the draws of patients that lies within an interval."""

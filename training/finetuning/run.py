@@ -24,10 +24,10 @@ from selip.processing.sources.studies import studies_fingerprint
 
 from ..augmentation import VolumeChange
 from ..checkpoint import STATE_FILE, TrainingState, load_checkpoint, read_state
-from ..evaluation.embedding import PreparedSeries
 from ..evaluation.probe_metrics import mean_area
 from ..evaluation.provenance import checkpoint_fingerprint
 from ..evaluation.segmentation import dice_of_counts
+from ..evaluation.series_source import PreparedSeries
 from ..initialization import initialise_images
 from ..network import load_image_processor
 from ..optimization import parameter_groups

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 from transformers.utils.logging import disable_progress_bar
 
-from ..evaluation.embedding import BoxedSeries
 from ..evaluation.provenance import checkpoint_fingerprint, environment
+from ..evaluation.series_source import BoxedSeries
 from ..parts import Quarantined, make_parts, parts_folder, read_part
 from ..search.sources import EmbedSource, RecordingSource, SourceStudy, open_source
 from .calibration import Calibration, probability_of, read_calibration

@@ -25,8 +25,9 @@ from transformers.utils.logging import disable_progress_bar
 from selip.processing.atomic_files import replacing
 
 from ..evaluate import load_checkpoint
-from ..evaluation.embedding import BoxedSeries, SeriesSource, embed_batches, image_features
+from ..evaluation.embedding import embed_batches, image_features
 from ..evaluation.provenance import checkpoint_fingerprint
+from ..evaluation.series_source import BoxedSeries, SeriesSource
 from ..parts import make_parts, parts_folder, read_part
 from .config import EmbedConfig
 from .embeddings_file import FORMAT_VERSION, METADATA_KEY, embeddings_schema, rows_table, study_embedding
