@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from selip.processing.sources.schema import StudyRow
-from selip.processing.sources.studies import write_studies
+from selip.processing.sources.studies_writer import write_studies
 from selip.training.config import AugmentationConfig, TrackingConfig
 from selip.training.evaluate import evaluate
 from selip.training.evaluation.config import EvaluateConfig

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from selip.processing.atomic_files import write_json
 from selip.processing.geometry_selip import resample
-from selip.processing.sources.studies import write_json
 
 from .evaluate import load_checkpoint
 from .evaluation.embedding import embed_texts, series_maps

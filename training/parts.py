@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from tqdm import tqdm
 
-from selip.processing.atomic_files import replacing
-from selip.processing.sources.studies import write_json
+from selip.processing.atomic_files import replacing, write_json
 
 METADATA_KEY = b"selip"
 _HEADER_NAME = "header.json"

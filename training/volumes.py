@@ -17,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from selip.processing.atomic_files import write_json
 from selip.processing.sources.schema import StudyRow
 from selip.processing.sources.splits import SPLITS
-from selip.processing.sources.studies import iter_studies, load_studies, studies_fingerprint, write_json
+from selip.processing.sources.studies import iter_studies, load_studies, studies_fingerprint
 
 from .volume_preparation import image_processor_of, map_studies
 from .volume_shards import CODEC, JOURNAL_NAME, Chunk, Progress, ShardWriter, remove_table, sha256_of

@@ -11,7 +11,7 @@ import torch
 
 from selip.processing.findings import Finding, StructuredReport
 from selip.processing.image_processing_selip import PRESETS
-from selip.processing.sources.studies import write_studies
+from selip.processing.sources.studies_writer import write_studies
 from selip.training.config import (
     AugmentationConfig,
     NetworkConfig,

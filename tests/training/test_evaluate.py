@@ -13,7 +13,8 @@ import torch
 
 from selip.arguments import parse_config
 from selip.processing.image_processing_selip import PRESETS
-from selip.processing.sources.studies import iter_studies, load_studies, write_studies
+from selip.processing.sources.studies import iter_studies, load_studies
+from selip.processing.sources.studies_writer import write_studies
 from selip.report import missing_with_page
 from selip.training import evaluate as evaluate_module
 from selip.training import missing

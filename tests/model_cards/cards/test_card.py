@@ -20,7 +20,7 @@ from selip.processing.findings_table import write_findings
 from selip.processing.sources.config import ExportConfig
 from selip.processing.sources.data_statement import data_statement
 from selip.processing.sources.parquet import export_parquet
-from selip.processing.sources.studies import write_studies
+from selip.processing.sources.studies_writer import write_studies
 
 # Nothing of these may come out anywhere.
 CANARIES = ("Mustermann", "Erika", "1964", "grape-like", "MRN4711", "secret-ward")

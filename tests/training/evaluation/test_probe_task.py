@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from selip.arguments import parse_config
 from selip.processing.findings import Finding, StructuredReport
 from selip.processing.image_processing_selip import PRESETS, SelipImageProcessor
-from selip.processing.sources.studies import write_studies
+from selip.processing.sources.studies_writer import write_studies
 from selip.training.evaluate import evaluate_embedder, result_path
 from selip.training.evaluation.bootstrap import PatientBootstrap
 from selip.training.evaluation.config import EvaluateConfig

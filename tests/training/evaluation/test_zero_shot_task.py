@@ -10,7 +10,7 @@ import pytest
 
 from selip.arguments import parse_config
 from selip.processing.findings import Finding, StructuredReport
-from selip.processing.sources.studies import write_studies
+from selip.processing.sources.studies_writer import write_studies
 from selip.training.evaluate import evaluate_embedder, result_path
 from selip.training.evaluation import zero_shot
 from selip.training.evaluation.config import EvaluateConfig

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from selip.processing.image_processing_selip import PRESETS
-from selip.processing.sources.studies import write_studies
+from selip.processing.sources.studies_writer import write_studies
 from selip.training.config import AugmentationConfig, NetworkConfig, TrackingConfig
 from selip.training.finetuning.config import FinetuneConfig, FinetuneData, FinetuneOptimization, HeadConfig
 from selip.training.network import build_model, build_processor
