@@ -283,7 +283,11 @@ class VolumesTable:
         return self._batches[index], row - self._starts[index]
 
     def study_ids(self, split: str | None = None) -> list[str]:
-        """Return the ids of the studies with at least one series, of one split or of all, in table order."""
+        """Return the ids of the studies with at least one series, of one split or of all, in table order.
+
+        Raises:
+            ValueError: `split` is not a split.
+        """
         if split is not None and split not in SPLITS:
             raise ValueError(f"split: expected one of {SPLITS}, got {split!r}")
         names = SPLITS if split is None else (split,)

@@ -86,6 +86,9 @@ def write_eval_results(
 
     Returns:
         The file; None where no result has a headline.
+
+    Raises:
+        ValueError: Two results are of one task.
     """
     entries = [
         EvalResultEntry(

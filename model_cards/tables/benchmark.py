@@ -100,7 +100,11 @@ def markdown_table(record: dict[str, Any], metrics: list[str]) -> str:
 
 
 def draw_benchmark(record: dict[str, Any], path: Path) -> None:
-    """One panel a metric: value, interval and the values of the seeds of every arm."""
+    """One panel a metric: value, interval and the values of the seeds of every arm.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:

@@ -159,6 +159,9 @@ def chance_recall_at_k(num_candidates: npt.ArrayLike, num_hits: npt.ArrayLike, k
 
     Returns:
         Probability that at least one hit is among the first k, of the broadcast shape.
+
+    Raises:
+        ValueError: More hits than candidates, or fewer than none.
     """
     candidates, hits = np.broadcast_arrays(
         np.asarray(num_candidates, dtype=np.float64), np.asarray(num_hits, dtype=np.float64)
