@@ -312,6 +312,23 @@ def _segmentation_cases(generator, skill):
     }
 
 
+def _detection_cases(generator, skill):
+    """One lesion a patient, and one box, which lies on it in a share of patients given by the skill."""
+    from selip.training.evaluation.detection import BOX, LESION, STUDY, case_columns
+
+    lesion, elsewhere = np.array([0.0, 0, 0, 10, 10, 10]), np.array([50.0, 0, 0, 60, 10, 10])
+    rows = []
+    for patient in range(CASE_PATIENTS):
+        about = {"study_id": f"s{patient}", "patient_id": f"p{patient}"}
+        box = lesion if generator.random() < skill else elsewhere
+        rows += [
+            {**about, "kind": STUDY},
+            {**about, "kind": LESION, "number": 1000, "finding": "mass", "box": lesion},
+            {**about, "kind": BOX, "number": 0, "score": float(generator.random()), "box": box},
+        ]
+    return case_columns(rows)
+
+
 @pytest.fixture(scope="session")
 def case_tables():
     """Makes the tables of one system in a task, one a training seed: of (task, skill, seed, number of tables)."""
@@ -321,6 +338,7 @@ def case_tables():
         "probe": _probe_cases,
         "classification": _probe_cases,
         "segmentation": _segmentation_cases,
+        "detection": _detection_cases,
         "zero_shot": _zero_shot_cases,
     }
 
