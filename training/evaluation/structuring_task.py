@@ -71,7 +71,7 @@ def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecor
     if out.exists() and not config.overwrite:
         raise FileExistsError(f"{out} exists; choose another --out, or say --overwrite")
     golds = _half(read_gold_reports(config.dataset, config.split), config.half)
-    predictions = predict(config.structurer, {gold.id: gold.text for gold in golds})
+    predictions = predict(config.structurer, {gold.id: gold.text for gold in golds}, base=config.base)
     is_table = config.dataset.is_dir()
     found = [abnormal_only(one) for one in predictions.reports] if is_table else predictions.reports
     judged = [
