@@ -7,6 +7,7 @@ from pathlib import Path
 from selip.model_cards.evaluation_cases import ReportedResult
 from selip.model_cards.evaluation_page import write_evaluation_page
 from selip.model_cards.report_config import MOST_CASES, ReportConfig
+from selip.model_cards.terms import not_to_be_shown
 from selip.training.config import EvaluateConfig, MissingConfig
 from selip.training.evaluate import evaluate, result_path
 from selip.training.evaluation.recomputation import case_mistakes
@@ -38,7 +39,8 @@ def write_report(config: ReportConfig) -> ReportSummary:
     if config.out.exists() and not config.overwrite:
         raise FileExistsError(f"{config.out} exists; choose another name, or say --overwrite")
     results = [read_reported(path) for path in config.results]
-    write_evaluation_page(results, config.out, max_cases=config.cases)
+    gated = not_to_be_shown(config.datasets)
+    write_evaluation_page(results, config.out, max_cases=config.cases, gated=gated)
     return ReportSummary(config.out, len(results))
 
 

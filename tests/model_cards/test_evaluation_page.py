@@ -243,3 +243,16 @@ def test_interval_bar_lies_where_its_numbers_are():
     assert 'M0.0 7H75.0"' in svg
     assert 'cx="50.0"' in svg
     assert 'M25.0 0V14"' in svg
+
+
+def test_no_picture_of_gated_data_is_on_a_page(tmp_path):
+    """With a set that is given by agreement no picture is there, and the page says why; the numbers stay."""
+    pictures = {"examples": PNG, "roc": PNG}
+    shown = write_evaluation_page([reported(pictures=pictures)], tmp_path / "shown.html", max_cases=5).read_text()
+    assert shown.count("data:image/png") == 2
+    page = write_evaluation_page(
+        [reported(pictures=pictures)], tmp_path / "page.html", max_cases=5, gated=["adni"]
+    ).read_text()
+    assert "data:image" not in page
+    assert "texts of adni may not be shown" in page
+    assert "75.0 %" in page

@@ -1,6 +1,7 @@
 """A language model on this machine as a structurer: a tuned adapter, a folder with a whole model, or a Hub id."""
 
 import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -142,8 +143,15 @@ def _on_base(name: str, base: str, dtype: torch.dtype) -> PeftModel:
             f"expected {base}, the base of the adapter in {name}, as a folder of a model, in the cache of the Hub or "
             "on it, found none; give its folder as base (--base FOLDER)"
         ) from error
+    except ValueError as error:  # a model of another kind
+        raise ValueError(
+            f"expected a causal language model as the base of the adapter in {name}, {base} is none"
+        ) from error
     try:
-        return PeftModel.from_pretrained(model, name)
+        with warnings.catch_warnings():
+            # transformers 5.23 renames is_gradient_checkpointing; peft knows the old name only
+            warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+            return PeftModel.from_pretrained(model, name)
     except RuntimeError as error:  # weights of other shapes
         raise ValueError(
             f"expected the base that the adapter in {name} was tuned on, {base} is another one"

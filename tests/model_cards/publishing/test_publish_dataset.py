@@ -71,6 +71,10 @@ def test_findings_go_without_a_word_of_a_report(studies: Path, findings: Path) -
     assert made.release.emptied["descrip"] == made.release.emptied["extension"] == 2  # series and mask of one study
     table = pq.read_table(made.folder / "data" / "test-00000.parquet").to_pylist()
     assert json.loads(table[0]["reference_findings"])["findings"][0]["finding"] == "cyst"
+    card = (made.folder / "README.md").read_text()
+    assert "as written" not in card
+    assert "| `report` | empty: the reports are not here |" in card
+    assert "it holds no words of a report" in card
 
 
 def test_none_means_no_text(studies: Path) -> None:
@@ -90,6 +94,7 @@ def test_reports_go_only_when_asked_and_are_looked_at(studies: Path, tmp_path: P
     assert "Canary" not in str(raised.value)
     folder = publish_dataset(config_of(studies, texts="reports", out=tmp_path / "asked")).folder
     assert CANARY in every_text(folder)
+    assert "| `report` | `findings` and `impression` as written |" in (folder / "README.md").read_text()
 
 
 def test_headers_that_are_not_cleaned_are_refused(studies: Path) -> None:

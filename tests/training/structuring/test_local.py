@@ -149,6 +149,7 @@ def test_an_adapter_is_judged_and_used_on_the_base_that_is_given(
         str(adapter_run / "best"), gold, "structuring", base=base, out=tmp_path / "result.json", bootstrap_samples=0
     )
     record, judged = evaluate_structuring(config)
+    assert record["simulated"]
     merged = load_local_structurer(adapter_run / "merged")
     expected = merged([one.gold.text for one in judged])
     assert [one.prediction or one.reason for one in judged] == expected
