@@ -3,13 +3,16 @@
 import math
 import re
 from html.parser import HTMLParser
+from typing import get_args, get_type_hints
 
 import pytest
 
 from selip.model_cards.charts import interval_bar
 from selip.model_cards.evaluation_cases import ReportedResult, cases_table
+from selip.model_cards.evaluation_heat import heat_table
 from selip.model_cards.evaluation_page import write_evaluation_page
 from selip.model_cards.evaluation_words import metric_text, picture_words, row_title, task_words
+from selip.training.config import EvaluateConfig
 
 HOSTILE = "</td><script>alert(1)</script>\"' onmouseover=x {{ 7*7 }} & 左侧"
 PNG = b"\x89PNG\r\n\x1a\nnot looked at"
@@ -256,3 +259,24 @@ def test_no_picture_of_gated_data_is_on_a_page(tmp_path):
     assert "data:image" not in page
     assert "texts of adni may not be shown" in page
     assert "75.0 %" in page
+
+
+def test_metrics_of_one_group_are_told_apart_in_the_table_of_sequences():
+    """Two metrics of one group stand with their names; a group that is there once stands alone."""
+    names = ["study/recall@1", "study/recall@5", "overall/recall@5"]
+    sets = [{"title": "all", "n": {}, "metrics": dict.fromkeys(names, 0.5), "intervals": {}}]
+    columns = heat_table(sets, names, task_words("retrieval"))["columns"]
+    assert columns == [
+        "recall@1, whole studies",
+        "recall@5, whole studies",
+        "all series, among the texts of all sequences",
+    ]
+
+
+@pytest.mark.parametrize("task", [item for item in get_args(get_type_hints(EvaluateConfig)["task"])])
+def test_every_task_is_told_in_plain_words(task):
+    """What was asked, what is right, and headings for the cases."""
+    words = task_words(task)
+    assert words.question
+    assert words.truth
+    assert words.cases

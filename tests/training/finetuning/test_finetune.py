@@ -18,7 +18,7 @@ from selip.modeling_selip import SelipForVolumeClassification, SelipForVolumeSeg
 from selip.training.checkpoint import read_state
 from selip.training.config import AugmentationConfig, EvaluateConfig
 from selip.training.configuration import as_dict
-from selip.training.evaluate import evaluate
+from selip.training.evaluate import evaluate, load_checkpoint
 from selip.training.evaluation.bootstrap import PatientBootstrap
 from selip.training.evaluation.recomputation import recompute
 from selip.training.evaluation.result_file import read_cases
@@ -221,14 +221,26 @@ def test_checkpoint_that_does_not_fit_is_told(make_run, phantoms, segmentation_r
     """One with a head already, none at all, one without processor, labels of a side with mirror images."""
     with pytest.raises(ValueError, match="got one of SelipForVolumeSegmentation; name the checkpoint"):
         FinetuneRun(make_run("again", "segmentation", checkpoint=segmentation_run[1].best))
-    with pytest.raises(FileNotFoundError, match="has no processor"):
+    with pytest.raises(FileNotFoundError, match="expected a folder with weights"):
         FinetuneRun(make_run("nothing", "segmentation", checkpoint=tmp_path))
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    content = (phantoms.checkpoint / "model.safetensors").read_bytes()
+    (weights / "model.safetensors").write_bytes(content)
+    with pytest.raises(FileNotFoundError, match="has no processor"):
+        FinetuneRun(make_run("no processor", "segmentation", checkpoint=weights))
+    (weights / "model.safetensors").write_bytes(content[:1000])
+    with pytest.raises(ValueError, match="cut or broken file"):
+        FinetuneRun(make_run("cut", "segmentation", checkpoint=weights))
+    with pytest.raises(ValueError, match="with volume and text encoder, .* got one of SelipForVolumeSegmentation"):
+        load_checkpoint(segmentation_run[1].best)
+    assert not any((tmp_path / name).exists() for name in ("nothing", "cut"))
     bare = tmp_path / "bare"
     bare.mkdir()
     for file in phantoms.checkpoint.iterdir():
         if file.name in ("processor_config.json", "preprocessor_config.json"):
             (bare / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(FileNotFoundError, match=r"at model\.checkpoint, e\.g\. RUN/best, found no"):
+    with pytest.raises(FileNotFoundError, match=r"as model\.checkpoint, e\.g\. RUN/best, found no"):
         FinetuneRun(make_run("weightless", "segmentation", checkpoint=bare))
     table = tmp_path / "sides.csv"
     table.write_text("study_id,left\n" + "\n".join(f"study-{n:02d},{n % 2}" for n in range(25)) + "\n")
