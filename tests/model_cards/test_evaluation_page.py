@@ -159,13 +159,13 @@ def test_main_table_has_the_groups_of_the_result(written):
 def test_a_task_without_words_gets_a_page(written):
     """Names as declared, other metrics with intervals beside the headline, ids and numbers of cases, no text."""
     other = record(
-        "detection",
+        "counting",
         primary_metric="froc",
         metrics={"froc": 0.4, "false_per_study": 0.7, "distance_mm": 3.26, "n_lesions": 12.0},
         intervals={"froc": [0.3, 0.5], "false_per_study": [0.5, 0.9]},
     )
     html = written(reported(record=other, mistakes=None, pictures={"free_response": PNG}))
-    assert "Detection, test split" in html
+    assert "Counting, test split" in html
     tables = Page(html).tables
     assert ["all", "40.0 % (30.0 to 50.0)", "0.700", "12"] in [[row[0], *row[2:]] for table in tables for row in table]
     assert "Free response" in html

@@ -232,7 +232,7 @@ def test_checkpoint_that_does_not_fit_is_told(make_run, phantoms, segmentation_r
     (weights / "model.safetensors").write_bytes(content[:1000])
     with pytest.raises(ValueError, match="cut or broken file"):
         FinetuneRun(make_run("cut", "segmentation", checkpoint=weights))
-    with pytest.raises(ValueError, match="with volume and text encoder, .* got one of SelipForVolumeSegmentation"):
+    with pytest.raises(ValueError, match=r"with volume and text encoder, .* got one of SelipForVolumeSegmentation"):
         load_checkpoint(segmentation_run[1].best)
     assert not any((tmp_path / name).exists() for name in ("nothing", "cut"))
     bare = tmp_path / "bare"
