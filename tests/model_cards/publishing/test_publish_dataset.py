@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -115,6 +116,15 @@ def test_data_that_may_not_be_shown_is_refused(studies: Path, changed: dict[str,
     with pytest.raises(PermissionError, match=expected):
         publish_dataset(config_of(studies, **changed))
     assert not (studies.parent / "staged").exists()
+
+
+def test_a_table_of_no_findings_is_told_and_leaves_nothing(studies: Path, tmp_path: Path) -> None:
+    """The columns that are not there are named; no half of a folder stays."""
+    table = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"a": [1]}), table)
+    with pytest.raises(ValueError, match="has no column study_id, report"):
+        publish_dataset(config_of(studies, findings=table))
+    assert not [path for path in studies.parent.iterdir() if "staged" in path.name]
 
 
 def test_data_of_ones_own_needs_a_licence_and_a_word(studies: Path) -> None:
