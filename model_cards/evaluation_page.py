@@ -119,7 +119,7 @@ def _about(result: ReportedResult, title: str) -> dict[str, Any]:
     split = data.get("split", "")
     protocol = settings.get("protocol")
     return {
-        "title": f"{title}, {split} split" if split else title,
+        "title": f"{title}, {split} {'studies' if split == 'all' else 'split'}" if split else title,
         "file": result.name,
         "counts": [f"{count:,} {name}" for name, count in record.get("n", {}).items()],
         "protocol": f"{protocol} ({settings.get('protocol_sha256', '')[:12]})" if protocol else "",
