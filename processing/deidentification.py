@@ -146,7 +146,8 @@ _PHONE_LABELS = r"(?:phone|telephone|tel|cell|mobile|fax|pager|call back|callbac
 _CHINESE_PHONE_LABELS = r"(?:联系电话|电话号码|电话|手机号码?|手机|联系方式|座机|传真|分机)"
 
 _RULES = (
-    _rule("EMAIL", r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", "@"),
+    # the last part of a domain begins with a letter; ap@0.1 and recall@5.2 are metrics
+    _rule("EMAIL", r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z][A-Za-z0-9-]*", "@"),
     _rule("ID", rf"{_NOT_IN_NUMBER}\d+(?:\.\d+){{4,}}(?![\d.]*\d)", r"\d\.\d+\.\d"),  # unique identifiers of DICOM
     # times and dates before numbers: 20230514 is both
     _rule(

@@ -47,6 +47,25 @@ def test_what_is_staged_is_what_was_made(tmp_path: Path) -> None:
         assert (pushed.folder, pushed.repo, pushed.out) == (config.folder, config.repo, config.out)
 
 
+def test_base_and_adapter_are_judged_on_the_same_reports_and_say_so_on_their_cards() -> None:
+    """Both have a result on the held-out writer, the adapter on its base."""
+    words = [stage.words for stage in starter.structurer_stages(CONFIG)]
+    judged = {each[1]: each for each in words if each[0] == "evaluate"}
+    cards = [each for each in words if each[0] == "card"]
+    assert [card[1] for card in cards] == list(judged)
+    for card in cards:
+        evaluate = judged[card[1]]
+        assert evaluate[2] == cli_option(words[0], 1)
+        assert cli_option(card, "--results") == cli_option(evaluate, "--out")
+    base, adapter = judged
+    assert cli_option(judged[adapter], "--base") == base
+
+
+def cli_option(words, flag) -> str:
+    """The value of an option, or the word at a place."""
+    return words[flag] if isinstance(flag, int) else words[words.index(flag) + 1]
+
+
 def test_wrong_settings_are_refused() -> None:
     """Nothing to make, and too few studies for three splits."""
     with pytest.raises(ValueError, match="expected some of tiny, small, structurer"):
@@ -65,6 +84,7 @@ def test_smallest_structurer_is_ready_to_push_and_not_made_twice(tmp_path: Path)
         "selip-structurer-tiny",
         "selip-structurer-tiny-lora",
     }
-    assert "finding F1" in (published / "selip-structurer-tiny" / "README.md").read_text()
+    for folder in ("selip-structurer-tiny", "selip-structurer-tiny-lora"):
+        assert "finding F1" in (published / folder / "README.md").read_text()
     again = starter.make_starters(config)
     assert again.minutes == first.minutes

@@ -50,7 +50,7 @@ from .evaluation.segmentation_task import evaluate_segmentation
 from .evaluation.task import EvaluationInputs, StudyInputs, TaskOutcome
 from .evaluation.zero_shot_task import evaluate_zero_shot
 from .finetuning.network import HEADS, load_head_checkpoint
-from .network import load_image_processor
+from .network import load_image_processor, weights_of
 from .volumes import VolumesTable
 
 logger = logging.getLogger(__name__)
@@ -218,12 +218,22 @@ def load_checkpoint(folder: Path) -> tuple[Any, Any]:
 
     Raises:
         FileNotFoundError: The folder or one of its parts is missing.
+        ValueError: It is a checkpoint of another kind, e.g. with a head of `selip finetune`.
     """
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}; give the folder of a checkpoint, e.g. RUN/best")
+    weights_of(folder, "the checkpoint")  # whole ones
     image_processor = load_image_processor(folder)
+    kinds = SelipConfig.from_pretrained(folder).architectures or []
+    if kinds and SelipModel.__name__ not in kinds:
+        raise ValueError(
+            f"expected a pretraining checkpoint, with volume and text encoder, in {folder}, got one of "
+            f"{', '.join(kinds)}"
+        )
     model = SelipModel.from_pretrained(folder).eval()
+    if not any(folder.glob("tokenizer*.json")):
+        raise FileNotFoundError(f"{folder} has no tokenizer; save it beside the model, or copy the folder whole")
     # With the configuration at hand the Auto class asks for no permission to run the code in the folder.
     tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config)
     processor = SelipProcessor(image_processor, tokenizer)

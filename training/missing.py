@@ -100,11 +100,16 @@ def shown_sets(counts: Mapping[str, int]) -> list[ShownSet]:
         counts: Number of studies that have each sequence; those that fewer than 20 have do not stand alone.
 
     Raises:
-        ValueError: Fewer than two sequences are there.
+        ValueError: Fewer than two sequences are there, or none that enough studies have.
     """
     if len(counts) < 2:
         raise ValueError(f"expected studies with two sequences or more, got {', '.join(counts) or 'none'} alone")
     common = [name for name, count in counts.items() if count >= MIN_STUDIES]
+    if not common:
+        raise ValueError(
+            f"expected a sequence that at least {MIN_STUDIES} studies have, the most frequent, {next(iter(counts))}, "
+            f"has {max(counts.values())}; take another split, or more studies"
+        )
     sets = [ShownSet("all", ())]
     sets += [ShownSet(f"{name} only", (name,)) for name in common]
     sets += [ShownSet(" + ".join(pair) + " only", pair) for pair in PAIRED if set(pair) <= set(common)]

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -129,10 +130,16 @@ def weights_of(checkpoint: Path, option: str = "start_from") -> Path:
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: it is cut or no safetensors file.
     """
     file = checkpoint / "model.safetensors"
     if not file.is_file():
-        raise FileNotFoundError(f"expected a checkpoint at {option}, e.g. RUN/best, found no {file}")
+        raise FileNotFoundError(f"expected a folder with weights as {option}, e.g. RUN/best, found no {file}")
+    try:
+        with safe_open(file, framework="pt"):
+            pass
+    except SafetensorError as error:
+        raise ValueError(f"expected whole weights in {file}, got a cut or broken file; copy it again") from error
     return file
 
 

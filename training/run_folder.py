@@ -44,6 +44,9 @@ def prepare_output(config: RunConfig) -> None:
         shutil.rmtree(output)
     if written.exists():
         is_same = _decisive(yaml.safe_load(written.read_text())) == _decisive(wanted)
+        if not is_same and [path.name for path in output.iterdir()] == [written.name]:
+            _write_config(wanted, written)  # a run that was refused before its first step: nothing is lost
+            return
         if not is_same or not config.resume:
             why = "with another configuration" if not is_same else "and resume is off"
             raise FileExistsError(f"{output} holds a run {why}; choose another output or pass --overwrite")
@@ -51,9 +54,13 @@ def prepare_output(config: RunConfig) -> None:
             recover_folder(output / name)
         return
     output.mkdir(parents=True, exist_ok=True)
-    partial = written.with_suffix(".partial")
-    partial.write_text(yaml.safe_dump(wanted, sort_keys=False))
-    partial.replace(written)
+    _write_config(wanted, written)
+
+
+def _write_config(content: dict, path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(yaml.safe_dump(content, sort_keys=False))
+    partial.replace(path)
 
 
 def _decisive(config: dict) -> dict:

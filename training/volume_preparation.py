@@ -125,7 +125,7 @@ def map_studies(studies: Iterable[StudyRow], size: str, num_proc: int) -> Iterat
     """Yield `prepare_study` of each study, in their order, with at most a few studies per process under way.
 
     Raises:
-        RuntimeError: A worker was killed from outside, most often for memory.
+        ChildProcessError: A worker was killed from outside, most often for memory.
     """
     if num_proc == 1:
         yield from (prepare_study(study, size) for study in studies)
@@ -141,7 +141,7 @@ def map_studies(studies: Iterable[StudyRow], size: str, num_proc: int) -> Iterat
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
-        raise RuntimeError(
+        raise ChildProcessError(
             "a preparation process was killed, most often for lack of memory; what is finished is kept: "
             "run the same command again, with a smaller --num-proc"
         ) from error

@@ -146,7 +146,7 @@ def prepare_volumes(config: PrepareConfig) -> VolumesInfo:
     Raises:
         FileExistsError: `out` has a finished table and `overwrite` is False.
         ValueError: `out` has an unfinished table of other settings, or too many series cannot be used.
-        RuntimeError: A process was killed from outside.
+        ChildProcessError: A process was killed from outside.
     """
     studies = load_studies(config.studies)
     header = {

@@ -11,6 +11,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from selip.processing.atomic_files import replacing
 from selip.processing.sources.data_statement import data_statement
+from selip.processing.sources.release import has_words_of_reports
 from selip.processing.sources.splits import SPLITS
 
 from ..templates import render
@@ -134,6 +135,7 @@ def _dataset_context(config: CardConfig, tags: list[str]) -> dict[str, Any]:
         "head": front_matter(data),
         "name": config.name or folder.resolve().name,
         "description": config.training_data,
+        "words": has_words_of_reports(folder),
         "splits": export["studies"],
         "statement": data_rows(statement),
         "simulated": statement["simulated"],

@@ -138,6 +138,12 @@ def dataset_terms(name: str) -> DatasetTerms | None:
     return datasets.get(_key(name))
 
 
+def not_to_be_shown(names: Sequence[str]) -> list[str]:
+    """Of some data sets those whose images and texts may not be shown: given by agreement, or not in the table."""
+    rows = {name: dataset_terms(name) for name in names}
+    return [name for name, row in rows.items() if row is None or row.gated]
+
+
 def known_datasets() -> tuple[str, ...]:
     """Names of the data sets of the table, without aliases."""
     _, datasets = _table()

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .evaluation_words import TaskWords, metric_text, row_title, sort_key
+from .evaluation_words import TaskWords, metric_text, metric_title, row_title, sort_key
 
 # Differences below this are no colour at all.
 _LEAST_FULL_COLOUR = 0.05
@@ -16,7 +16,7 @@ def heat_table(sets: Sequence[Mapping[str, Any]], names: Sequence[str], words: T
     differences = [[each["metrics"][name] - first[name] for name in names] for each in sets]
     largest = max([_LEAST_FULL_COLOUR, *(abs(value) for row in differences for value in row if not math.isnan(value))])
     return {
-        "columns": [row_title(name.rpartition("/")[0], words) for name in names],
+        "columns": _columns(names, words),
         "rows": [
             {
                 "title": each["title"],
@@ -35,6 +35,15 @@ def heat_table(sets: Sequence[Mapping[str, Any]], names: Sequence[str], words: T
             for number, (each, row) in enumerate(zip(sets, differences, strict=True))
         ],
     }
+
+
+def _columns(names: Sequence[str], words: TaskWords) -> list[str]:
+    """What each metric is of; with the metric itself where several of one group stand side by side."""
+    groups = [name.rpartition("/")[0] for name in names]
+    return [
+        row_title(group, words) if groups.count(group) == 1 else f"{metric_title(name)}, {row_title(group, words)}"
+        for name, group in zip(names, groups, strict=True)
+    ]
 
 
 def _colour(strength: float) -> str:

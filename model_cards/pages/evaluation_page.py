@@ -6,6 +6,7 @@ a task in plain words stands in evaluation_words.yaml.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,16 @@ _MOST_COLUMNS = 6
 _OTHER_GROUPS = ("templates",)
 
 
-def write_evaluation_page(results: Sequence[ReportedResult], path: Path, *, max_cases: int) -> Path:
+def write_evaluation_page(
+    results: Sequence[ReportedResult], path: Path, *, max_cases: int, gated: Sequence[str] = ()
+) -> Path:
     """Write the page, atomically; returns its path.
 
     Args:
         results: At least one, all of one checkpoint.
         path: HTML file.
         max_cases: Cases of each result that are listed.
+        gated: Data sets among those of the studies that may not be shown; with any, no picture is on the page.
 
     Raises:
         ValueError: The results are of several checkpoints.
@@ -52,7 +56,9 @@ def write_evaluation_page(results: Sequence[ReportedResult], path: Path, *, max_
             f"expected results of one checkpoint, got {len(subjects)}; make a page of each, and set two side by side "
             "with `selip compare`"
         )
-    html = render("pages/evaluation_page.html.jinja", page_context(results, max_cases))
+    if gated:
+        results = [replace(each, pictures={}) for each in results]
+    html = render("pages/evaluation_page.html.jinja", {**page_context(results, max_cases), "gated": gated})
     with replacing(path) as partial:
         partial.write_text(html, encoding="utf-8")
     return path
@@ -113,7 +119,7 @@ def _about(result: ReportedResult, title: str) -> dict[str, Any]:
     split = data.get("split", "")
     protocol = settings.get("protocol")
     return {
-        "title": f"{title}, {split} split" if split else title,
+        "title": f"{title}, {split} {'studies' if split == 'all' else 'split'}" if split else title,
         "file": result.name,
         "counts": [f"{count:,} {name}" for name, count in record.get("n", {}).items()],
         "protocol": f"{protocol} ({settings.get('protocol_sha256', '')[:12]})" if protocol else "",

@@ -17,6 +17,13 @@ class ReportConfig:
         }
     )
     out: Path = field(metadata={"help": "Page to write (.html): one file, offline."})
+    datasets: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Data sets that the studies come from, with commas. Where one is given by agreement, or the table "
+            "of terms does not know it, no picture is on the page, as on cards."
+        },
+    )
     cases: int = field(
         default=MOST_CASES, metadata={"help": "Cases of each result that are listed, the worst first; 0: none."}
     )

@@ -109,16 +109,23 @@ def files_that_go(folder: Path, kind: Kind) -> tuple[list[str], list[str]]:
 
 def code_files(folder: Path) -> set[str]:
     """Python files that the configuration names (`auto_map`, pipelines), and what these import from beside them."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*config.json"))
+    text = "\n".join(_text(path) for path in folder.glob("*config.json"))
     waiting = {f"{name}.py" for name in re.findall(r'"(\w+_selip)\.\w+"', text)}
     found: set[str] = set()
     while waiting:
         name = waiting.pop()
         if (folder / name).is_file():
             found.add(name)
-            source = (folder / name).read_text(encoding="utf-8")
+            source = _text(folder / name)
             waiting |= {f"{module}.py" for module in _RELATIVE_IMPORT.findall(source)} - found
     return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"expected text in {path.name}, got bytes that are no UTF-8; write it again") from None
 
 
 def relative_links(card: str) -> set[str]:
@@ -129,5 +136,5 @@ def relative_links(card: str) -> set[str]:
 
 def _pictures_of_card(folder: Path) -> set[str]:
     card = folder / CARD_NAME
-    links = relative_links(card.read_text(encoding="utf-8")) if card.is_file() else set()
+    links = relative_links(_text(card)) if card.is_file() else set()
     return {link for link in links if Path(link).suffix.lower() in _PICTURES and ".." not in Path(link).parts}

@@ -56,6 +56,7 @@ def publish(config: PublishConfig) -> Publication:
     Raises:
         FileNotFoundError: There is no checkpoint, or no list of forbidden strings.
         FileExistsError: The folder for what goes holds something else.
+        ValueError: What would go is a link, or text that cannot be read.
         PublishError: What was found, all of it.
         ConnectionError: The Hub is not reached, or refuses.
     """
@@ -64,6 +65,11 @@ def publish(config: PublishConfig) -> Publication:
     base = _base_of(config, kind)
     out = staged_folder(config.out, config.repo)
     goes, stays = files_that_go(config.folder, kind)
+    links = [name for name in goes if (config.folder / name).is_symlink()]
+    if links:
+        raise ValueError(
+            f"expected files in {config.folder}, got links: {', '.join(links)}; put the files themselves there"
+        )
     logger.info("%s: a repository of kind %s; staging %d files in %s", config.folder, kind.name, len(goes), out)
     if stays:
         logger.info("staying here: %s", ", ".join(stays))

@@ -35,7 +35,11 @@ def stage(out: Path, fill: Callable[[Path], None], *, overwrite: bool) -> None:
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    fill(partial)
+    try:
+        fill(partial)
+    except BaseException:
+        shutil.rmtree(partial)
+        raise
     record.write_text(json.dumps(digests(partial), indent=1), encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     os.replace(partial, out)

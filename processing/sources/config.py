@@ -67,6 +67,13 @@ class StructureConfig:
             "e.g. http://localhost:8000/v1"
         },
     )
+    base: str | None = field(
+        default=None,
+        metadata={
+            "help": "folder or Hub id of the base model of an adapter; without it the one that the adapter names, "
+            "from the Hub or its cache"
+        },
+    )
     text_column: str = field(default="text", metadata={"help": "column with whole reports, in a file of texts"})
     language: Literal["auto", "en", "zh"] = field(
         default="auto",

@@ -122,6 +122,11 @@ def _with_clean_volumes(row: dict[str, Any], emptied: Counter[str]) -> dict[str,
 
 def _write_findings(studies: Path, findings: Path, out: Path, texts: Texts) -> dict[str, _Written]:
     """Write the findings of each split; returns what was written by split."""
+    lacking = [name for name in ("study_id", "report") if name not in pq.read_schema(findings).names]
+    if lacking:
+        raise ValueError(
+            f"findings: expected a findings table of `selip structure`, {findings} has no column {', '.join(lacking)}"
+        )
     table = {row["study_id"]: row for row in pq.read_table(findings).to_pylist()}
     written = {}
     for split in SPLITS:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from selip.model_cards.cards.terms import not_to_be_shown
 from selip.model_cards.pages.evaluation_cases import ReportedResult
 from selip.model_cards.pages.evaluation_page import write_evaluation_page
 from selip.model_cards.pages.report_config import MOST_CASES, ReportConfig
@@ -38,7 +39,8 @@ def write_report(config: ReportConfig) -> ReportSummary:
     if config.out.exists() and not config.overwrite:
         raise FileExistsError(f"{config.out} exists; choose another name, or say --overwrite")
     results = [read_reported(path) for path in config.results]
-    write_evaluation_page(results, config.out, max_cases=config.cases)
+    gated = not_to_be_shown(config.datasets)
+    write_evaluation_page(results, config.out, max_cases=config.cases, gated=gated)
     return ReportSummary(config.out, len(results))
 
 

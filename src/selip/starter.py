@@ -143,12 +143,13 @@ def small_stages(config: StarterConfig) -> list[Stage]:
 def structurer_stages(config: StarterConfig) -> list[Stage]:
     """A language model from scratch on pseudo reports, judged on the other writer's; then an adapter on it.
 
-    The adapter is tuned on reports in yet other words, as a group would tune on its own. It is not judged on the
-    held-out writer: its base is on the Hub only once it was pushed.
+    The adapter is tuned on reports in yet other words, as a group would tune on its own, and judged on the held-out
+    writer as its base is, so that the two cards can be compared.
     """
     out = config.out / "structurer"
     gold, other = out / "held-out.jsonl", out / "other.jsonl"
     base, adapter, result = out / "base", out / "adapter", out / "structuring.json"
+    adapter_result = out / "adapter-structuring.json"
     base_name, adapter_name = "selip-structurer-tiny", "selip-structurer-tiny-lora"
     tuning = ["--optimization.seed", config.seed, *_steps(config, "--optimization.warmup-steps")]
     if config.steps is not None:
@@ -159,6 +160,7 @@ def structurer_stages(config: StarterConfig) -> list[Stage]:
     tune_adapter += ["--model.base-model-id", f"{config.owner}/{base_name}", "--data.group-data", other, "--no-merge"]
     reports = ["--reports", 200 if config.steps is None else 12, "--seed", config.seed + 1]
     about = "Reports that a simulator wrote, in English and Chinese, findings known."
+    judge_adapter = ["evaluate", adapter / "best", gold, "--task", "structuring", "--base", base / "best"]
     return [
         _stage("write reports to judge on", ["pseudo-reports", gold, *reports, "--writer", "held-out"], gold),
         _stage("tune the structurer", tune),
@@ -170,7 +172,8 @@ def structurer_stages(config: StarterConfig) -> list[Stage]:
             other,
         ),
         _stage("tune an adapter on it", [*tune_adapter, *tuning]),
-        *_finish(config, adapter / "best", adapter_name, about, [], _PSEUDO, base=base / "best"),
+        _stage("judge the adapter", [*judge_adapter, "--out", adapter_result], adapter_result),
+        *_finish(config, adapter / "best", adapter_name, about, [adapter_result], _PSEUDO, base=base / "best"),
     ]
 
 

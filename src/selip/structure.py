@@ -9,6 +9,7 @@ def structure(config: StructureConfig) -> StructuringSummary:
     """Structure reports with the structurer that `config.structurer` names."""
     structurer = structurer_named(
         config.structurer,
+        base=config.base,
         batch_size=config.batch_size,
         model=config.model,
         concurrency=config.concurrency,

@@ -129,6 +129,7 @@ CANARIES = [
 ]
 
 RADIOLOGY = (
+    "Average precision ap@0.1, recall@5.",
     "A 1.2 x 0.8 cm mass in the left frontal lobe.",
     "Strength 3/5; Fazekas 2/3; image 3/24 of series 5/12.",
     "T1, T2 and FLAIR, DWI b0/500/1000, ADC 0.6-0.8, TR/TE 5000/120.",

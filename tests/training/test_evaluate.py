@@ -273,6 +273,8 @@ def test_sets_need_studies_that_have_them():
     assert sets[-1].sequences == ("FLAIR", "DWI", "SWI")
     with pytest.raises(ValueError, match="two sequences or more, got T1w alone"):
         missing.shown_sets({"T1w": 40})
+    with pytest.raises(ValueError, match=r"at least 20 studies have, the most frequent, T1w, has 19"):
+        missing.shown_sets({"T1w": 19, "FLAIR": 5})
 
 
 def test_a_control_is_named_in_the_result(checkpoint, studies, volumes, tmp_path):

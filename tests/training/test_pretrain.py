@@ -100,12 +100,22 @@ def test_another_run_is_never_overwritten(make_config):
     prepare_output(config)
     prepare_output(config)
     other = replace(config, optimization=replace(config.optimization, seed=1))
+    (config.output / "metrics.jsonl").touch()  # the run has begun
     with pytest.raises(FileExistsError, match="another configuration"):
         prepare_output(other)
     prepare_output(replace(config, optimization=replace(config.optimization, micro_batch=2)))  # of the machine
     with pytest.raises(FileExistsError, match="resume is off"):
         prepare_output(replace(config, resume=False))
     prepare_output(replace(other, overwrite=True))
+    assert yaml.safe_load((config.output / "config.yaml").read_text())["optimization"]["seed"] == 1
+
+
+def test_a_run_that_was_refused_at_its_start_does_not_block_its_folder(make_config):
+    """Where nothing but the configuration lies, another one takes its place."""
+    config = make_config()
+    other = replace(config, optimization=replace(config.optimization, seed=1))
+    prepare_output(config)
+    prepare_output(other)
     assert yaml.safe_load((config.output / "config.yaml").read_text())["optimization"]["seed"] == 1
 
 

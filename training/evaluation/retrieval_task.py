@@ -199,16 +199,22 @@ def _examples(
                 rank=int(cases["rank"][row]),
                 num_candidates=int(cases["n_candidates"][row]),
                 retrieved=[RetrievedText(gallery.texts[text].text, score, grade) for text, score, grade in ranked],
-                lesions=_lesions(masks[image.study_id], image_processor, series.affine),
+                lesions=_lesions(image.study_id, masks[image.study_id], image_processor, series.affine),
             )
         )
     return examples
 
 
-def _lesions(masks: list[Any], image_processor: Any, affine: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_] | None:
-    """The masks of a study joined on its box; None where it has none."""
-    # A tenth of a voxel is enough: a small lesion must not vanish from the picture.
-    on_box = [np.asarray(image_processor.mask_to_box(mask, affine, threshold=0.1)) for mask in masks]
+def _lesions(
+    study_id: str, masks: list[Any], image_processor: Any, affine: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_] | None:
+    """The masks of a study joined on its box; None where it has none, or one that cannot be read."""
+    try:
+        # A tenth of a voxel is enough: a small lesion must not vanish from the picture.
+        on_box = [np.asarray(image_processor.mask_to_box(mask, affine, threshold=0.1)) for mask in masks]
+    except (ValueError, OSError) as error:  # no result depends on the outline
+        logger.warning("no outline of lesions in the picture of study %s: %s", study_id, error)
+        return None
     return np.logical_or.reduce(on_box) if on_box else None
 
 

@@ -26,6 +26,13 @@ class StructuringEvaluateConfig:
     task: Literal["structuring"] = field(
         metadata={"help": "structuring; other tasks judge checkpoints.", "positional": False}
     )
+    base: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder or Hub id of the base model of an adapter; without it the one that the adapter names, "
+            "from the Hub or its cache."
+        },
+    )
     split: Literal["train", "validation", "test"] = field(
         default="test", metadata={"help": "Studies of a studies table that are read; a file is read whole."}
     )

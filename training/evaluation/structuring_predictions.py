@@ -42,20 +42,23 @@ class Predictions:
     fallbacks: frozenset[int] = frozenset()
 
 
-def predict(structurer: str, texts: Mapping[str, ReportText]) -> Predictions:
+def predict(structurer: str, texts: Mapping[str, ReportText], *, base: str | None = None) -> Predictions:
     """What a structurer says of reports.
 
     Args:
         structurer: What `structurer_named` takes, or a file of findings that it made before.
         texts: Reports by id.
+        base: As `structurer_named` takes it.
 
     Raises:
-        FileNotFoundError: The file of predictions is not there.
-        ValueError: No such structurer, or the file cannot be read.
+        FileNotFoundError: The file of predictions, the model or its base is not there.
+        ValueError: No such structurer, a base for what has none, or the file cannot be read.
     """
     if Path(structurer).suffix in PREDICTION_FILES:
+        if base is not None:
+            raise ValueError(f"expected base with an adapter alone, {structurer} is a file; leave --base out")
         return _read_predictions(Path(structurer), list(texts))
-    reader = structurer_named(structurer)
+    reader = structurer_named(structurer, base=base)
     asked = list(texts.values())
     reader(asked[:1])  # what is loaded at the first call is no part of the speed
     start = time.perf_counter()

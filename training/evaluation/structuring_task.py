@@ -8,6 +8,7 @@ Beside OUT.json stands OUT.cases.parquet: the tallies of each report by id, from
 import hashlib
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ from .task import percent_with_interval
 
 logger = logging.getLogger(__name__)
 
+# Ids of reports that `selip pseudo-reports` writes.
+PSEUDO_ID = re.compile(r"pseudo-(training|held-out|simple)-\d+-\d+$")
 # Reports that the structurer read itself, and those that another one read in its place.
 FALLBACK_GROUPS = {"own/": "finding, as asked", "fallback/": "finding, fallback"}
 
@@ -71,7 +74,7 @@ def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecor
     if out.exists() and not config.overwrite:
         raise FileExistsError(f"{out} exists; choose another --out, or say --overwrite")
     golds = _half(read_gold_reports(config.dataset, config.split), config.half)
-    predictions = predict(config.structurer, {gold.id: gold.text for gold in golds})
+    predictions = predict(config.structurer, {gold.id: gold.text for gold in golds}, base=config.base)
     is_table = config.dataset.is_dir()
     found = [abnormal_only(one) for one in predictions.reports] if is_table else predictions.reports
     judged = [
@@ -101,7 +104,7 @@ def evaluate_structuring(config: StructuringEvaluateConfig) -> tuple[ResultRecor
             "n": n,
             "skipped": {},
             "invalid": dict(Counter(one.reason for one in judged if one.prediction is None)),
-            "simulated": is_table and is_simulated(config.dataset),
+            "simulated": is_simulated(config.dataset) if is_table else all(PSEUDO_ID.match(gold.id) for gold in golds),
             "settings": {
                 "bootstrap_samples": config.bootstrap_samples,
                 "seed": config.seed,

@@ -29,7 +29,7 @@ from ..evaluation.provenance import checkpoint_fingerprint
 from ..evaluation.segmentation import dice_of_counts
 from ..evaluation.series_source import PreparedSeries
 from ..initialization import initialise_images
-from ..network import load_image_processor
+from ..network import load_image_processor, weights_of
 from ..optimization import parameter_groups
 from ..program import run_program
 from ..run import TrainingRun, run_to_end
@@ -71,6 +71,7 @@ class FinetuneRun(TrainingRun[SelipHeadModel]):
 
     def __init__(self, config: FinetuneConfig):
         self.config = config
+        weights_of(config.model.checkpoint, "model.checkpoint")  # before a folder is made
         self.primary_metric = "dice" if config.task == "segmentation" else "auroc"
         super().__init__(config)
         self.processor = load_image_processor(config.model.checkpoint)

@@ -1,6 +1,7 @@
 """A language model on this machine as a structurer: a tuned adapter, a folder with a whole model, or a Hub id."""
 
 import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -101,8 +102,9 @@ def load_local_structurer(
         device: where it runs; none: the GPU if there is one.
 
     Raises:
-        FileNotFoundError: there is no such folder, and it is no Hub id.
-        ValueError: an adapter whose base is on no Hub, and no `base` given.
+        FileNotFoundError: there is no such folder, and it is no Hub id; or the base of an adapter is not there.
+        ValueError: an adapter whose base is on no Hub, and no `base` given; a base of other widths than the adapter's;
+            a `base` for a whole model.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
@@ -113,12 +115,11 @@ def load_local_structurer(
     about = read_structurer_file(folder) or StructurerFile(INSTRUCTION, DEFAULT_MAX_NEW_TOKENS, "")
     model: PreTrainedModel | PeftModel
     if adapter is None:
+        if base is not None:
+            raise ValueError(f"expected base with an adapter alone, {name} is a whole model; leave --base out")
         model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
     else:
-        named = str(base or adapter.base_model_name_or_path)
-        if named == UNPUBLISHED:
-            raise ValueError(f"the base of the adapter in {name} is on no Hub; give its folder as base")
-        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(named, dtype=dtype), name)
+        model = _on_base(name, str(base or adapter.base_model_name_or_path), dtype)
     prompt = ReportPrompt(load_tokenizer(name), about.instruction)
     limit = max_new_tokens or min(about.max_new_tokens, int(model.config.max_position_embeddings) // 2)
     revision = getattr(model.config, "_commit_hash", None) or "unversioned"
@@ -129,6 +130,32 @@ def load_local_structurer(
         batch_size=batch_size,
         max_new_tokens=limit,
     )
+
+
+def _on_base(name: str, base: str, dtype: torch.dtype) -> PeftModel:
+    """An adapter on its base, both by folder or Hub id."""
+    if base == UNPUBLISHED:
+        raise ValueError(f"the base of the adapter in {name} is on no Hub; give its folder as base (--base FOLDER)")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    except OSError as error:  # also what Transformers says of a Hub that is not reached
+        raise FileNotFoundError(
+            f"expected {base}, the base of the adapter in {name}, as a folder of a model, in the cache of the Hub or "
+            "on it, found none; give its folder as base (--base FOLDER)"
+        ) from error
+    except ValueError as error:  # a model of another kind
+        raise ValueError(
+            f"expected a causal language model as the base of the adapter in {name}, {base} is none"
+        ) from error
+    try:
+        with warnings.catch_warnings():
+            # transformers 5.23 renames is_gradient_checkpointing; peft knows the old name only
+            warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+            return PeftModel.from_pretrained(model, name)
+    except RuntimeError as error:  # weights of other shapes
+        raise ValueError(
+            f"expected the base that the adapter in {name} was tuned on, {base} is another one"
+        ) from error
 
 
 def _adapter_config(name: str, folder: Path) -> PeftConfig | None:

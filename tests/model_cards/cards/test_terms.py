@@ -4,7 +4,13 @@ from datetime import date
 
 import pytest
 
-from selip.model_cards.cards.terms import dataset_terms, inherited_licence, known_datasets, licence_terms
+from selip.model_cards.cards.terms import (
+    dataset_terms,
+    inherited_licence,
+    known_datasets,
+    licence_terms,
+    not_to_be_shown,
+)
 
 # Data sets, what was declared, the licence: worked out by hand from the deeds of the licences.
 COMBINED = [
@@ -95,3 +101,9 @@ def test_every_row_names_terms_source_and_day() -> None:
         assert date.fromisoformat(row.read) <= date.today(), name
         if row.licence is not None:
             licence_terms(row.licence)
+
+
+def test_what_is_given_by_agreement_or_unknown_is_not_shown() -> None:
+    """By name or alias."""
+    names = ["openneuro", "ADNI", "Forithmus/MR-RATE", "selip-simulated", "ward"]
+    assert not_to_be_shown(names) == ["ADNI", "Forithmus/MR-RATE", "ward"]

@@ -3,13 +3,16 @@
 import math
 import re
 from html.parser import HTMLParser
+from typing import get_args, get_type_hints
 
 import pytest
 
 from selip.model_cards.pages.charts import interval_bar
 from selip.model_cards.pages.evaluation_cases import ReportedResult, cases_table
+from selip.model_cards.pages.evaluation_heat import heat_table
 from selip.model_cards.pages.evaluation_page import write_evaluation_page
 from selip.model_cards.pages.evaluation_words import metric_text, picture_words, row_title, task_words
+from selip.training.evaluation.config import EvaluateConfig
 
 HOSTILE = "</td><script>alert(1)</script>\"' onmouseover=x {{ 7*7 }} & 左侧"
 PNG = b"\x89PNG\r\n\x1a\nnot looked at"
@@ -156,13 +159,13 @@ def test_main_table_has_the_groups_of_the_result(written):
 def test_a_task_without_words_gets_a_page(written):
     """Names as declared, other metrics with intervals beside the headline, ids and numbers of cases, no text."""
     other = record(
-        "detection",
+        "counting",
         primary_metric="froc",
         metrics={"froc": 0.4, "false_per_study": 0.7, "distance_mm": 3.26, "n_lesions": 12.0},
         intervals={"froc": [0.3, 0.5], "false_per_study": [0.5, 0.9]},
     )
     html = written(reported(record=other, mistakes=None, pictures={"free_response": PNG}))
-    assert "Detection, test split" in html
+    assert "Counting, test split" in html
     tables = Page(html).tables
     assert ["all", "40.0 % (30.0 to 50.0)", "0.700", "12"] in [[row[0], *row[2:]] for table in tables for row in table]
     assert "Free response" in html
@@ -243,3 +246,37 @@ def test_interval_bar_lies_where_its_numbers_are():
     assert 'M0.0 7H75.0"' in svg
     assert 'cx="50.0"' in svg
     assert 'M25.0 0V14"' in svg
+
+
+def test_no_picture_of_gated_data_is_on_a_page(tmp_path):
+    """With a set that is given by agreement no picture is there, and the page says why; the numbers stay."""
+    pictures = {"examples": PNG, "roc": PNG}
+    shown = write_evaluation_page([reported(pictures=pictures)], tmp_path / "shown.html", max_cases=5).read_text()
+    assert shown.count("data:image/png") == 2
+    page = write_evaluation_page(
+        [reported(pictures=pictures)], tmp_path / "page.html", max_cases=5, gated=["adni"]
+    ).read_text()
+    assert "data:image" not in page
+    assert "texts of adni may not be shown" in page
+    assert "75.0 %" in page
+
+
+def test_metrics_of_one_group_are_told_apart_in_the_table_of_sequences():
+    """Two metrics of one group stand with their names; a group that is there once stands alone."""
+    names = ["study/recall@1", "study/recall@5", "overall/recall@5"]
+    sets = [{"title": "all", "n": {}, "metrics": dict.fromkeys(names, 0.5), "intervals": {}}]
+    columns = heat_table(sets, names, task_words("retrieval"))["columns"]
+    assert columns == [
+        "recall@1, whole studies",
+        "recall@5, whole studies",
+        "all series, among the texts of all sequences",
+    ]
+
+
+@pytest.mark.parametrize("task", [item for item in get_args(get_type_hints(EvaluateConfig)["task"])])
+def test_every_task_is_told_in_plain_words(task):
+    """What was asked, what is right, and headings for the cases."""
+    words = task_words(task)
+    assert words.question
+    assert words.truth
+    assert words.cases

@@ -201,3 +201,18 @@ def test_a_pushed_model_is_loaded_by_name_without_selip(
     assert published.pushed is not None
     assert hub.files(REPO) == {path.name: path.read_bytes() for path in published.folder.iterdir()}
     assert run_elsewhere(USER_PROGRAM, hub, REPO).strip() == "transformers_modules"
+
+
+def test_links_and_what_is_no_text_are_named_and_nothing_is_staged(copied: Path, tmp_path: Path) -> None:
+    """A link in the place of a file, and a card of bytes; each is told with its name."""
+    config = copied / "config.json"
+    config.rename(copied / "other.json")
+    config.symlink_to("other.json")
+    with pytest.raises(ValueError, match=r"got links: config\.json"):
+        publish(config_of(copied, tmp_path))
+    config.unlink()
+    (copied / "other.json").rename(config)
+    (copied / "README.md").write_bytes(b"\x80\x04")
+    with pytest.raises(ValueError, match=r"expected text in README\.md"):
+        publish(config_of(copied, tmp_path))
+    assert not (tmp_path / "staged").exists()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -71,6 +72,10 @@ def test_findings_go_without_a_word_of_a_report(studies: Path, findings: Path) -
     assert made.release.emptied["descrip"] == made.release.emptied["extension"] == 2  # series and mask of one study
     table = pq.read_table(made.folder / "data" / "test-00000.parquet").to_pylist()
     assert json.loads(table[0]["reference_findings"])["findings"][0]["finding"] == "cyst"
+    card = (made.folder / "README.md").read_text()
+    assert "as written" not in card
+    assert "| `report` | empty: the reports are not here |" in card
+    assert "it holds no words of a report" in card
 
 
 def test_none_means_no_text(studies: Path) -> None:
@@ -90,6 +95,7 @@ def test_reports_go_only_when_asked_and_are_looked_at(studies: Path, tmp_path: P
     assert "Canary" not in str(raised.value)
     folder = publish_dataset(config_of(studies, texts="reports", out=tmp_path / "asked")).folder
     assert CANARY in every_text(folder)
+    assert "| `report` | `findings` and `impression` as written |" in (folder / "README.md").read_text()
 
 
 def test_headers_that_are_not_cleaned_are_refused(studies: Path) -> None:
@@ -110,6 +116,15 @@ def test_data_that_may_not_be_shown_is_refused(studies: Path, changed: dict[str,
     with pytest.raises(PermissionError, match=expected):
         publish_dataset(config_of(studies, **changed))
     assert not (studies.parent / "staged").exists()
+
+
+def test_a_table_of_no_findings_is_told_and_leaves_nothing(studies: Path, tmp_path: Path) -> None:
+    """The columns that are not there are named; no half of a folder stays."""
+    table = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"a": [1]}), table)
+    with pytest.raises(ValueError, match="has no column study_id, report"):
+        publish_dataset(config_of(studies, findings=table))
+    assert not [path for path in studies.parent.iterdir() if "staged" in path.name]
 
 
 def test_data_of_ones_own_needs_a_licence_and_a_word(studies: Path) -> None:

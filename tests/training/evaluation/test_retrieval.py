@@ -10,6 +10,7 @@ import pytest
 from selip.training.evaluation.gallery import STUDY, GalleryImage, GalleryText, RetrievalGallery
 from selip.training.evaluation.metrics import chance_recall_at_k, ndcg_at_k
 from selip.training.evaluation.retrieval import RetrievalEvaluator
+from selip.training.evaluation.retrieval_task import _lesions
 
 TERMS = ("infarct", "mass", "lacune", "edema")
 SIDES = ("left", "right")
@@ -285,3 +286,14 @@ def test_recall_among_few_is_left_out_where_there_are_not_as_many(gallery, embed
     name = "within_sequence/image_to_text/recall@5"
     assert metrics[name] <= metrics[f"{name}_among_10"] <= 1
     assert not any(key.endswith("_among_1000") for key in metrics)
+
+
+def test_a_mask_that_cannot_be_read_costs_the_outline_alone(caplog):
+    """No result of a retrieval depends on masks: the picture goes without, and the study is named."""
+
+    class Broken:
+        def mask_to_box(self, *_, **__):
+            raise ValueError("expected a largest side of 30 to 1000 mm")
+
+    assert _lesions("s1", ["mask"], Broken(), np.eye(4)) is None
+    assert "study s1: expected a largest side" in caplog.text

@@ -1,6 +1,9 @@
 """Fine-tuning from tables to checkpoint: it learns, resumes bit for bit, freezes what it should, refuses the rest."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +11,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from selip.modeling_selip import SelipForVolumeClassification, SelipForVolumeSegmentation
 from selip.training.checkpoint import read_state
 from selip.training.config import AugmentationConfig
-from selip.training.evaluate import evaluate
+from selip.training.configuration import as_dict
+from selip.training.evaluate import evaluate, load_checkpoint
 from selip.training.evaluation.bootstrap import PatientBootstrap
 from selip.training.evaluation.config import EvaluateConfig
 from selip.training.evaluation.recomputation import recompute
@@ -217,14 +222,26 @@ def test_checkpoint_that_does_not_fit_is_told(make_run, phantoms, segmentation_r
     """One with a head already, none at all, one without processor, labels of a side with mirror images."""
     with pytest.raises(ValueError, match="got one of SelipForVolumeSegmentation; name the checkpoint"):
         FinetuneRun(make_run("again", "segmentation", checkpoint=segmentation_run[1].best))
-    with pytest.raises(FileNotFoundError, match="has no processor"):
+    with pytest.raises(FileNotFoundError, match="expected a folder with weights"):
         FinetuneRun(make_run("nothing", "segmentation", checkpoint=tmp_path))
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    content = (phantoms.checkpoint / "model.safetensors").read_bytes()
+    (weights / "model.safetensors").write_bytes(content)
+    with pytest.raises(FileNotFoundError, match="has no processor"):
+        FinetuneRun(make_run("no processor", "segmentation", checkpoint=weights))
+    (weights / "model.safetensors").write_bytes(content[:1000])
+    with pytest.raises(ValueError, match="cut or broken file"):
+        FinetuneRun(make_run("cut", "segmentation", checkpoint=weights))
+    with pytest.raises(ValueError, match=r"with volume and text encoder, .* got one of SelipForVolumeSegmentation"):
+        load_checkpoint(segmentation_run[1].best)
+    assert not any((tmp_path / name).exists() for name in ("nothing", "cut"))
     bare = tmp_path / "bare"
     bare.mkdir()
     for file in phantoms.checkpoint.iterdir():
         if file.name in ("processor_config.json", "preprocessor_config.json"):
             (bare / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(FileNotFoundError, match=r"at model\.checkpoint, e\.g\. RUN/best, found no"):
+    with pytest.raises(FileNotFoundError, match=r"as model\.checkpoint, e\.g\. RUN/best, found no"):
         FinetuneRun(make_run("weightless", "segmentation", checkpoint=bare))
     table = tmp_path / "sides.csv"
     table.write_text("study_id,left\n" + "\n".join(f"study-{n:02d},{n % 2}" for n in range(25)) + "\n")
@@ -234,3 +251,25 @@ def test_checkpoint_that_does_not_fit_is_told(make_run, phantoms, segmentation_r
     assert FinetuneRun(make_run("no mirror", "classification", data={"labels": table}, augmentation=still)).data.names
     with pytest.raises(ValueError, match="nothing would ever train them"):
         make_run("never", "classification", weights="random", tuning="frozen")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_two_processes_train_what_one_trains(make_run, tmp_path, task):
+    """Launched by accelerate with two CPU processes: the losses, norms and weights of one, up to float error."""
+    one, two = make_run("one", task, steps=4, validate_every=2), make_run("two", task, steps=4, validate_every=2)
+    finetune(one)
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(as_dict(two)))
+    launch = "-m accelerate.commands.launch --multi_gpu --num_machines 1 --num_processes 2 --main_process_port 0"
+    words = [*launch.split(), "--mixed_precision", "no", "--dynamo_backend", "no"]
+    words += ["-m", "selip.training.finetuning.run", str(file)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *words], check=True, capture_output=True, env=environment)
+    alone, together = outcome(one.output), outcome(two.output)
+    assert len(alone["log"]) == 4 + 2
+    for first, second in zip(alone["log"], together["log"], strict=True):
+        assert second == pytest.approx(first, rel=1e-4, abs=1e-6)
+    first, second = (load_file(run.output / "last" / "model.safetensors") for run in (one, two))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-5)

@@ -10,13 +10,22 @@ import torch
 
 from selip.processing.compact_findings import NOT_THIS_REPORT, compact
 from selip.processing.findings import Finding, StructuredReport
+from selip.processing.row_files import read_rows, write_rows
+from selip.processing.sources.config import StructureConfig
 from selip.processing.structurer import ReportText
+from selip.structure import structure
+from selip.training.evaluation.structuring_config import StructuringEvaluateConfig
+from selip.training.evaluation.structuring_predictions import predict
+from selip.training.evaluation.structuring_task import evaluate_structuring
 from selip.training.structuring import local
+from selip.training.structuring.choice import structurer_named
+from selip.training.structuring.config import PseudoReportsConfig
 from selip.training.structuring.constraint import is_available
 from selip.training.structuring.generation import CUT, TOO_LONG, generate_reports
 from selip.training.structuring.local import LocalStructurer, load_local_structurer
 from selip.training.structuring.prompt import ReportPrompt
 from selip.training.structuring.pseudo_reports import iter_pseudo_reports
+from selip.training.structuring.report_files import write_pseudo_reports
 from selip.training.structuring.scratch import build_architecture, build_random_model, train_chat_tokenizer
 
 from .conftest import ARCHITECTURE
@@ -128,6 +137,44 @@ def test_adapter_needs_its_base(adapter_run: Path, scratch_run: Path) -> None:
     assert adapter(REPORTS) == merged(REPORTS)
     base = load_local_structurer(scratch_run / "best", max_new_tokens=30, device="cpu")
     assert len({adapter.version, merged.version, base.version}) == 3
+
+
+def test_an_adapter_is_judged_and_used_on_the_base_that_is_given(
+    adapter_run: Path, scratch_run: Path, tmp_path: Path
+) -> None:
+    """By folder the base is found that the adapter names by a Hub id; findings are those of the merged model."""
+    gold, base = tmp_path / "gold.jsonl", str(scratch_run / "best")
+    write_pseudo_reports(PseudoReportsConfig(gold, reports=3, seed=8))
+    config = StructuringEvaluateConfig(
+        str(adapter_run / "best"), gold, "structuring", base=base, out=tmp_path / "result.json", bootstrap_samples=0
+    )
+    record, judged = evaluate_structuring(config)
+    assert record["simulated"]
+    merged = load_local_structurer(adapter_run / "merged")
+    expected = merged([one.gold.text for one in judged])
+    assert [one.prediction or one.reason for one in judged] == expected
+    assert record["structurer"]["version"] == load_local_structurer(adapter_run / "best", base=base).version
+    table = tmp_path / "findings.jsonl"
+    rows = [{"id": one.gold.id, "text": f"FINDINGS: {one.gold.text.findings}"} for one in judged]
+    write_rows(rows, tmp_path / "texts.jsonl")
+    structure(StructureConfig(tmp_path / "texts.jsonl", table, structurer=str(adapter_run / "best"), base=base))
+    assert len(list(read_rows(table))) == 3
+
+
+def test_wrong_bases_are_told(adapter_run: Path, scratch_run: Path, tmp_path: Path) -> None:
+    """No base where none is on this machine, one of other widths, and one for what has none."""
+    adapter, base = str(adapter_run / "best"), str(scratch_run / "best")
+    with pytest.raises(FileNotFoundError, match="expected example/base, the base of the adapter"):
+        structurer_named(adapter)
+    other = build_random_model(build_architecture({**ARCHITECTURE, "hidden_size": 48}, vocab_size=600))
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="is another model"):
+        structurer_named(adapter, base=str(tmp_path / "other"))
+    for name in ("rules", "http://localhost:1/v1", base):
+        with pytest.raises(ValueError, match="leave --base out"):
+            structurer_named(name, base=base)
+    with pytest.raises(ValueError, match="is a file; leave --base out"):
+        predict("findings.parquet", {}, base=base)
 
 
 def test_a_folder_that_is_not_there_is_no_hub_id(tmp_path: Path) -> None:
