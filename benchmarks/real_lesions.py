@@ -13,12 +13,14 @@ import os
 from pathlib import Path
 
 from selip.processing.sources.schema import StudyRow
-from selip.processing.sources.studies import write_studies
-from selip.training.config import AugmentationConfig, EvaluateConfig, PrepareConfig, TrackingConfig
+from selip.processing.sources.studies_writer import write_studies
+from selip.training.config import AugmentationConfig, TrackingConfig
 from selip.training.evaluate import evaluate
+from selip.training.evaluation.config import EvaluateConfig
 from selip.training.finetuning.config import FinetuneConfig, FinetuneData, FinetuneOptimization, HeadConfig
 from selip.training.finetuning.run import finetune
 from selip.training.volumes import prepare_volumes
+from selip.training.volumes_config import PrepareConfig
 
 STUDIES = {
     "ms_cs_p19": ("T1w", "T1c", "T2w", "FLAIR"),

@@ -24,8 +24,8 @@ import numpy as np
 from selip.processing.sources.bids import ingest_bids
 from selip.processing.sources.config import IngestConfig
 from selip.processing.sources.studies import INFO_NAME, iter_studies
-from selip.training.config import PrepareConfig
 from selip.training.volumes import VolumesTable, prepare_volumes
+from selip.training.volumes_config import PrepareConfig
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Rendering of the Jinja templates that stand beside this file."""
+"""Rendering of the Jinja templates that stand in the folders beside this file."""
 
 from collections.abc import Mapping
 from importlib import resources
@@ -6,7 +6,12 @@ from typing import Any
 
 
 def render(name: str, context: Mapping[str, Any]) -> str:
-    """Fill a template; a name that the context lacks is an error. HTML templates are escaped, others are not."""
+    """Fill a template; a name that the context lacks is an error. HTML templates are escaped, others are not.
+
+    Args:
+        name: The file of the template, from this folder: `pages/demo_page.html.jinja`. Templates name others likewise.
+        context: What it is filled with.
+    """
     import jinja2
 
     environment = jinja2.Environment(

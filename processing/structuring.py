@@ -17,11 +17,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from .atomic_files import write_json
 from .findings import StructuredReport
 from .report_files import Outcome, open_reports
 from .row_files import read_rows, write_rows
 from .sources.config import StructureConfig
-from .sources.studies import write_json
 from .structurer import ReportText, RuleStructurer, Structurer
 
 CHUNK = 256

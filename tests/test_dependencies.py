@@ -32,7 +32,7 @@ RESERVED = {
     "peft": ("training/",),
     "datasets": ("processing/sources/", "training/"),
     "nilearn": ("processing/sources/simulated/",),
-    "matplotlib": ("processing/sources/simulated/", "training/evaluation/", "model_cards/benchmark_table.py"),
+    "matplotlib": ("processing/sources/simulated/", "training/evaluation/", "model_cards/tables/benchmark.py"),
     "nibabel": ("processing/nifti_selip.py", "processing/sources/simulated/"),
 }
 SHIPPED_PACKAGES = {"torch", "numpy", "transformers", "huggingface_hub"}

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
 
 import selip
-from selip.model_cards.card import write_card
-from selip.model_cards.card_config import CardConfig
+from selip.model_cards.cards.card import write_card
+from selip.model_cards.cards.config import CardConfig
 from selip.modeling_selip import (
     SelipConfig,
     SelipForVolumeClassification,

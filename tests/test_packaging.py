@@ -80,7 +80,7 @@ def test_wheel_runs_without_the_checkout(wheel: zipfile.ZipFile, tmp_path: Path)
         "import selip, selip.cli\n"
         "from importlib import resources\n"
         f"assert selip.__file__.startswith({str(tmp_path)!r}), selip.__file__\n"
-        "assert resources.files('selip.model_cards').joinpath('model_card.md.jinja').is_file()\n"
+        "assert resources.files('selip.model_cards.cards').joinpath('model_card.md.jinja').is_file()\n"
         "assert any(resources.files('selip.processing').joinpath('lexicon').iterdir())\n"
         "sys.exit(selip.cli.main(['--version']))"
     )

@@ -8,7 +8,7 @@ others are whole.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,10 +21,10 @@ from selip.modeling_selip.configuration_selip import SelipConfig
 from selip.modeling_selip.modeling_selip import SelipModel
 from selip.processing.processing_selip import SelipProcessor
 from selip.processing.sequences_selip import sequence_id
-from selip.processing.sources.studies import studies_fingerprint
+from selip.processing.sources.studies import load_studies, studies_fingerprint
 
-from .config import EvaluateConfig
 from .evaluation.classification_task import evaluate_classification
+from .evaluation.config import CheckpointEvaluation, EvaluateConfig
 from .evaluation.controls import under_control
 from .evaluation.detection_task import evaluate_head_detection, evaluate_map_detection
 from .evaluation.embedding import CheckpointEmbedder
@@ -72,8 +72,12 @@ _HEAD_OF = {"classification": "classification", "segmentation": "segmentation", 
 InputsT = TypeVar("InputsT", bound=StudyInputs)
 
 
-def evaluate(config: EvaluateConfig) -> ResultRecord:
+def evaluate(config: EvaluateConfig, *, leaks: Mapping[str, int] | None = None) -> ResultRecord:
     """Evaluate a checkpoint and write the result file.
+
+    Args:
+        config: The request.
+        leaks: What `leaks_of` said of these studies and volumes; None: it is asked.
 
     Returns:
         Content of the result file: `task`, `primary_metric`, `greater_is_better`, `metrics` and `intervals` by name
@@ -93,7 +97,7 @@ def evaluate(config: EvaluateConfig) -> ResultRecord:
         require_matplotlib()
     disable_progress_bar()  # Transformers draws one for reading the weights, which takes no time
     if _is_of_head(config):
-        return _evaluate_head(config)
+        return _evaluate_head(config, leaks)
     model, processor = load_checkpoint(config.checkpoint)
     subject = {"name": config.checkpoint.resolve().name, "sha256": checkpoint_fingerprint(config.checkpoint)}
     embeddings = config.embeddings or evaluation_folder(config) / "embeddings"
@@ -109,21 +113,24 @@ def evaluate(config: EvaluateConfig) -> ResultRecord:
     )
     embedder = CheckpointEmbedder(model, processor, config.batch_size, store)
     inputs = EvaluationInputs(config, processor.image_processor, embedder, embeddings)
-    return evaluate_embedder(inputs, subject=subject, command=command_line(config))
+    return evaluate_embedder(inputs, subject=subject, command=command_line(config), leaks=leaks)
 
 
-def evaluate_embedder(inputs: EvaluationInputs, *, subject: dict[str, str], command: str) -> ResultRecord:
+def evaluate_embedder(
+    inputs: EvaluationInputs, *, subject: dict[str, str], command: str, leaks: Mapping[str, int] | None = None
+) -> ResultRecord:
     """Evaluate whatever embeds series and texts, and write the result file.
 
     Args:
         inputs: The request, and what is evaluated.
         subject: Name of what is evaluated and, of a checkpoint, its fingerprint.
         command: The command that makes this result.
+        leaks: As for `evaluate`.
     """
     config = inputs.config
     if config.control != "none":
         inputs = replace(inputs, embedder=under_control(inputs.embedder, config.control, config.seed))
-    return _run_task(inputs, TASKS[config.task], subject, command)
+    return _run_task(inputs, TASKS[config.task], subject, command, leaks)
 
 
 def _is_of_head(config: EvaluateConfig) -> bool:
@@ -134,7 +141,7 @@ def _is_of_head(config: EvaluateConfig) -> bool:
     return config.task in HEAD_TASKS
 
 
-def _evaluate_head(config: EvaluateConfig) -> ResultRecord:
+def _evaluate_head(config: EvaluateConfig, leaks: Mapping[str, int] | None) -> ResultRecord:
     """Evaluate a checkpoint with a head on a task of such checkpoints.
 
     Raises:
@@ -145,18 +152,21 @@ def _evaluate_head(config: EvaluateConfig) -> ResultRecord:
     model, image_processor = load_head_checkpoint(config.checkpoint, _HEAD_OF[config.task])
     inputs = HeadInputs(config, image_processor, model)
     subject = {"name": config.checkpoint.resolve().name, "sha256": checkpoint_fingerprint(config.checkpoint)}
-    return _run_task(inputs, HEAD_TASKS[config.task], subject, command_line(config))
+    return _run_task(inputs, HEAD_TASKS[config.task], subject, command_line(config), leaks)
 
 
 def _run_task(
-    inputs: InputsT, task: Callable[[InputsT], TaskOutcome], subject: dict[str, str], command: str
+    inputs: InputsT,
+    task: Callable[[InputsT], TaskOutcome],
+    subject: dict[str, str],
+    command: str,
+    leaks: Mapping[str, int] | None,
 ) -> ResultRecord:
     """Refuse splits that leak, evaluate, and write the result file and what stands beside it."""
     config, out = inputs.config, result_path(inputs.config)
     for name in config.sequences:
         sequence_id(name)  # an unknown name is refused
-    table = None if config.volumes is None else VolumesTable(config.volumes)
-    leaks = count_leaks(inputs.splits, config.split, table)
+    leaks = leaks_of(config) if leaks is None else leaks
     outcome = task(inputs)
     out.parent.mkdir(parents=True, exist_ok=True)
     cases = {name: values.tolist() for name, values in outcome.cases.items()}
@@ -169,6 +179,16 @@ def _run_task(
     write_result(record, out)
     logger.info("wrote %s", out)
     return record
+
+
+def leaks_of(config: CheckpointEvaluation) -> dict[str, int]:
+    """Refuse studies and volumes of a request that leak from another split; see `count_leaks`.
+
+    Raises:
+        ValueError: They do.
+    """
+    table = None if config.volumes is None else VolumesTable(config.volumes)
+    return count_leaks(load_studies(config.studies), config.split, table)
 
 
 def result_path(config: EvaluateConfig) -> Path:
@@ -226,7 +246,7 @@ def _record(
     files: dict[str, str],
     subject: dict[str, str],
     command: str,
-    leaks: dict[str, int],
+    leaks: Mapping[str, int],
 ) -> ResultRecord:
     content = {
         "format_version": FORMAT_VERSION,

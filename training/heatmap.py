@@ -17,15 +17,16 @@ import numpy.typing as npt
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from selip.processing.atomic_files import write_json
 from selip.processing.geometry_selip import resample
-from selip.processing.sources.studies import write_json
 
 from .evaluate import load_checkpoint
-from .evaluation.embedding import BoxedSeries, embed_texts, series_maps
+from .evaluation.embedding import embed_texts, series_maps
 from .evaluation.figures import require_matplotlib
 from .evaluation.lesions import head_of, highest_voxel, map_on_box
 from .evaluation.localization_figures import draw_overlay
 from .evaluation.provenance import checkpoint_fingerprint
+from .evaluation.series_source import BoxedSeries
 from .heatmap_config import HeatmapConfig
 from .one_study import OneStudy, open_study, write_image
 from .search.pictures import viewed

@@ -7,16 +7,17 @@ Series are embedded alone and once, so every set of sequences after the first co
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 from tqdm import tqdm
 
 from selip.processing.sources.studies import iter_studies, load_studies
 
-from .config import EvaluateConfig, MissingConfig
-from .evaluate import evaluate
+from .evaluate import evaluate, leaks_of
+from .evaluation.config import CheckpointEvaluation, EvaluateConfig, MissingConfig
 from .evaluation.missing_figure import HeatTable, draw_heat_table
 from .evaluation.provenance import checkpoint_fingerprint, environment
 from .evaluation.result_file import FORMAT_VERSION, ResultRecord, command_line, write_result
@@ -59,7 +60,10 @@ def evaluate_missing(config: MissingConfig) -> ResultRecord:
         raise FileExistsError(f"{out} exists; choose another folder, or say --overwrite")
     sets = shown_sets(_sequence_counts(config))
     config.out.mkdir(parents=True, exist_ok=True)
-    results = [_evaluated(config, each) for each in tqdm(sets, desc="sets of sequences", unit="set", disable=None)]
+    leaks = cache(lambda: leaks_of(config))  # of all sets alike, and not asked where every result is there
+    results = [
+        _evaluated(config, each, leaks) for each in tqdm(sets, desc="sets of sequences", unit="set", disable=None)
+    ]
     headline = HEADLINES.get(config.task, results[0]["primary_metric"])
     content: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
@@ -121,35 +125,23 @@ def _sequence_counts(config: MissingConfig) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def _evaluated(config: MissingConfig, shown: ShownSet) -> dict[str, Any]:
+def _evaluated(config: MissingConfig, shown: ShownSet, leaks: Callable[[], dict[str, int]]) -> dict[str, Any]:
     """The result of one set, made or found."""
     name = "-".join(shown.sequences) or "all"
+    shared = {each.name: getattr(config, each.name) for each in fields(CheckpointEvaluation)}
     beside: dict[str, Any] = {"probe_extent": "linear"} if config.task == "probe" else {}
     request = EvaluateConfig(
-        config.checkpoint,
-        config.studies,
-        task=config.task,
-        protocol=config.protocol,
-        pairs=config.pairs,
-        volumes=config.volumes,
-        findings=config.findings,
-        split=config.split,
+        **{**shared, **beside, "overwrite": True},
         sequences=shown.sequences,
-        embeddings=config.embeddings,
-        batch_size=config.batch_size,
-        bootstrap_samples=config.bootstrap_samples,
-        seed=config.seed,
         num_figure_cases=0,
-        **beside,
         out=config.out / f"{name}.json",
-        overwrite=True,
     )
     if request.out is not None and request.out.is_file():
         found = json.loads(request.out.read_text(encoding="utf-8"))
         is_same = found["checkpoint"].get("sha256") == checkpoint_fingerprint(config.checkpoint)
         if is_same and found["command"] == command_line(request):
             return dict(found)
-    return evaluate(request)
+    return evaluate(request, leaks=leaks())
 
 
 def compared_metrics(headline: str, metrics: Sequence[Mapping[str, float]]) -> list[str]:

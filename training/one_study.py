@@ -12,7 +12,7 @@ from selip.processing.sources.nifti_study import study_of_file, study_of_folder
 from selip.processing.sources.schema import SkipLog, StudyRow, study_features
 from selip.processing.sources.studies import EXPORT_INFO_NAME, INFO_NAME, iter_studies, load_studies
 
-from .evaluation.embedding import BoxedSeries, NiftiSeries
+from .evaluation.series_source import BoxedSeries, NiftiSeries
 
 
 @dataclass(frozen=True)

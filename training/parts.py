@@ -2,16 +2,18 @@
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
+from tqdm import tqdm
 
-from selip.processing.atomic_files import replacing
-from selip.processing.sources.studies import write_json
+from selip.processing.atomic_files import replacing, write_json
 
 METADATA_KEY = b"selip"
 _HEADER_NAME = "header.json"
+T = TypeVar("T")
 
 Quarantined = list[dict[str, str]]
 
@@ -46,6 +48,46 @@ def open_parts(folder: Path, info: dict[str, Any], *, overwrite: bool) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_json(header, info)
+
+
+def make_parts(
+    out: Path,
+    info: dict[str, Any],
+    studies: Sequence[T],
+    make: Callable[[Sequence[T]], tuple[pa.Table | None, Quarantined]],
+    *,
+    chunk_studies: int,
+    name: str,
+    overwrite: bool,
+) -> list[Path]:
+    """Make an output part by part, those of an interrupted run left out.
+
+    Args:
+        out: The output.
+        info: As for `open_parts`.
+        studies: What it is made from, in order.
+        make: Rows (None: not one) and what was left out of some studies.
+        chunk_studies: Studies of a part.
+        name: What the progress bar calls it.
+        overwrite: As for `open_parts`.
+
+    Returns:
+        The files of the parts, in order; they lie in `parts_folder(out)`.
+
+    Raises:
+        ValueError: As `open_parts`.
+    """
+    folder = parts_folder(out)
+    open_parts(folder, info, overwrite=overwrite)
+    files: list[Path] = []
+    with tqdm(total=len(studies), desc=name, unit="study", disable=None) as bar:
+        for start in range(0, len(studies), chunk_studies):
+            chunk = studies[start : start + chunk_studies]
+            files.append(folder / f"{len(files):06d}.arrow")
+            if not files[-1].exists():
+                write_part(files[-1], *make(chunk))
+            bar.update(len(chunk))
+    return files
 
 
 def write_part(path: Path, table: pa.Table | None, quarantined: Quarantined) -> None:

@@ -9,7 +9,6 @@ work, validated, saved and resumed. docs/scaling.md has launch commands for seve
 """
 
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,14 +23,13 @@ from selip.processing.sources.studies import load_studies
 
 from .checkpoint import TrainingState, load_checkpoint
 from .config import PretrainConfig
-from .configuration import find_config, load_config, overrides_from_arguments
 from .contrastive import ContrastiveGradient
 from .data import BatchSource, StudyTexts, choose_studies, read_studies
-from .distributed import leave_processes
 from .initialization import initialise_from_data
 from .network import build_model, build_processor
 from .objectives import load_objective, target_statistics
 from .optimization import build_optimizer
+from .program import run_program
 from .run import TrainingRun, run_to_end
 from .run_folder import describe_environment
 from .text_features import read_texts
@@ -218,16 +216,7 @@ def _tell_start(run: PretrainRun) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """`accelerate launch -m selip.training.pretrain CONFIG.yaml [--group.field value ...]`"""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments or arguments[0].startswith("-"):
-        raise SystemExit(f"usage: {main.__doc__}\nthe options are those of `selip pretrain --help`")
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = load_config(PretrainConfig, find_config(arguments[0]), overrides_from_arguments(arguments[1:]))
-    summary = pretrain(config)
-    logger.info(
-        "best checkpoint %s: %s %.3f at step %d", summary.best, PRIMARY_METRIC, summary.best_metric, summary.best_step
-    )
-    leave_processes()
+    run_program(pretrain, PretrainConfig, arguments, module="selip.training.pretrain", command="selip pretrain")
 
 
 if __name__ == "__main__":

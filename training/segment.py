@@ -16,11 +16,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from selip.processing.nifti_selip import make_image
 
-from .config import SegmentConfig
 from .evaluation.segmentation import count_lesions
 from .evaluation.segmentation_task import lesion_probability
 from .finetuning.network import load_head_checkpoint
 from .one_study import open_study, write_image
+from .segment_config import SegmentConfig
 
 logger = logging.getLogger(__name__)
 

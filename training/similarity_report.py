@@ -20,8 +20,8 @@ from selip.processing.laterality import swap_laterality
 from selip.processing.rendering import TextItem, series_text, study_text
 from selip.processing.similarity import released_similarity
 
-from .config import SimilarConfig
 from .objectives import target_statistics
+from .similarity_config import SimilarConfig
 from .structuring.embedding_similarity import EmbeddingSimilarity, TextEncoder, embed_texts, mean_cosine
 from .text_similarity import (
     LimitedTextSimilarity,

@@ -15,6 +15,9 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int, max_tokens: i
         texts: the training texts.
         vocabulary_size: upper bound on entries; at least 300 (256 bytes and the special tokens).
         max_tokens: length the tokenizer truncates to by default.
+
+    Raises:
+        ValueError: The vocabulary is smaller than that.
     """
     if vocabulary_size < 300:
         raise ValueError(f"expected a vocabulary_size of at least 300, got {vocabulary_size}")

@@ -17,13 +17,14 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from selip.processing.atomic_files import write_json
 from selip.processing.sources.schema import StudyRow
 from selip.processing.sources.splits import SPLITS
-from selip.processing.sources.studies import iter_studies, load_studies, studies_fingerprint, write_json
+from selip.processing.sources.studies import iter_studies, load_studies, studies_fingerprint
 
-from .config import PrepareConfig
 from .volume_preparation import image_processor_of, map_studies
 from .volume_shards import CODEC, JOURNAL_NAME, Chunk, Progress, ShardWriter, remove_table, sha256_of
+from .volumes_config import PrepareConfig
 
 INDEX_NAME = "volumes.json"
 FORMAT_VERSION = 1
@@ -282,7 +283,11 @@ class VolumesTable:
         return self._batches[index], row - self._starts[index]
 
     def study_ids(self, split: str | None = None) -> list[str]:
-        """Return the ids of the studies with at least one series, of one split or of all, in table order."""
+        """Return the ids of the studies with at least one series, of one split or of all, in table order.
+
+        Raises:
+            ValueError: `split` is not a split.
+        """
         if split is not None and split not in SPLITS:
             raise ValueError(f"split: expected one of {SPLITS}, got {split!r}")
         names = SPLITS if split is None else (split,)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..leaderboard_tables import Board, Table, TaskTab, headline, how_ranked, task_tabs
+from ..leaderboard.tables import Board, Table, TaskTab, headline, how_ranked, task_tabs
 from ..templates import render
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def build_app(board: Board, check: Check | None) -> Any:
     gradio = _gradio()
     with gradio.Blocks(analytics_enabled=False, title=f"Leaderboard: {board['benchmark']['name']}") as app:
         gradio.Markdown("# Leaderboard", sanitize_html=True)
-        gradio.HTML(render("leaderboard_head.html.jinja", {"headline": headline(board), "board": board}))
+        gradio.HTML(render("leaderboard_app/head.html.jinja", {"headline": headline(board), "board": board}))
         with gradio.Tabs():
             for tab in task_tabs(board):
                 with gradio.Tab(tab.title, id=tab.id):
@@ -91,7 +91,7 @@ def build_app(board: Board, check: Check | None) -> Any:
             with gradio.Tab("About", id="about"):
                 gradio.HTML(
                     render(
-                        "leaderboard_about.html.jinja",
+                        "leaderboard_app/about.html.jinja",
                         {"board": board, "rule": how_ranked(board)},
                     )
                 )
@@ -143,7 +143,7 @@ def shown(table: Table) -> tuple[str, list[list[Any]], str]:
         interval = row.cells[0].text.partition(" ")[2].strip("[]").replace(", ", " to ")
         rows.append([row.rank, row.name, row.runs, values[0], interval, *values[1:], ", ".join(row.behind)])
     chart = f'<div class="board-chart">{table.chart}</div>'
-    return render("leaderboard_part.html.jinja", {"table": table}), rows, chart
+    return render("leaderboard_app/part.html.jinja", {"table": table}), rows, chart
 
 
 def _check(gradio: Any, check: Check) -> None:
@@ -176,7 +176,7 @@ def _css() -> str:
     colours = "--ink: var(--body-text-color); --soft: var(--body-text-color); --accent: #1b8ab8; "
     colours += "--line: var(--border-color-primary);"
     charts = f".board-chart {{ {colours} }} .board-chart svg {{ max-width: 900px; }}"
-    return render("chart_style.css.jinja", {}).replace("svg {", ".board-chart svg {") + charts
+    return render("pages/chart_style.css.jinja", {}).replace("svg {", ".board-chart svg {") + charts
 
 
 def _policy_middleware() -> Any:

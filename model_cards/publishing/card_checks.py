@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard
 
-from ..terms import InheritedLicence
+from ..cards.terms import InheritedLicence
 from .kinds import CARD_NAME, relative_links
 from .verification import Problem
 

@@ -9,16 +9,10 @@ from typing import Literal
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}")
 
 
-@dataclass(frozen=True)
-class PublishConfig:
-    """Options of `selip publish`. The help text of each field is its documentation."""
+@dataclass(frozen=True, kw_only=True)
+class Publishing:
+    """What all that is published takes, whatever it is; given by name."""
 
-    folder: Path = field(metadata={"help": "folder of a checkpoint, a head, a structurer or its adapter"})
-    repo: str = field(metadata={"help": "repository on the Hub, OWNER/NAME; made if it is not there"})
-    trained_on: tuple[str, ...] = field(
-        default=(),
-        metadata={"help": "data sets that it was trained on, with those of its base; they decide the licence"},
-    )
     licence: tuple[str, ...] = field(
         default=(),
         metadata={"help": "licences of data sets that the table of terms does not know, as NAME=LICENCE"},
@@ -30,6 +24,29 @@ class PublishConfig:
     out: Path | None = field(
         default=None, metadata={"help": "folder for what goes; published/NAME if not given. It stays there"}
     )
+    forbid: tuple[Path, ...] = field(
+        default=(),
+        metadata={"help": "text files, one string a line (names, ids, canaries), none of which may be in what goes"},
+    )
+    accept: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "findings that you have looked at and that may go, as FILE:KIND, e.g. README.md:DATE"},
+    )
+    overwrite: bool = field(
+        default=False, metadata={"help": "replace what is in out, even if publishing did not make it"}
+    )
+
+
+@dataclass(frozen=True)
+class PublishConfig(Publishing):
+    """Options of `selip publish`. The help text of each field is its documentation."""
+
+    folder: Path = field(metadata={"help": "folder of a checkpoint, a head, a structurer or its adapter"})
+    repo: str = field(metadata={"help": "repository on the Hub, OWNER/NAME; made if it is not there"})
+    trained_on: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "data sets that it was trained on, with those of its base; they decide the licence"},
+    )
     base: Path | None = field(
         default=None, metadata={"help": "folder of the base of an adapter, where it is not in the cache"}
     )
@@ -37,24 +54,13 @@ class PublishConfig:
         default=None,
         metadata={"help": "studies table it was trained on: no sentence of its reports and no id may be in what goes"},
     )
-    forbid: tuple[Path, ...] = field(
-        default=(),
-        metadata={"help": "text files, one string a line (names, ids, canaries), none of which may be in what goes"},
-    )
-    accept: tuple[str, ...] = field(
-        default=(),
-        metadata={"help": "findings that you have looked at and that may go, as FILE:KIND, e.g. tokenizer.json:ID"},
-    )
-    overwrite: bool = field(
-        default=False, metadata={"help": "replace what is in out, even if publishing did not make it"}
-    )
 
     def __post_init__(self) -> None:
         check_repository(self.repo)
 
 
 @dataclass(frozen=True)
-class PublishDatasetConfig:
+class PublishDatasetConfig(Publishing):
     """Options of `selip publish-dataset`. The help text of each field is its documentation."""
 
     studies: Path = field(metadata={"help": "folder of a studies table"})
@@ -62,10 +68,6 @@ class PublishDatasetConfig:
     source: tuple[str, ...] = field(
         default=(),
         metadata={"help": "data sets that the studies come from; they decide the licence and whether it may go"},
-    )
-    licence: tuple[str, ...] = field(
-        default=(),
-        metadata={"help": "licences of data sets that the table of terms does not know, as NAME=LICENCE"},
     )
     may_be_shared: tuple[str, ...] = field(
         default=(),
@@ -92,24 +94,6 @@ class PublishDatasetConfig:
             "help": "empty the free-text fields and extensions of NIfTI headers in what goes (your files stay as "
             "they are); otherwise such a field is refused"
         },
-    )
-    private: bool = field(default=False, metadata={"help": "make the repository private, where it is made"})
-    revision: str = field(default="main", metadata={"help": "branch to push to; made if it is not there"})
-    message: str = field(default="Publish with selip", metadata={"help": "message of the commit"})
-    dry_run: bool = field(default=False, metadata={"help": "push nothing; leave the exact folder to look at"})
-    out: Path | None = field(
-        default=None, metadata={"help": "folder for what goes; published/NAME if not given. It stays there"}
-    )
-    forbid: tuple[Path, ...] = field(
-        default=(),
-        metadata={"help": "text files, one string a line (names, ids, canaries), none of which may be in what goes"},
-    )
-    accept: tuple[str, ...] = field(
-        default=(),
-        metadata={"help": "findings that you have looked at and that may go, as FILE:KIND, e.g. README.md:DATE"},
-    )
-    overwrite: bool = field(
-        default=False, metadata={"help": "replace what is in out, even if publishing did not make it"}
     )
 
     def __post_init__(self) -> None:

@@ -21,17 +21,16 @@ from selip.processing.sources.release import (
 )
 from selip.processing.sources.studies import EXPORT_INFO_NAME
 
-from ..card import write_card
-from ..card_config import CardConfig
+from ..cards.card import write_card
+from ..cards.config import CardConfig
+from ..cards.terms import InheritedLicence, dataset_terms
 from ..templates import render
-from ..terms import InheritedLicence, dataset_terms
 from .card_checks import find_card_problems, find_licence_problems
 from .config import PublishDatasetConfig, declared_licences, staged_folder
 from .file_checks import find_code_carriers, find_strange_files, find_wrong_sizes
-from .hub import push_folder
 from .isolation import ask_fresh_process
 from .kinds import CARD_NAME
-from .publish import Publication, show, terms_of
+from .publish import Publication, push, show, terms_of
 from .staging import add_licence, stage
 from .text_checks import find_forbidden, find_local_paths, find_personal_patterns, folded, read_strings
 from .verification import Check, Problem, verify
@@ -78,16 +77,7 @@ def publish_dataset(config: PublishDatasetConfig) -> DatasetPublication:
     logger.info("verifying")
     verify(out, _checks(config, terms, strings), config.accept)
     files, size = show(out)
-    pushed = None
-    if not config.dry_run:
-        pushed = push_folder(
-            out,
-            config.repo,
-            repo_type="dataset",
-            private=config.private,
-            revision=config.revision,
-            message=config.message,
-        )
+    pushed = push(out, config.repo, "dataset", config)
     return DatasetPublication(out, config.repo, files, size, pushed, releases[0])
 
 

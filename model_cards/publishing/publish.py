@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from ..terms import InheritedLicence, inherited_licence, known_datasets
+from ..cards.terms import InheritedLicence, inherited_licence, known_datasets
 from .card_checks import find_card_problems, find_licence_problems
-from .config import PublishConfig, declared_licences, staged_folder
+from .config import PublishConfig, Publishing, declared_licences, staged_folder
 from .file_checks import find_code_carriers, find_missing, find_strange_files, find_wrong_sizes
 from .hub import Pushed, push_folder
 from .kinds import ADAPTER, Kind, files_that_go, kind_of
@@ -77,17 +78,27 @@ def publish(config: PublishConfig) -> Publication:
     logger.info("verifying")
     verify(out, _checks(config, kind, terms, base, reasons), config.accept)
     files, size = show(out)
-    pushed = None
-    if not config.dry_run:
-        pushed = push_folder(
-            out,
-            config.repo,
-            repo_type="model",
-            private=config.private,
-            revision=config.revision,
-            message=config.message,
-        )
+    pushed = push(out, config.repo, "model", config)
     return Publication(out, config.repo, files, size, pushed)
+
+
+def push(folder: Path, repo: str, repo_type: Literal["model", "dataset"], how: Publishing) -> Pushed | None:
+    """Push what was verified; None where it is a dry run.
+
+    Args:
+        folder: What goes, all of it.
+        repo: OWNER/NAME.
+        repo_type: model or dataset.
+        how: Branch, message, and whether at all.
+
+    Raises:
+        ConnectionError: The Hub is not reached, or refuses.
+    """
+    if how.dry_run:
+        return None
+    return push_folder(
+        folder, repo, repo_type=repo_type, private=how.private, revision=how.revision, message=how.message
+    )
 
 
 def terms_of(names: Sequence[str], licences: tuple[str, ...], option: str = "trained-on") -> InheritedLicence:

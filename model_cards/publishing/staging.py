@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from ..terms import PERMISSIVE, InheritedLicence
+from ..cards.terms import PERMISSIVE, InheritedLicence
 from .kinds import CARD_NAME
 
 

@@ -18,12 +18,12 @@ _PARTS = (
 )
 # fmt: off
 CAUSES = frozenset((
-    "glioma", "meningioma", "metastasis", "lymphoma", "craniopharyngioma", "schwannoma",
+    "glioma", "meningioma", "metastasis", "lymphoma", "pituitary adenoma", "craniopharyngioma", "schwannoma",
     "hemangioblastoma", "hemangioma", "epidermoid cyst", "other tumor", "vascular malformation",
     "cavernous malformation", "developmental venous anomaly", "abscess", "arachnoid cyst", "encephalitis", "infection",
     "demyelinating plaque", "infarct", "acute infarct", "subacute infarct", "chronic infarct", "calcification",
     "mass", "cyst", "gliosis", "leukoencephalopathy", "necrosis", "microbleed", "contusion", "vasculopathy",
-    "subarachnoid hemorrhage", "artifact", "aneurysm", "normal variant",
+    "subarachnoid hemorrhage", "artifact", "aneurysm",
 ))
 # fmt: on
 # Where no lesion of the brain is.
@@ -89,13 +89,8 @@ def _side_at(site: str, mention: Mention, earlier: list[Entry]) -> str:
     if load_terms().findings[mention.term].kind == "status":
         return "none"
     is_cause = mention.certainty in HEDGED and mention.term in CAUSES
-    beside = {e.side for e in earlier if mention.is_near or (is_cause and _is_part(e.site, site))}
+    beside = {e.side for e in earlier if mention.is_near or (is_cause and e.site == site)}
     return beside.pop() if len(beside) == 1 else "none"
-
-
-def _is_part(part: str, site: str) -> bool:
-    """Whether one site of the brain is within the other."""
-    return part == site or (load_terms().is_within(part, site) and load_terms().is_within(site, "brain"))
 
 
 def _side_of_cause(mention: Mention, site: str, earlier: list[Entry], is_same_sentence: bool) -> str:

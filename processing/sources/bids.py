@@ -21,7 +21,7 @@ from selip.processing.reports import read_sections, report_language
 from .config import IngestConfig
 from .schema import MaskEntry, SeriesEntry, SkipLog, StudiesInfo, StudyRow
 from .splits import assign_split, stated_splits
-from .studies import write_studies
+from .studies_writer import write_studies
 
 # Lower-case suffix -> sequence. Diffusion is decided with its b-value, T1w with its contrast entity.
 _SUFFIX_SEQUENCES = {

@@ -18,11 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, StrictUndefined
 
+from selip.processing.atomic_files import write_json
+
 from .config import ExportConfig
 from .data_statement import is_simulated
 from .schema import StudyRow, study_features
 from .splits import SPLITS
-from .studies import EXPORT_INFO_NAME, iter_studies, load_studies, studies_fingerprint, write_json
+from .studies import EXPORT_INFO_NAME, iter_studies, load_studies, studies_fingerprint
 
 # A reader holds a whole row group; 64 MB keeps streaming light, and one study is seldom more.
 _ROW_GROUP_BYTES = 64_000_000

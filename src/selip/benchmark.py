@@ -108,7 +108,7 @@ def run_benchmark(config: BenchmarkConfig) -> BenchmarkSummary:
     Raises:
         FileExistsError: The folder holds a benchmark with other settings, or something else, and `overwrite` is off.
     """
-    from selip.model_cards.benchmark_table import write_benchmark_table
+    from selip.model_cards.tables.benchmark import write_benchmark_table
     from selip.training.benchmark.downstream import best_arms
     from selip.training.benchmark.report import BenchmarkRuns, compare_runs
 

@@ -96,14 +96,14 @@ COMMANDS = (
     Command(
         ("similar",),
         "show which texts the soft targets of training call similar, on one HTML page",
-        "selip.training.config:SimilarConfig",
+        "selip.training.similarity_config:SimilarConfig",
         "selip.similar:show_similar",
         "selip similar data/findings.parquet similar.html --sequence FLAIR",
     ),
     Command(
         ("prepare",),
         "put every series on the model's grid, once, into a memory-mapped volumes table",
-        "selip.training.config:PrepareConfig",
+        "selip.training.volumes_config:PrepareConfig",
         "selip.training.volumes:prepare_volumes",
         "selip prepare data/studies data/volumes --size tiny",
     ),
@@ -126,7 +126,7 @@ COMMANDS = (
     Command(
         ("evaluate",),
         "evaluate a checkpoint and write a result file with intervals",
-        "selip.training.config:EvaluateConfig",
+        "selip.training.evaluation.config:EvaluateConfig",
         "selip.report:evaluate_with_page",
         "selip evaluate runs/tiny/best data/studies --volumes data/volumes --html retrieval.html",
     ),
@@ -141,14 +141,14 @@ COMMANDS = (
     Command(
         ("missing",),
         "evaluate with each sequence alone, and with each one missing",
-        "selip.training.config:MissingConfig",
+        "selip.training.evaluation.config:MissingConfig",
         "selip.report:missing_with_page",
         "selip missing runs/tiny/best data/studies missing --task probe --volumes data/volumes",
     ),
     Command(
         ("report",),
         "write results of a checkpoint as one page to read, with plots and the worst cases first",
-        "selip.model_cards.report_config:ReportConfig",
+        "selip.model_cards.pages.report_config:ReportConfig",
         "selip.report:write_report",
         "selip report retrieval.json,probe.json evaluation.html",
     ),
@@ -190,7 +190,7 @@ COMMANDS = (
     Command(
         ("segment",),
         "write the lesion mask of a study on its own grid, by a fine-tuned checkpoint",
-        "selip.training.config:SegmentConfig",
+        "selip.training.segment_config:SegmentConfig",
         "selip.training.segment:segment",
         "selip segment runs/masks/best data/bids/sub-0001/ses-01 lesions.nii.gz",
     ),
@@ -212,7 +212,7 @@ COMMANDS = (
         ("annotate", "export"),
         "write pages on which a reader corrects findings, without server or network",
         "selip.processing.annotation.config:AnnotateExportConfig",
-        "selip.model_cards.annotation_page:export_pages",
+        "selip.model_cards.pages.annotation_page:export_pages",
         "selip annotate export gold/sample.jsonl gold/pages",
     ),
     Command(
@@ -282,8 +282,8 @@ COMMANDS = (
     Command(
         ("card",),
         "write the card of a checkpoint, a structurer, a data set or a benchmark from its files and results",
-        "selip.model_cards.card_config:CardConfig",
-        "selip.model_cards.card:write_card",
+        "selip.model_cards.cards.config:CardConfig",
+        "selip.model_cards.cards.card:write_card",
         "selip card runs/tiny/best --datasets simulated --results result.json",
     ),
     Command(

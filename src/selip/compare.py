@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from selip.model_cards.results import read_result
+from selip.model_cards.tables.results import read_result
 from selip.training.evaluation.comparison import Comparison, Estimate, compare
 from selip.training.evaluation.comparison_config import CompareConfig
 from selip.training.evaluation.provenance import environment

@@ -158,7 +158,7 @@ def rank_held_out(checkpoint: Path, studies: Path, answer: Path, seed: int) -> N
 
 
 def _write_page(config: DemoConfig, stages: list[Stage], work: StagedWork) -> Path:
-    from selip.model_cards.demo_page import DemoRecord, StageRecord, write_demo_page
+    from selip.model_cards.pages.demo_page import DemoRecord, StageRecord, write_demo_page
 
     out = config.out
     shown = [

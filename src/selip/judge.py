@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from selip.model_cards.report_page import ComparedReport, ReportPage, write_report_page
-from selip.model_cards.structuring_results import (
+from selip.model_cards.pages.report_page import ComparedReport, ReportPage, write_report_page
+from selip.model_cards.tables.structuring import (
     cause_name,
     confusion_rows,
     field_table,

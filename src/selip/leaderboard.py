@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from selip.model_cards.leaderboard_page import write_leaderboard_pages
-from selip.model_cards.leaderboard_tables import BOARD_NAME, read_board, task_tabs
-from selip.model_cards.results import read_result
+from selip.model_cards.leaderboard.page import write_leaderboard_pages
+from selip.model_cards.leaderboard.tables import BOARD_NAME, read_board, task_tabs
+from selip.model_cards.tables.results import read_result
 from selip.processing.atomic_files import replacing_folder
 from selip.training.leaderboard.benchmark import Benchmark, load_benchmark
 from selip.training.leaderboard.benchmark_writer import init_benchmark

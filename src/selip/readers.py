@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from selip.judge import CONFUSIONS_SHOWN, compared_report
-from selip.model_cards.agreement_results import agreement_tables
-from selip.model_cards.report_page import ReportPage, write_report_page
-from selip.model_cards.structuring_results import confusion_rows
+from selip.model_cards.pages.report_page import ReportPage, write_report_page
+from selip.model_cards.tables.agreement import agreement_tables
+from selip.model_cards.tables.structuring import confusion_rows
 from selip.processing.annotation.config import AnnotateAgreeConfig
 from selip.processing.annotation.gold import GoldReport, read_gold
 from selip.processing.row_files import write_rows

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from selip.model_cards.evaluation_cases import ReportedResult
-from selip.model_cards.evaluation_page import write_evaluation_page
-from selip.model_cards.report_config import MOST_CASES, ReportConfig
-from selip.model_cards.terms import not_to_be_shown
-from selip.training.config import EvaluateConfig, MissingConfig
+from selip.model_cards.cards.terms import not_to_be_shown
+from selip.model_cards.pages.evaluation_cases import ReportedResult
+from selip.model_cards.pages.evaluation_page import write_evaluation_page
+from selip.model_cards.pages.report_config import MOST_CASES, ReportConfig
 from selip.training.evaluate import evaluate, result_path
+from selip.training.evaluation.config import EvaluateConfig, MissingConfig
 from selip.training.evaluation.recomputation import case_mistakes
 from selip.training.evaluation.result_file import ResultRecord, read_cases, read_result_file
 from selip.training.missing import RESULT_NAME, evaluate_missing

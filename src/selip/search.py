@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from selip.model_cards.search_page import Picture, SearchPage, write_search_page
-from selip.processing.sources.studies import write_json
+from selip.model_cards.pages.search_page import Picture, SearchPage, write_search_page
+from selip.processing.atomic_files import write_json
 from selip.training.search.config import SearchConfig
 from selip.training.search.pictures import SliceView, views_of_series, views_of_study
 from selip.training.search.search import SearchResult, search

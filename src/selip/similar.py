@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from selip.model_cards.similarity_page import write_similarity_page
+from selip.model_cards.pages.similarity_page import write_similarity_page
 from selip.processing.findings_table import load_findings
-from selip.training.config import SimilarConfig
+from selip.training.similarity_config import SimilarConfig
 from selip.training.similarity_report import similarity_report
 
 

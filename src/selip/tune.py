@@ -2,8 +2,8 @@
 
 import logging
 
-from selip.model_cards.card import write_card
-from selip.model_cards.card_config import CardConfig
+from selip.model_cards.cards.card import write_card
+from selip.model_cards.cards.config import CardConfig
 from selip.training.checkpoint import read_state
 from selip.training.structuring.config import TuneConfig
 from selip.training.structuring.dry_run import DryRun

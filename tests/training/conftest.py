@@ -11,7 +11,7 @@ import torch
 
 from selip.processing.findings import Finding, StructuredReport
 from selip.processing.image_processing_selip import PRESETS
-from selip.processing.sources.studies import write_studies
+from selip.processing.sources.studies_writer import write_studies
 from selip.training.config import (
     AugmentationConfig,
     NetworkConfig,
@@ -104,8 +104,8 @@ def tables(tmp_path_factory):
     from selip.processing.sources.simulated.config import SimulationConfig
     from selip.processing.sources.simulated.writer import simulate_studies
     from selip.processing.structuring import structure_reports
-    from selip.training.config import PrepareConfig
     from selip.training.volumes import prepare_volumes
+    from selip.training.volumes_config import PrepareConfig
 
     folder = tmp_path_factory.mktemp("tables")
     simulate_studies(SimulationConfig(out=str(folder / "bids"), studies=30, seed=5, num_proc=2))
@@ -312,6 +312,23 @@ def _segmentation_cases(generator, skill):
     }
 
 
+def _detection_cases(generator, skill):
+    """One lesion a patient, and one box, which lies on it in a share of patients given by the skill."""
+    from selip.training.evaluation.detection import BOX, LESION, STUDY, case_columns
+
+    lesion, elsewhere = np.array([0.0, 0, 0, 10, 10, 10]), np.array([50.0, 0, 0, 60, 10, 10])
+    rows = []
+    for patient in range(CASE_PATIENTS):
+        about = {"study_id": f"s{patient}", "patient_id": f"p{patient}"}
+        box = lesion if generator.random() < skill else elsewhere
+        rows += [
+            {**about, "kind": STUDY},
+            {**about, "kind": LESION, "number": 1000, "finding": "mass", "box": lesion},
+            {**about, "kind": BOX, "number": 0, "score": float(generator.random()), "box": box},
+        ]
+    return case_columns(rows)
+
+
 @pytest.fixture(scope="session")
 def case_tables():
     """Makes the tables of one system in a task, one a training seed: of (task, skill, seed, number of tables)."""
@@ -321,6 +338,7 @@ def case_tables():
         "probe": _probe_cases,
         "classification": _probe_cases,
         "segmentation": _segmentation_cases,
+        "detection": _detection_cases,
         "zero_shot": _zero_shot_cases,
     }
 

@@ -13,18 +13,24 @@ import torch
 
 from selip.arguments import parse_config
 from selip.processing.image_processing_selip import PRESETS
-from selip.processing.sources.studies import iter_studies, load_studies, write_studies
+from selip.processing.sources.studies import iter_studies, load_studies
+from selip.processing.sources.studies_writer import write_studies
 from selip.report import missing_with_page
+from selip.training import evaluate as evaluate_module
 from selip.training import missing
-from selip.training.config import EvaluateConfig, MissingConfig, NetworkConfig, PrepareConfig
+from selip.training.config import NetworkConfig
 from selip.training.evaluate import evaluate, load_checkpoint, result_path
-from selip.training.evaluation.embedding import NiftiSeries, PreparedSeries, embed_series
+from selip.training.evaluation.config import EvaluateConfig, MissingConfig
+from selip.training.evaluation.embedding import embed_series
 from selip.training.evaluation.gallery import build_gallery
+from selip.training.evaluation.leakage import count_leaks
 from selip.training.evaluation.provenance import is_simulated
 from selip.training.evaluation.result_file import command_line
+from selip.training.evaluation.series_source import NiftiSeries, PreparedSeries
 from selip.training.network import build_model, build_processor
 from selip.training.volume_preparation import image_processor_of
 from selip.training.volumes import VolumesTable, prepare_volumes
+from selip.training.volumes_config import PrepareConfig
 
 # A box of the size of a head with few voxels: resampling is most of the time of these tests.
 SMALL_BOX = {**PRESETS["tiny"], "spatial_size": (24, 32, 12), "spacing_mm": (8.0, 8.0, 14.0)}
@@ -207,11 +213,17 @@ def test_sequences_are_hidden_as_if_they_were_not_there(checkpoint, studies, vol
 
 
 def test_missing_sequences_are_evaluated_set_by_set(checkpoint, studies, volumes, tmp_path, monkeypatch):
-    """Every set is what `--sequences` gives; a second run computes nothing again; too few studies make no set."""
+    """Every set is what `--sequences` gives; a second run computes nothing again; too few studies make no set.
+
+    All sets have the same studies, which are searched for leaks once; a single evaluation always is.
+    """
+    searched = []
+    monkeypatch.setattr(evaluate_module, "count_leaks", lambda *of: searched.append(of) or count_leaks(*of))
     monkeypatch.setattr(missing, "MIN_STUDIES", 8)
     config = MissingConfig(checkpoint, studies, tmp_path / "missing", task="retrieval", volumes=volumes)
     config = replace(config, bootstrap_samples=20, embeddings=tmp_path / "embeddings")
     record = missing_with_page(replace(config, html=tmp_path / "missing.html"))
+    assert len(searched) == 1
     assert "--html" not in record["command"]
     assert "all but FLAIR" in (tmp_path / "missing.html").read_text(encoding="utf-8")
     names = [series["sequence"] for series in next(iter_studies(studies))["series"]]
@@ -230,10 +242,12 @@ def test_missing_sequences_are_evaluated_set_by_set(checkpoint, studies, volumes
         alone = evaluate(config_of(checkpoint, studies, tmp_path / "alone.json", sequences=sequences, overwrite=True))
         assert each["metrics"][headline] == alone["metrics"][headline]
         assert f"{each['title']:<24}" in str(record)
+    assert len(searched) == 1 + len(record["sets"])
     assert (tmp_path / "missing" / "missing.png").stat().st_size > 5_000
     with pytest.raises(FileExistsError, match="overwrite"):
         missing.evaluate_missing(config)
     monkeypatch.setattr(missing, "evaluate", None)  # every result is there
+    monkeypatch.setattr(missing, "leaks_of", None)
     again = missing.evaluate_missing(replace(config, overwrite=True))
     assert again["sets"] == record["sets"]
 
@@ -241,10 +255,10 @@ def test_missing_sequences_are_evaluated_set_by_set(checkpoint, studies, volumes
 def test_missing_sequences_are_probed_by_the_linear_probe_alone(tmp_path, monkeypatch):
     """What stands beside it would be computed again for every set; no other task is asked for it."""
     asked = []
-    monkeypatch.setattr(missing, "evaluate", lambda request: asked.append(request) or {})
+    monkeypatch.setattr(missing, "evaluate", lambda request, leaks: asked.append(request) or {})
     for task in ("probe", "retrieval"):
         config = MissingConfig(tmp_path, tmp_path, tmp_path / "missing", task=task)
-        missing._evaluated(config, missing.ShownSet("T1w only", ("T1w",)))
+        missing._evaluated(config, missing.ShownSet("T1w only", ("T1w",)), dict)
     assert [each.probe_extent for each in asked] == ["linear", "quick"]
 
 

@@ -13,7 +13,7 @@ from selip.processing.laterality import swap_laterality
 from selip.processing.rendering import series_text
 from selip.processing.similarity import released_similarity
 from selip.similar import show_similar
-from selip.training.config import SimilarConfig
+from selip.training.similarity_config import SimilarConfig
 from selip.training.similarity_report import similarity_report
 
 SECRET = "words of a report"

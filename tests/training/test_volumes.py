@@ -25,8 +25,8 @@ from selip.processing.sources.config import ExportConfig, IngestConfig
 from selip.processing.sources.parquet import export_parquet
 from selip.processing.sources.studies import iter_studies
 from selip.training import volume_preparation, volume_shards, volumes
-from selip.training.config import PrepareConfig
 from selip.training.volumes import VolumesTable, prepare_volumes
+from selip.training.volumes_config import PrepareConfig
 
 SEQUENCES = ("FLAIR", "T1w", "T2w")
 
@@ -374,7 +374,7 @@ class TestResuming:
         """Real processor, two workers, SIGKILL after the first chunk: workers end, the rerun gives the same bytes."""
         table = make_table(tmp_path, 40)
         program = (
-            "import sys; from pathlib import Path; from selip.training.config import PrepareConfig;"
+            "import sys; from pathlib import Path; from selip.training.volumes_config import PrepareConfig;"
             "from selip.training.volumes import prepare_volumes;"
             "prepare_volumes(PrepareConfig(Path(sys.argv[1]), Path(sys.argv[2]), num_proc=2))"
         )

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from selip.processing.sources.studies import iter_studies, load_studies
 
-from ..config import EvaluateConfig, PretrainConfig
+from ..config import PretrainConfig
 from ..configuration import find_config, load_config
 from ..evaluate import evaluate_embedder
+from ..evaluation.config import EvaluateConfig
 from ..evaluation.embedding import Embedder
 from ..evaluation.task import EvaluationInputs
 from ..pretrain import PretrainRun

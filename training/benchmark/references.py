@@ -15,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from selip.processing.findings import StructuredReport
 from selip.processing.rendering import TextItem, series_text, study_text
 
-from ..evaluation.embedding import BoxedSeries, NamedSeries, SeriesEmbeddings, SeriesSource, embed_with
+from ..evaluation.embedding import SeriesEmbeddings, embed_with
+from ..evaluation.series_source import BoxedSeries, NamedSeries, SeriesSource
 from ..evaluation.volume_statistics import volume_statistics
 from ..pretrain import PretrainRun
 from .text_labels import TextLabels, labels_of_texts, likelihood_of_series

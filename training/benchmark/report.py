@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import NormalDist, median
 from typing import Any
 
-from selip.processing.sources.studies import write_json
+from selip.processing.atomic_files import write_json
 
 from ..evaluation.comparison import Estimate, compare
 from ..evaluation.provenance import environment

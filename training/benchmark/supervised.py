@@ -23,7 +23,8 @@ from selip.processing.laterality import swap_laterality
 from selip.processing.rendering import TextItem
 
 from ..data import DrawnStudy
-from ..evaluation.embedding import BoxedSeries, NamedSeries, SeriesEmbeddings, SeriesSource, embed_with
+from ..evaluation.embedding import SeriesEmbeddings, embed_with
+from ..evaluation.series_source import BoxedSeries, NamedSeries, SeriesSource
 from ..optimization import set_learning_rate
 from ..prefetch import prefetch
 from ..pretrain import PretrainRun

@@ -110,6 +110,9 @@ def attention_scores(evaluator: ProbeEvaluator, sets: SeriesSets) -> tuple[Float
     Args:
         evaluator: Studies, labels and folds.
         sets: Series of its studies.
+
+    Returns:
+        (n_scored, K) log-odds, and one strength a fold.
     """
     counts = sets.is_series.sum(axis=1)
     means = sets.embeds.sum(axis=1) / counts[:, None]

@@ -95,7 +95,12 @@ class PatientBootstrap:
 
 
 def weighted_median(values: FloatArray, weights: FloatArray) -> float:
-    """Median of values that count `weights` times; the mean of the two middle values where the half is hit exactly."""
+    """Median of values that count `weights` times; the mean of the two middle values where the half is hit exactly.
+
+    Args:
+        values: (R,).
+        weights: (R,), not negative; NaN comes out where all are zero.
+    """
     order = np.argsort(values, kind="stable")
     return float(_medians_of_sorted(values[order], weights[order][None])[0])
 

@@ -10,16 +10,14 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from ..finetuning.labels import labels_of_table, read_labels
-from .bootstrap import PatientBootstrap
 from .case_metrics import Cases
 from .heads import HeadInputs, boxed_studies, head_logits
 from .label_figures import draw_label_pictures
 from .probe_metrics import probe_case_metrics
 from .provenance import is_simulated
-from .task import TaskOutcome, percent_with_interval
+from .task import CONFIDENCE, TaskOutcome, percent_with_interval
 
 PRIMARY_METRIC = "mean/auroc"
-CONFIDENCE = 0.95
 
 
 def evaluate_classification(inputs: HeadInputs) -> TaskOutcome:
@@ -59,10 +57,7 @@ def evaluate_classification(inputs: HeadInputs) -> TaskOutcome:
     is_exclusive = model.config.problem_type == "single_label_classification"
     said = softmax(logits, axis=1) if is_exclusive else expit(logits)
     cases = _cases(rows, scored, truth[:, has_both], logits[:, has_both], said[:, has_both])
-    resampling = None
-    if config.bootstrap_samples:
-        resampling = PatientBootstrap(cases["patient_id"], num_samples=config.bootstrap_samples, seed=config.seed)
-    found = probe_case_metrics(cases, resampling)
+    found = probe_case_metrics(cases, inputs.resampling(cases["patient_id"]))
     intervals = found.intervals(CONFIDENCE)
     simulated = is_simulated(config.studies)
     draw = partial(
@@ -91,10 +86,7 @@ def evaluate_classification(inputs: HeadInputs) -> TaskOutcome:
             "labels": scored,
             "input": "all series of a study",
             "probability": f"{'softmax' if is_exclusive else 'sigmoid'} of the scores",
-            "interval": "patient-clustered percentile bootstrap",
-            "bootstrap_samples": config.bootstrap_samples,
-            "confidence": CONFIDENCE,
-            "seed": config.seed,
+            **inputs.interval_settings,
         },
         summary=_table(found.points, intervals, n, simulated),
         draw=draw,

@@ -11,7 +11,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from .embedding import Embedder, NamedSeries, SeriesEmbeddings, SeriesMapper, SeriesSource
+from .embedding import Embedder, SeriesEmbeddings, SeriesMapper
+from .series_source import NamedSeries, SeriesSource
 
 Control = Literal["shuffled_text", "empty_text", "shuffled_images"]
 CONTROLS: tuple[Control, ...] = get_args(Control)

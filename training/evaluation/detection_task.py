@@ -16,7 +16,6 @@ from selip.processing.rendering import NORMAL_SENTENCE, series_text
 from selip.processing.sources.schema import StudyRow
 
 from ..finetuning.masks import mask_cell
-from .bootstrap import PatientBootstrap
 from .case_metrics import Cases
 from .controls import mapper
 from .detection import (
@@ -32,7 +31,6 @@ from .detection import (
     match_cases,
 )
 from .detection_figures import draw_detection
-from .embedding import BoxedSeries, StudySeries, series_of
 from .heads import HeadInputs, boxed_studies
 from .lesions import (
     BoolArray,
@@ -46,10 +44,10 @@ from .lesions import (
 )
 from .provenance import is_simulated
 from .segmentation_task import lesion_probability
-from .task import EvaluationInputs, StudyInputs, TaskOutcome, percent_with_interval
+from .series_source import BoxedSeries, StudySeries, series_of
+from .task import CONFIDENCE, EvaluationInputs, StudyInputs, TaskOutcome, percent_with_interval
 
 PRIMARY_METRIC = "all/ap@0.1"
-CONFIDENCE = 0.95
 SHARES = (0.002, 0.005, 0.01, 0.02)
 """Shares of the head that boxes of a map may come from; which one is chosen on other studies."""
 PROBABILITIES = (0.1, 0.3, 0.5)
@@ -142,10 +140,7 @@ def _evaluate(inputs: StudyInputs, detector: _Detector) -> TaskOutcome:
         )
     chosen_on, level = _chosen_level(inputs, detector)
     cases = by_level[level]
-    resampling = None
-    if config.bootstrap_samples:
-        resampling = PatientBootstrap(cases["patient_id"], num_samples=config.bootstrap_samples, seed=config.seed)
-    found = detection_case_metrics(cases, resampling)
+    found = detection_case_metrics(cases, inputs.resampling(cases["patient_id"]))
     intervals = found.intervals(CONFIDENCE)
     with_lesion = set(cases["study_id"][cases["kind"] == LESION])
     n = {
@@ -181,10 +176,7 @@ def _evaluate(inputs: StudyInputs, detector: _Detector) -> TaskOutcome:
             "score": "mean value within a box's part",
             "true boxes": "connected parts of each label of the mask on the study box",
             "overlap": "intersection over union of boxes in mm, along the axes of the study box",
-            "interval": "patient-clustered percentile bootstrap",
-            "bootstrap_samples": config.bootstrap_samples,
-            "confidence": CONFIDENCE,
-            "seed": config.seed,
+            **inputs.interval_settings,
         },
         summary=_summary(found.points, intervals, n, simulated=simulated),
         draw=draw,

@@ -94,7 +94,16 @@ def draw_per_class(
 
 
 def draw_share(patients: npt.NDArray[np.generic], share: float, generator: np.random.Generator) -> IntArray:
-    """Rows of all studies of a share of the patients, at least one of them."""
+    """Rows of all studies of a share of the patients, at least one of them.
+
+    Args:
+        patients: (N,) ids.
+        share: In (0, 1].
+        generator: Draws the patients.
+
+    Returns:
+        (n,) row numbers, ascending.
+    """
     known = np.unique(patients)
     chosen = generator.permutation(known)[: max(1, round(share * len(known)))]
     return np.flatnonzero(np.isin(patients, chosen))

@@ -40,7 +40,11 @@ def picture_fonts() -> Iterator[None]:
 
 
 def require_matplotlib() -> None:
-    """Raise ModuleNotFoundError that names the extra to install where matplotlib is missing."""
+    """Refuse to draw where matplotlib is missing.
+
+    Raises:
+        ModuleNotFoundError: It is; the message names the extra to install.
+    """
     try:
         import matplotlib  # noqa: F401 (is it there?)
     except ModuleNotFoundError as error:
@@ -270,7 +274,14 @@ def _draw_slice(axes: "Axes", example: RetrievalExample, z: int) -> None:
 
 
 def draw_axial(axes: "Axes", volume: npt.NDArray[Any], z: int, spacing_mm: Sequence[float]) -> None:
-    """One axial slice of a RAS+ volume, as radiologists look at it, with its sides and its number."""
+    """One axial slice of a RAS+ volume, as radiologists look at it, with its sides and its number.
+
+    Args:
+        axes: Where it is drawn.
+        volume: (X, Y, Z).
+        z: Number of the slice.
+        spacing_mm: Voxel size along X, Y, Z.
+    """
     bright = float(np.percentile(volume[volume > 0], 99.5)) if (volume > 0).any() else 1.0
     aspect = spacing_mm[1] / spacing_mm[0]
     axes.imshow(axial_view(volume, z), cmap="gray", vmin=0, vmax=bright, aspect=aspect, interpolation="bilinear")
@@ -312,6 +323,7 @@ def _draw_bars(
 
 
 def new_figure(width_inches: float, height_inches: float) -> "Figure":
+    """A white figure that is drawn without a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

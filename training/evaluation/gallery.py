@@ -117,6 +117,9 @@ class RetrievalGallery:
         Args:
             kept: (N,) which series stay.
             reasons: Number of the others by reason, added to `skipped`.
+
+        Raises:
+            ValueError: Another number of flags than of series.
         """
         if len(kept) != len(self.images):
             raise ValueError(f"expected {len(self.images)} flags, one for each series, got {len(kept)}")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from selip.processing.sources.schema import StudyRow
 
-from .embedding import BoxedSeries
+from .series_source import BoxedSeries
 from .task import StudyInputs
 
 
@@ -55,6 +55,9 @@ def head_logits(model: Any, studies: Sequence[Sequence[BoxedSeries]]) -> torch.T
     Args:
         model: In evaluation mode; decides the device.
         studies: B studies of one series and more.
+
+    Returns:
+        (B, labels) of a classification, (B, classes, X, Y, Z) of a segmentation.
     """
     slots = max(len(series) for series in studies)
     first = studies[0][0]

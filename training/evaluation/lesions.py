@@ -15,7 +15,7 @@ from selip.processing.head_selip import find_head, head_on_box
 from selip.processing.nifti_selip import VolumeError, read_volume
 from selip.processing.sources.schema import StudyRow
 
-from .embedding import BoxedSeries, SeriesSource
+from .series_source import BoxedSeries, SeriesSource
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating]
@@ -88,7 +88,13 @@ def map_on_box(positions: FloatArray, image_processor: Any) -> npt.NDArray[np.fl
 
 
 def highest_share(values: FloatArray, head: BoolArray, share: float) -> BoolArray:
-    """The voxels of the head whose values are among its highest `share`; all that tie with the last one are in."""
+    """The voxels of the head whose values are among its highest `share`; all that tie with the last one are in.
+
+    Args:
+        values: (X, Y, Z), a map.
+        head: (X, Y, Z) voxels that may be marked.
+        share: In (0, 1).
+    """
     return head & (values >= np.quantile(values[head], 1 - share))
 
 
@@ -99,7 +105,7 @@ def highest_voxel(values: FloatArray, head: BoolArray) -> tuple[int, int, int]:
 
 
 def components(mask: BoolArray) -> list[tuple[tuple[slice, slice, slice], BoolArray]]:
-    """Connected parts of a mask: the box of each as slices, and the part within it."""
+    """Connected parts of a mask (X, Y, Z): the box of each as slices, and the part within it, of the box's shape."""
     labelled, _ = ndimage.label(mask, structure=ANY_NEIGHBOUR)
     boxes = ndimage.find_objects(labelled)
     return [(box, labelled[box] == number) for number, box in enumerate(boxes, start=1)]

@@ -55,7 +55,13 @@ def pointing(values: FloatArray, distance_mm: FloatArray, head: BoolArray) -> di
 
 
 def area_of(values: FloatArray, lesion: BoolArray, head: BoolArray) -> float:
-    """Area under the ROC curve of the head's voxels; NaN where none, or all, of them are lesion."""
+    """Area under the ROC curve of the head's voxels; NaN where none, or all, of them are lesion.
+
+    Args:
+        values: (X, Y, Z), a map on the study box.
+        lesion: (X, Y, Z) true voxels.
+        head: (X, Y, Z) voxels that count.
+    """
     inside = values[head].astype(np.float64)
     return float(areas_under_roc(inside, lesion[head], np.ones((1, len(inside))))[0])
 
@@ -63,7 +69,7 @@ def area_of(values: FloatArray, lesion: BoolArray, head: BoolArray) -> float:
 def marked_counts(values: FloatArray, lesion: BoolArray, head: BoolArray) -> list[tuple[int, int]]:
     """For each of SHARES the voxels that are marked, and those of them in the lesion: the head's highest share.
 
-    All that tie with the last voxel are marked.
+    All that tie with the last voxel are marked. Arguments as of `area_of`.
     """
     inside, true = values[head], lesion[head]
     marked = [inside >= limit for limit in np.quantile(inside, 1 - np.array(SHARES))]
@@ -71,7 +77,12 @@ def marked_counts(values: FloatArray, lesion: BoolArray, head: BoolArray) -> lis
 
 
 def ideal_map(lesion: BoolArray, grid: Sequence[int]) -> npt.NDArray[np.float32]:
-    """The share of each position (gx, gy, gz) that lies in the lesion."""
+    """The share of each position of a grid that lies in the lesion.
+
+    Args:
+        lesion: (X, Y, Z).
+        grid: (gx, gy, gz), the shape of the result.
+    """
     x, y, z = grid
     share = F.adaptive_avg_pool3d(torch.from_numpy(lesion.astype(np.float32))[None], (x, y, z))[0]
     values: npt.NDArray[np.float32] = share.numpy()

@@ -16,10 +16,8 @@ from selip.processing.rendering import is_visible, series_text
 from selip.processing.sources.schema import StudyRow
 
 from ..finetuning.masks import mask_cell
-from .bootstrap import PatientBootstrap
 from .case_metrics import Cases
 from .controls import mapper
-from .embedding import BoxedSeries
 from .lesions import BoolArray, RememberedStudy, finding_of_label, head_of, lesions_on_box, map_on_box
 from .localization import (
     SHARES,
@@ -35,10 +33,10 @@ from .localization import (
 from .localization_figures import LocalizedExample, draw_localized, draw_shares_hit
 from .provenance import is_simulated
 from .segmentation import dice_of_counts
-from .task import EvaluationInputs, TaskOutcome, percent_with_interval
+from .series_source import BoxedSeries
+from .task import CONFIDENCE, EvaluationInputs, TaskOutcome, percent_with_interval
 
 PRIMARY_METRIC = "all/hit"
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -90,10 +88,7 @@ def evaluate_localization(inputs: EvaluationInputs) -> TaskOutcome:
         )
     chosen_on, share = _chosen_share(inputs)
     cases = _table(scored, SHARES.index(share))
-    resampling = None
-    if config.bootstrap_samples:
-        resampling = PatientBootstrap(cases["patient_id"], num_samples=config.bootstrap_samples, seed=config.seed)
-    found = localization_case_metrics(cases, resampling)
+    found = localization_case_metrics(cases, inputs.resampling(cases["patient_id"]))
     intervals = found.intervals(CONFIDENCE)
     n = {
         "patients": len(set(cases["patient_id"])),
@@ -130,10 +125,7 @@ def evaluate_localization(inputs: EvaluationInputs) -> TaskOutcome:
             "tolerance_mm": TOLERANCE_MM,
             "share_marked": share,
             "share_chosen_on": chosen_on,
-            "interval": "patient-clustered percentile bootstrap",
-            "bootstrap_samples": config.bootstrap_samples,
-            "confidence": CONFIDENCE,
-            "seed": config.seed,
+            **inputs.interval_settings,
         },
         summary=_summary(found.points, intervals, n, share, simulated=simulated),
         draw=draw,

@@ -43,6 +43,29 @@ def unit_rows(embeds: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return rows / length
 
 
+def unit_rows_of_both(
+    images: npt.ArrayLike, texts: npt.ArrayLike, *, counts: tuple[int, int], images_are: str = "image"
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """`unit_rows` of embeddings that are compared with each other.
+
+    Args:
+        images: (N, E).
+        texts: (M, E).
+        counts: N and M that are expected.
+        images_are: What the first are of, for the error.
+
+    Raises:
+        ValueError: Other shapes, or as `unit_rows`.
+    """
+    rows, columns = unit_rows(images), unit_rows(texts)
+    if (len(rows), len(columns)) != counts or rows.shape[1] != columns.shape[1]:
+        raise ValueError(
+            f"expected {counts[0]} {images_are} and {counts[1]} text embeddings of one width, "
+            f"got {rows.shape} and {columns.shape}"
+        )
+    return rows, columns
+
+
 def best_hit_ranks(scores: npt.NDArray[np.floating], hits: BoolArray) -> IntArray:
     """Rank (1 = first) of the best-scored right candidate of each query.
 
@@ -136,6 +159,9 @@ def chance_recall_at_k(num_candidates: npt.ArrayLike, num_hits: npt.ArrayLike, k
 
     Returns:
         Probability that at least one hit is among the first k, of the broadcast shape.
+
+    Raises:
+        ValueError: More hits than candidates, or fewer than none.
     """
     candidates, hits = np.broadcast_arrays(
         np.asarray(num_candidates, dtype=np.float64), np.asarray(num_hits, dtype=np.float64)

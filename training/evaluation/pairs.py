@@ -13,7 +13,7 @@ import numpy.typing as npt
 from .bootstrap import PatientBootstrap
 from .case_metrics import CaseMetrics, Cases
 from .gallery import RetrievalGallery
-from .metrics import unit_rows
+from .metrics import unit_rows_of_both
 from .retrieval import DIRECTIONS
 
 
@@ -130,13 +130,8 @@ class PairsEvaluator:
         Raises:
             ValueError: Shapes do not fit the gallery, or values are not finite.
         """
-        images, texts = unit_rows(image_embeds), unit_rows(text_embeds)
-        expected = (len(self.gallery.images), len(self.gallery.texts))
-        if (len(images), len(texts)) != expected or images.shape[1] != texts.shape[1]:
-            raise ValueError(
-                f"expected {expected[0]} image and {expected[1]} text embeddings of one width, "
-                f"got {images.shape} and {texts.shape}"
-            )
+        counts = (len(self.gallery.images), len(self.gallery.texts))
+        images, texts = unit_rows_of_both(image_embeds, text_embeds, counts=counts)
         rows = []
         for pair, own, other in self._choices:
             image, rival = self.gallery.images[own], self.gallery.images[other]

@@ -17,8 +17,9 @@ import torch
 from selip.modeling_selip.modeling_selip import SelipModel
 from selip.modeling_selip.population_selip import SelipPopulation
 
-from .embedding import BoxedSeries, CheckpointEmbedder
+from .embedding import CheckpointEmbedder
 from .embedding_store import EmbeddingStore, store_folder
+from .series_source import BoxedSeries
 from .volume_statistics import volume_statistics
 
 

@@ -12,7 +12,7 @@ from selip.processing.findings import StructuredReport, is_abnormal
 from selip.processing.sources.schema import StudyRow
 from selip.processing.sources.studies import studies_fingerprint
 
-from .embedding import CheckpointEmbedder, SeriesEmbeddings, SeriesSource, StudySeries, embed_stored, series_of
+from .embedding import CheckpointEmbedder, SeriesEmbeddings, embed_stored
 from .embedding_map import main_finding, side_of
 from .embedding_store import EmbeddingStore, store_folder
 from .probe import FloatArray, ProbeStudies, check_labels, mean_of_series
@@ -23,6 +23,7 @@ from .probe_baselines import (
     statistics_of_studies,
     with_random_weights,
 )
+from .series_source import SeriesSource, StudySeries, series_of
 from .task import EvaluationInputs
 
 _MAP_KINDS = ("main finding", "side", "sequences", "report language")

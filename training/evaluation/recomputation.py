@@ -13,7 +13,7 @@ from .pairs import pairs_case_metrics
 from .probe_metrics import probe_case_metrics
 from .retrieval import retrieval_case_metrics
 from .segmentation import segmentation_case_metrics
-from .zero_shot import zero_shot_case_metrics
+from .zero_shot_metrics import zero_shot_case_metrics
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selip.processing.sources.studies import write_json
+from selip.processing.atomic_files import write_json
 
 from .case_metrics import Cases
 

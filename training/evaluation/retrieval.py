@@ -23,7 +23,7 @@ from .metrics import (
     recall_among,
     recall_at_k,
     reciprocal_ranks,
-    unit_rows,
+    unit_rows_of_both,
 )
 from .relevance import SAME_FINDINGS
 
@@ -200,14 +200,8 @@ class RetrievalEvaluator:
     def _checked(
         self, image_embeds: npt.ArrayLike, text_embeds: npt.ArrayLike
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        images, texts = unit_rows(image_embeds), unit_rows(text_embeds)
-        expected = (len(self.gallery.images), len(self.gallery.texts))
-        if (len(images), len(texts)) != expected or images.shape[1] != texts.shape[1]:
-            raise ValueError(
-                f"expected {expected[0]} image and {expected[1]} text embeddings of one width, "
-                f"got {images.shape} and {texts.shape}"
-            )
-        return images, texts
+        counts = (len(self.gallery.images), len(self.gallery.texts))
+        return unit_rows_of_both(image_embeds, text_embeds, counts=counts)
 
     def _cases(self, scores_of: "_Scores") -> dict[str, npt.NDArray[Any]]:
         """Per-case columns of both directions and all sequences."""

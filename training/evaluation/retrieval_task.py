@@ -11,14 +11,15 @@ import numpy.typing as npt
 
 from selip.processing.findings_table import load_findings
 
-from ..config import EvaluateConfig
-from .embedding import SeriesEmbeddings, SeriesSource, StudySeries, series_of
+from .config import EvaluateConfig
+from .embedding import SeriesEmbeddings
 from .figures import RetrievalExample, RetrievedText, draw_examples, draw_recall
 from .gallery import GalleryImage, RetrievalGallery, build_gallery, build_study_gallery
 from .metrics import unit_rows
 from .probe import mean_of_series
 from .provenance import is_simulated
 from .retrieval import RetrievalEvaluator, RetrievalResult
+from .series_source import SeriesSource, StudySeries, series_of
 from .task import EvaluationInputs, StudyInputs, TaskOutcome
 
 logger = logging.getLogger(__name__)

@@ -13,17 +13,15 @@ from selip.processing.nifti_selip import VolumeError, read_volume
 from selip.processing.sources.schema import StudyRow
 
 from ..finetuning.masks import mask_cell
-from .bootstrap import PatientBootstrap
 from .case_metrics import Cases
-from .embedding import BoxedSeries, SeriesSource
 from .heads import HeadInputs, boxed_studies, head_logits
 from .provenance import is_simulated
 from .segmentation import case_scores, count_lesions, hd95_mm, segmentation_case_metrics
 from .segmentation_figures import SegmentedStudy, cases_from_worst_to_best, draw_dice, draw_overlays
-from .task import TaskOutcome, percent_with_interval
+from .series_source import BoxedSeries, SeriesSource
+from .task import CONFIDENCE, TaskOutcome, percent_with_interval
 
 PRIMARY_METRIC = "dice"
-CONFIDENCE = 0.95
 # Which series of a study lies under the masks: of those that are there, the first of these.
 _SHOWN_SEQUENCES = ("FLAIR", "T2w", "T1c", "DWI", "T1w")
 THRESHOLD = 0.5
@@ -57,10 +55,7 @@ def evaluate_segmentation(inputs: HeadInputs) -> TaskOutcome:
         name: np.array([each[name] for each in rows], dtype=object if isinstance(rows[0][name], str) else None)
         for name in rows[0]
     }
-    resampling = None
-    if config.bootstrap_samples:
-        resampling = PatientBootstrap(cases["patient_id"], num_samples=config.bootstrap_samples, seed=config.seed)
-    found = segmentation_case_metrics(cases, resampling)
+    found = segmentation_case_metrics(cases, inputs.resampling(cases["patient_id"]))
     intervals = found.intervals(CONFIDENCE)
     n = {
         "patients": len(set(cases["patient_id"])),
@@ -84,10 +79,7 @@ def evaluate_segmentation(inputs: HeadInputs) -> TaskOutcome:
             "threshold": THRESHOLD,
             "empty masks": "both empty: Dice and F1 1, HD95 0; one empty: Dice and F1 0, HD95 374 mm",
             "lesions": "components of 26 neighbours; found by one shared voxel",
-            "interval": "patient-clustered percentile bootstrap",
-            "bootstrap_samples": config.bootstrap_samples,
-            "confidence": CONFIDENCE,
-            "seed": config.seed,
+            **inputs.interval_settings,
         },
         summary=segmentation_table(found.points, intervals, n, is_simulated(config.studies)),
         draw=partial(_draw, inputs, cases),

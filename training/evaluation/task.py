@@ -12,10 +12,15 @@ from datasets import Dataset, DatasetDict
 from selip.processing.sources.schema import StudyRow
 from selip.processing.sources.studies import iter_studies, load_studies, studies_fingerprint
 
-from ..config import EvaluateConfig
 from ..volumes import VolumesTable
-from .embedding import Embedder, NiftiSeries, PreparedSeries, SeriesSource
+from .bootstrap import PatientBootstrap
+from .config import EvaluateConfig
+from .embedding import Embedder
 from .pairs import read_pairs
+from .series_source import NiftiSeries, PreparedSeries, SeriesSource
+
+CONFIDENCE = 0.95
+"""Share of the draws of patients that lies within an interval."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,25 @@ class StudyInputs:
             if shown:
                 row = {**row, "series": [each for each in row["series"] if each["sequence"] in shown]}
             yield row
+
+    def resampling(self, patient_ids: npt.ArrayLike) -> PatientBootstrap | None:
+        """Draws of patients for the intervals, as many as are asked for; None: none are.
+
+        Args:
+            patient_ids: Of every row of the table of cases.
+        """
+        samples = self.config.bootstrap_samples
+        return PatientBootstrap(patient_ids, num_samples=samples, seed=self.config.seed) if samples else None
+
+    @property
+    def interval_settings(self) -> dict[str, Any]:
+        """How intervals are made, for the result file."""
+        return {
+            "interval": "patient-clustered percentile bootstrap",
+            "bootstrap_samples": self.config.bootstrap_samples,
+            "confidence": CONFIDENCE,
+            "seed": self.config.seed,
+        }
 
     def source(self, split: str) -> SeriesSource:
         """Where the voxels of a split's series come from.

@@ -8,11 +8,11 @@ from datasets import Dataset
 from selip.processing.findings import StructuredReport, is_abnormal
 
 from ..configuration import nearest
-from .embedding import series_of
 from .label_figures import draw_label_pictures
 from .metrics import unit_rows
 from .probe import mean_of_series
 from .provenance import is_simulated
+from .series_source import series_of
 from .task import EvaluationInputs, TaskOutcome, percent_with_interval
 from .zero_shot import LabelledStudies, ZeroShotEvaluator, ZeroShotResult
 from .zero_shot_protocol import ZeroShotLabel, ZeroShotProtocol, load_protocol

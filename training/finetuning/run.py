@@ -8,7 +8,6 @@ The loop is that of pretraining (run.py).
 """
 
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
@@ -26,15 +24,14 @@ from selip.processing.sources.studies import studies_fingerprint
 
 from ..augmentation import VolumeChange
 from ..checkpoint import STATE_FILE, TrainingState, load_checkpoint, read_state
-from ..configuration import find_config, load_config, overrides_from_arguments
-from ..distributed import leave_processes
-from ..evaluation.embedding import PreparedSeries
 from ..evaluation.probe_metrics import mean_area
 from ..evaluation.provenance import checkpoint_fingerprint
 from ..evaluation.segmentation import dice_of_counts
+from ..evaluation.series_source import PreparedSeries
 from ..initialization import initialise_images
 from ..network import load_image_processor, weights_of
 from ..optimization import parameter_groups
+from ..program import run_program
 from ..run import TrainingRun, run_to_end
 from ..run_folder import run_environment
 from ..volumes import VolumesTable
@@ -259,15 +256,7 @@ def finetune(config: FinetuneConfig) -> FinetuneSummary:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """`accelerate launch -m selip.training.finetuning.run CONFIG.yaml [--group.field value ...]`"""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments or arguments[0].startswith("-"):
-        raise SystemExit(f"usage: {main.__doc__}\nthe options are those of `selip finetune --help`")
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = load_config(FinetuneConfig, find_config(arguments[0]), overrides_from_arguments(arguments[1:]))
-    summary = finetune(config)
-    if PartialState().is_main_process:
-        logger.info("%s", summary)
-    leave_processes()
+    run_program(finetune, FinetuneConfig, arguments, module="selip.training.finetuning.run", command="selip finetune")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import yaml
 
 from selip.processing.atomic_files import replacing_folder
 
-from ..config import EvaluateConfig
+from ..evaluation.config import EvaluateConfig
 from ..evaluation.gallery import RetrievalGallery, build_gallery
 from ..evaluation.leakage import count_leaks
 from ..evaluation.pairs import PairsEvaluator, read_pairs

@@ -100,7 +100,11 @@ def rank(
 
 
 def two_sided_p(differences: FloatArray) -> float:
-    """Twice the smaller share of draws on either side of 0, draws of exactly 0 on both; 1 where there is none."""
+    """Twice the smaller share of draws on either side of 0, draws of exactly 0 on both; 1 where there is none.
+
+    Args:
+        differences: (B,) differences of two systems, one a draw; NaN where a draw has none.
+    """
     drawn = differences[~np.isnan(differences)]
     if len(drawn) == 0:
         return 1.0

@@ -27,7 +27,7 @@ _MAX_DIGITS = 40
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+()-]{0,63}")
 _LINK = re.compile(r"(?:https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/%#?=&+,-]*)?)?")
 _LICENCE = re.compile(r"[A-Za-z0-9 .+()-]{0,64}")
-_METRIC = re.compile(r"[^\W_][\w ,.()@/+'-]{0,159}")
+_METRIC = re.compile(r"[^\W_][\w ,.()@/+'=%-]{0,159}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

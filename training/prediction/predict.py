@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
-from ..evaluation.embedding import BoxedSeries
 from ..evaluation.provenance import checkpoint_fingerprint, environment
-from ..parts import open_parts, parts_folder, read_part, write_part
+from ..evaluation.series_source import BoxedSeries
+from ..parts import Quarantined, make_parts, parts_folder, read_part
 from ..search.sources import EmbedSource, RecordingSource, SourceStudy, open_source
 from .calibration import Calibration, probability_of, read_calibration
 from .config import PredictConfig
@@ -130,28 +129,31 @@ def _predict_source(
     info: dict[str, Any],
     config: PredictConfig,
 ) -> PredictSummary:
-    parts = parts_folder(config.out)
-    open_parts(parts, info, overwrite=config.overwrite)
     fitted_on: frozenset[str] = frozenset()
     if calibration is not None and calibration.studies_fingerprint == source.fingerprint:
         fitted_on = calibration.study_ids
-    starts = range(0, len(source.studies), CHUNK_STUDIES)
-    files = [parts / f"{number:06d}.arrow" for number in range(len(starts))]
-    with tqdm(total=len(source.studies), desc="predict", unit="study", disable=None) as bar:
-        for start, file in zip(starts, files, strict=True):
-            studies = source.studies[start : start + CHUNK_STUDIES]
-            if not file.exists():
-                recording = RecordingSource(source.series)
-                rows: list[dict[str, Any]] = []
-                for some in _groups(recording, studies, config.batch_size):
-                    rows += _rows(scorer, calibration, some, fitted_on, info)
-                table = pa.Table.from_pylist(rows, predictions_schema()) if rows else None
-                write_part(file, table, recording.quarantined)
-            bar.update(len(studies))
+
+    def score(studies: Sequence[SourceStudy]) -> tuple[pa.Table | None, Quarantined]:
+        recording = RecordingSource(source.series)
+        rows: list[dict[str, Any]] = []
+        for some in _groups(recording, studies, config.batch_size):
+            rows += _rows(scorer, calibration, some, fitted_on, info)
+        return pa.Table.from_pylist(rows, predictions_schema()) if rows else None, recording.quarantined
+
+    files = make_parts(
+        config.out,
+        info,
+        source.studies,
+        score,
+        chunk_studies=CHUNK_STUDIES,
+        name="predict",
+        overwrite=config.overwrite,
+    )
     try:
         return _join(files, source, info, config, calibration)
     finally:
-        shutil.rmtree(parts)  # also where no series was usable: the next run shall read the files again
+        # also where no series was usable: the next run shall read the files again
+        shutil.rmtree(parts_folder(config.out))
 
 
 @dataclass(frozen=True)

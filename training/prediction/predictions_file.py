@@ -8,8 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selip.processing.atomic_files import replacing
-from selip.processing.sources.studies import write_json
+from selip.processing.atomic_files import replacing, write_json
 
 from ..parts import METADATA_KEY
 

@@ -13,10 +13,11 @@ from selip.modeling_selip import SelipConfig
 from selip.modeling_selip.loss_selip import scale_of
 
 from ..evaluate import load_checkpoint
-from ..evaluation.embedding import BoxedSeries, embed_texts, image_features
+from ..evaluation.embedding import embed_texts, image_features
 from ..evaluation.heads import head_logits
 from ..evaluation.metrics import unit_rows
 from ..evaluation.probe import mean_of_series
+from ..evaluation.series_source import BoxedSeries
 from ..evaluation.zero_shot_protocol import load_protocol, shipped_protocols
 from ..evaluation.zero_shot_scores import ZeroShotScorer
 from ..finetuning.network import load_head_checkpoint

@@ -20,15 +20,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from selip.processing.atomic_files import replacing
 
 from ..evaluate import load_checkpoint
-from ..evaluation.embedding import BoxedSeries, SeriesSource, embed_batches, image_features
+from ..evaluation.embedding import embed_batches, image_features
 from ..evaluation.provenance import checkpoint_fingerprint
-from ..parts import open_parts, parts_folder, read_part, write_part
+from ..evaluation.series_source import BoxedSeries, SeriesSource
+from ..parts import make_parts, parts_folder, read_part
 from .config import EmbedConfig
 from .embeddings_file import FORMAT_VERSION, METADATA_KEY, embeddings_schema, rows_table, study_embedding
 from .sources import EmbedSource, RecordingSource, SourceStudy, open_source
@@ -108,20 +108,20 @@ def embed_source(embed: Embed, source: EmbedSource, info: dict[str, Any], config
         info: What the embeddings come from, for the metadata; a run is gone on with only if it is the same.
         config: Where to write, and how many series at once.
     """
-    parts = parts_folder(config.out)
-    open_parts(parts, info, overwrite=config.overwrite)
-    chunks = range(0, len(source.studies), CHUNK_STUDIES)
-    files = [parts / f"{number:06d}.arrow" for number in range(len(chunks))]
-    with tqdm(total=len(source.studies), desc="embed", unit="study", disable=None) as bar:
-        for start, file in zip(chunks, files, strict=True):
-            studies = source.studies[start : start + CHUNK_STUDIES]
-            if not file.exists():
-                write_part(file, *_embed_chunk(embed, source.series, studies, config.batch_size))
-            bar.update(len(studies))
+    files = make_parts(
+        config.out,
+        info,
+        source.studies,
+        lambda studies: _embed_chunk(embed, source.series, studies, config.batch_size),
+        chunk_studies=CHUNK_STUDIES,
+        name="embed",
+        overwrite=config.overwrite,
+    )
     try:
         return _join(files, source, info, config.out)
     finally:
-        shutil.rmtree(parts)  # also where no series was usable: the next run shall read the files again
+        # also where no series was usable: the next run shall read the files again
+        shutil.rmtree(parts_folder(config.out))
 
 
 @torch.inference_mode()

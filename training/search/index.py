@@ -19,10 +19,10 @@ import pyarrow as pa
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from selip.processing.atomic_files import replacing
+from selip.processing.atomic_files import replacing, write_json
 from selip.processing.findings import StructuredReport, read_report
 from selip.processing.findings_table import load_findings
-from selip.processing.sources.studies import iter_studies, studies_fingerprint, write_json
+from selip.processing.sources.studies import iter_studies, studies_fingerprint
 
 from .config import IndexConfig
 from .embeddings_file import Embeddings, read_embeddings

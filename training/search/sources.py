@@ -18,8 +18,8 @@ from selip.processing.sources.studies import (
     studies_fingerprint,
 )
 
-from ..evaluation.embedding import BoxedSeries, NiftiSeries, SeriesSource
 from ..evaluation.provenance import is_simulated
+from ..evaluation.series_source import BoxedSeries, NiftiSeries, SeriesSource
 from ..evaluation.task import series_source
 
 

@@ -11,7 +11,6 @@ finding F1 on held-out reports has not risen for a while, and F1 needs answers t
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,9 +26,9 @@ from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from ..checkpoint import TrainingState
-from ..configuration import find_config, load_config, overrides_from_arguments
-from ..distributed import leave_processes, new_accelerator
+from ..distributed import new_accelerator
 from ..optimization import learning_rate_factor
+from ..program import run_program
 from ..run_folder import drop_lines_after, prepare_output, run_environment
 from .config import TuneConfig
 from .dry_run import DryRun, dry_run
@@ -330,15 +329,13 @@ def _log(run: TuningRun, line: dict[str, float]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """`accelerate launch -m selip.training.structuring.tuning CONFIG.yaml [--group.field value ...]`"""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments or arguments[0].startswith("-"):
-        raise SystemExit(f"usage: {main.__doc__}\nthe options are those of `selip tune-structurer --help`")
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = load_config(TuneConfig, find_config(arguments[0]), overrides_from_arguments(arguments[1:]))
-    outcome = tune_structurer(config)
-    if PartialState().is_main_process:
-        logger.info("%s", outcome)
-    leave_processes()
+    run_program(
+        tune_structurer,
+        TuneConfig,
+        arguments,
+        module="selip.training.structuring.tuning",
+        command="selip tune-structurer",
+    )
 
 
 if __name__ == "__main__":

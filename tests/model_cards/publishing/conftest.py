@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from selip.model_cards.card import write_card
-from selip.model_cards.card_config import CardConfig
+from selip.model_cards.cards.card import write_card
+from selip.model_cards.cards.config import CardConfig
 from selip.model_cards.publishing import hub as hub_module
 from selip.modeling_selip import SelipForVolumeClassification
 from selip.processing.findings_table import write_findings
-from selip.processing.sources.studies import write_studies
+from selip.processing.sources.studies_writer import write_studies
 from selip.training.config import NetworkConfig
 from selip.training.network import build_model, build_processor
 

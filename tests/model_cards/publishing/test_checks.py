@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from selip.model_cards.cards.terms import inherited_licence
 from selip.model_cards.publishing import file_checks, text_checks
 from selip.model_cards.publishing.card_checks import find_card_problems, find_licence_problems
 from selip.model_cards.publishing.model_checks import find_weight_problems
 from selip.model_cards.publishing.verification import Check, Problem, PublishError, verify
-from selip.model_cards.terms import inherited_licence
 
 CANARY = "Zebulon Canary"
 CARD = """---

@@ -13,13 +13,8 @@ import pytest
 from selip.processing.sources.bids import ingest_bids
 from selip.processing.sources.config import IngestConfig
 from selip.processing.sources.schema import StudyRow
-from selip.processing.sources.studies import (
-    iter_studies,
-    load_studies,
-    read_studies_info,
-    studies_fingerprint,
-    write_studies,
-)
+from selip.processing.sources.studies import iter_studies, load_studies, read_studies_info, studies_fingerprint
+from selip.processing.sources.studies_writer import write_studies
 
 
 def row(study_id: str = "s1", volume: str = "a.nii.gz", **changes: Any) -> StudyRow:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from selip.model_cards.benchmark_table import write_benchmark_table
+from selip.model_cards.tables.benchmark import write_benchmark_table
 from selip.training.benchmark.downstream import SCRATCH, best_arms
 from selip.training.benchmark.report import HEAD_METRICS, METRICS, BenchmarkRuns, compare_runs
 

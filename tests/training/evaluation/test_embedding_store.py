@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from selip.training.evaluation import embedding
-from selip.training.evaluation.embedding import BoxedSeries, CheckpointEmbedder
+from selip.training.evaluation.embedding import CheckpointEmbedder
 from selip.training.evaluation.embedding_store import ROWS_PER_FILE, EmbeddingStore, store_folder
+from selip.training.evaluation.series_source import BoxedSeries
 
 
 @dataclass(frozen=True)

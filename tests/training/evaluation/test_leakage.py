@@ -5,6 +5,7 @@ import pytest
 from datasets import Dataset
 
 from selip.processing.sources.schema import study_features
+from selip.training.evaluation import leakage
 from selip.training.evaluation.leakage import count_leaks
 
 
@@ -91,3 +92,20 @@ def test_copies_of_prepared_volumes_are_refused():
     volumes["c"] = ("test", [b"two", b"four"])
     with pytest.raises(ValueError, match="expected volumes of split test in no other split, got 1 in both"):
         count_leaks(clean, "test", Table(volumes))
+
+
+def test_only_embedded_volumes_of_a_shared_length_are_read(monkeypatch):
+    """A copy is found among several of its length, in any place of a study; no volume of another length is read."""
+    read = []
+    digest = leakage._Embedded.digest
+    monkeypatch.setattr(leakage._Embedded, "digest", lambda self: read.append(self.study_id) or digest(self))
+    train = [row("a", path=None, bytes=b"12345"), row("b", path=None, bytes=b"123")]
+    test = [row("c", path=None, bytes=b"1234")]
+    assert count_leaks(splits(train, test), "test", None) == {"texts": 0}
+    assert read == []
+    two = row("d", path=None, bytes=b"1")
+    two["series"].append({**two["series"][0], "series_id": "2", "volume": {"path": None, "bytes": b"12345"}})
+    test.append(two)
+    with pytest.raises(ValueError, match=r"expected files of split test in no other split, got 1 in both"):
+        count_leaks(splits(train, test), "test", None)
+    assert sorted(read) == ["a", "d"]

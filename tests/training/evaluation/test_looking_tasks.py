@@ -13,16 +13,16 @@ from selip.modeling_selip import SelipConfig, SelipForVolumeSegmentation
 from selip.processing.findings import StructuredReport, is_abnormal
 from selip.processing.image_processing_selip import PRESETS, SelipImageProcessor
 from selip.processing.sources.studies import iter_studies, load_studies
-from selip.training.config import EvaluateConfig
 from selip.training.evaluate import evaluate, evaluate_embedder
 from selip.training.evaluation import detection_task
+from selip.training.evaluation.config import EvaluateConfig
 from selip.training.evaluation.detection import BOX, LESION, STUDY
-from selip.training.evaluation.embedding import BoxedSeries
 from selip.training.evaluation.heads import HeadInputs
 from selip.training.evaluation.lesions import head_of, lesions_on_box
 from selip.training.evaluation.localization import ideal_map
 from selip.training.evaluation.recomputation import recompute
 from selip.training.evaluation.result_file import read_cases
+from selip.training.evaluation.series_source import BoxedSeries
 from selip.training.evaluation.task import EvaluationInputs
 
 GRID = (9, 11, 6)

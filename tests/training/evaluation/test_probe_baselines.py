@@ -6,7 +6,7 @@ import torch
 
 from selip.modeling_selip import SelipConfig, SelipModel, SelipVisionConfig
 from selip.training.evaluation.bootstrap import PatientBootstrap
-from selip.training.evaluation.embedding import BoxedSeries, CheckpointEmbedder, image_features
+from selip.training.evaluation.embedding import CheckpointEmbedder, image_features
 from selip.training.evaluation.probe_baselines import (
     kind_of_series,
     sequences_present,
@@ -15,6 +15,7 @@ from selip.training.evaluation.probe_baselines import (
     with_random_weights,
 )
 from selip.training.evaluation.probe_metrics import area_replicates, probe_case_metrics
+from selip.training.evaluation.series_source import BoxedSeries
 
 
 def test_sequences_are_counted_by_study():

@@ -11,13 +11,14 @@ from sklearn.metrics import roc_auc_score
 from selip.arguments import parse_config
 from selip.processing.findings import Finding, StructuredReport
 from selip.processing.image_processing_selip import PRESETS, SelipImageProcessor
-from selip.processing.sources.studies import write_studies
-from selip.training.config import EvaluateConfig
+from selip.processing.sources.studies_writer import write_studies
 from selip.training.evaluate import evaluate_embedder, result_path
 from selip.training.evaluation.bootstrap import PatientBootstrap
-from selip.training.evaluation.embedding import BoxedSeries, SeriesEmbeddings
+from selip.training.evaluation.config import EvaluateConfig
+from selip.training.evaluation.embedding import SeriesEmbeddings
 from selip.training.evaluation.recomputation import case_keys, recompute
 from selip.training.evaluation.result_file import command_line, read_cases
+from selip.training.evaluation.series_source import BoxedSeries
 from selip.training.evaluation.task import EvaluationInputs
 
 SPLITS = ["train"] * 60 + ["validation"] * 20 + ["test"] * 40

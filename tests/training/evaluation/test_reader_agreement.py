@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from selip.model_cards.annotation_page import export_pages
+from selip.model_cards.pages.annotation_page import export_pages
 from selip.processing.annotation.config import AnnotateAgreeConfig, AnnotateExportConfig
 from selip.processing.annotation.gold import GoldReport, gold_row, read_gold
 from selip.processing.findings import Finding, StructuredReport, is_normal

@@ -10,7 +10,8 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, ro
 from selip.training.evaluation import zero_shot
 from selip.training.evaluation.bootstrap import PatientBootstrap
 from selip.training.evaluation.recomputation import recompute
-from selip.training.evaluation.zero_shot import LabelledStudies, ZeroShotEvaluator, zero_shot_case_metrics
+from selip.training.evaluation.zero_shot import LabelledStudies, ZeroShotEvaluator
+from selip.training.evaluation.zero_shot_metrics import zero_shot_case_metrics
 from selip.training.evaluation.zero_shot_protocol import SideTemplates, ZeroShotLabel, ZeroShotProtocol
 
 NAMES = ("mass", "cyst", "edema")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selip.training.config import EvaluateConfig
+from selip.training.evaluation.config import EvaluateConfig
 from selip.training.evaluation.zero_shot_protocol import load_protocol, shipped_protocols
 
 SIMULATED = ("simulated", "simulated-zh")

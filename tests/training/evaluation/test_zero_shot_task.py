@@ -10,10 +10,10 @@ import pytest
 
 from selip.arguments import parse_config
 from selip.processing.findings import Finding, StructuredReport
-from selip.processing.sources.studies import write_studies
-from selip.training.config import EvaluateConfig
+from selip.processing.sources.studies_writer import write_studies
 from selip.training.evaluate import evaluate_embedder, result_path
 from selip.training.evaluation import zero_shot
+from selip.training.evaluation.config import EvaluateConfig
 from selip.training.evaluation.embedding import SeriesEmbeddings
 from selip.training.evaluation.result_file import command_line
 from selip.training.evaluation.task import EvaluationInputs

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from selip.processing.image_processing_selip import PRESETS
-from selip.processing.sources.studies import write_studies
-from selip.training.config import AugmentationConfig, NetworkConfig, PrepareConfig, TrackingConfig
+from selip.processing.sources.studies_writer import write_studies
+from selip.training.config import AugmentationConfig, NetworkConfig, TrackingConfig
 from selip.training.finetuning.config import FinetuneConfig, FinetuneData, FinetuneOptimization, HeadConfig
 from selip.training.network import build_model, build_processor
 from selip.training.volume_preparation import image_processor_of
 from selip.training.volumes import prepare_volumes
+from selip.training.volumes_config import PrepareConfig
 
 # A box of the size of a head with few voxels: resampling is most of the time of these tests.
 BOX = {**PRESETS["tiny"], "spatial_size": (24, 32, 12), "spacing_mm": (8.0, 8.0, 14.0)}

@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 
 from selip.modeling_selip import SelipForVolumeClassification, SelipForVolumeSegmentation
 from selip.training.checkpoint import read_state
-from selip.training.config import AugmentationConfig, EvaluateConfig
+from selip.training.config import AugmentationConfig
 from selip.training.configuration import as_dict
 from selip.training.evaluate import evaluate, load_checkpoint
 from selip.training.evaluation.bootstrap import PatientBootstrap
+from selip.training.evaluation.config import EvaluateConfig
 from selip.training.evaluation.recomputation import recompute
 from selip.training.evaluation.result_file import read_cases
 from selip.training.finetuning.network import load_head_checkpoint

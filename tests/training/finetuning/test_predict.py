@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.special import expit
 
-from selip.training.config import EvaluateConfig
 from selip.training.evaluate import evaluate
+from selip.training.evaluation.config import EvaluateConfig
 from selip.training.evaluation.result_file import read_cases
 from selip.training.finetuning.run import finetune
 from selip.training.prediction import calibration

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from selip.model_cards.report_config import ReportConfig
+from selip.model_cards.pages.report_config import ReportConfig
 from selip.report import evaluate_with_page, write_report
-from selip.training.config import EvaluateConfig
+from selip.training.evaluation.config import EvaluateConfig
 from selip.training.finetuning.run import finetune
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from selip.processing.image_processing_selip import PRESETS, SelipImageProcessor
 from selip.processing.nifti_selip import read_volume
-from selip.training.config import SegmentConfig
 from selip.training.evaluation.segmentation import dice_of_counts
 from selip.training.segment import segment
+from selip.training.segment_config import SegmentConfig
 
 
 def dice(a, b):

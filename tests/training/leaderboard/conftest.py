@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from selip.model_cards.results import read_result
+from selip.model_cards.tables.results import read_result
 from selip.processing.findings import StructuredReport
 from selip.processing.rendering import series_text
-from selip.processing.sources.studies import iter_studies, load_studies, write_studies
-from selip.training.config import EvaluateConfig
+from selip.processing.sources.studies import iter_studies, load_studies
+from selip.processing.sources.studies_writer import write_studies
 from selip.training.evaluate import evaluate_embedder
+from selip.training.evaluation.config import EvaluateConfig
 from selip.training.evaluation.embedding import SeriesEmbeddings
 from selip.training.evaluation.task import EvaluationInputs
 from selip.training.leaderboard.benchmark_writer import init_benchmark

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from selip.model_cards.results import read_result
+from selip.model_cards.tables.results import read_result
 from selip.training.leaderboard import table_reading
 from selip.training.leaderboard.checking import check_submission
 from selip.training.leaderboard.config import LeaderboardSubmitConfig

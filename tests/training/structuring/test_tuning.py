@@ -17,8 +17,8 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selip.model_cards.card import write_card
-from selip.model_cards.card_config import CardConfig
+from selip.model_cards.cards.card import write_card
+from selip.model_cards.cards.config import CardConfig
 from selip.training.configuration import as_dict
 from selip.training.evaluation.structuring_config import StructuringEvaluateConfig
 from selip.training.evaluation.structuring_task import evaluate_structuring

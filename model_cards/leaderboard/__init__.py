@@ -1,0 +1,1 @@
+"""A leaderboard as pages, and the tables that its app shows too."""

@@ -1,0 +1,1 @@
+"""Pages to read, each in one HTML file, and the charts and pictures on them."""

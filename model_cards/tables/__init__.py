@@ -1,0 +1,1 @@
+"""Result files as tables of text, for cards, pages and the command line."""
