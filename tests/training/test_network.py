@@ -161,7 +161,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(make_config):
         PretrainRun(make_config("narrow", vision_changes={"pooled_size": 8}, network={"start_from": best}))
     with pytest.raises(ValueError, match="do not fit"):
         PretrainRun(make_config("deeper", network={"start_from": best, "fusion_layers": 2}))
-    with pytest.raises(FileNotFoundError, match="expected a checkpoint"):
+    with pytest.raises(FileNotFoundError, match="expected a folder with weights"):
         PretrainRun(make_config("nothing", network={"start_from": best / "elsewhere"}))
 
 
