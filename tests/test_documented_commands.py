@@ -78,6 +78,7 @@ SMALL_WHERE = {
 
 # Commands that are not run, and why.
 GPU = "needs a GPU, and weights of the Hub"
+BASE = "needs an adapter and its base; tests/training/structuring/test_local.py makes both"
 SERVER = "needs a server; tests/training/structuring asks one that it starts"
 BROWSER = "needs what a reader saved in a browser; tests/processing/annotation makes such files"
 HUB = "pushes to the Hub; tests/model_cards/publishing pushes to a server that it starts"
@@ -86,6 +87,8 @@ NOT_RUN = {
     "--concurrency 64": SERVER,
     "selip structure data/studies data/findings.parquet --structurer runs/structurer/best --shard-index 0 "
     "--num-shards 16": "needs a tuned structurer of use; tests/processing/test_structuring.py runs shards",
+    "selip structure data/studies data/findings.parquet --structurer runs/structurer/best --base models/base": BASE,
+    "selip evaluate runs/structurer/best gold.jsonl --task structuring --base models/base": BASE,
     "selip tune-structurer structuring/qwen3_4b_lora --output runs/structurer": GPU,
     "selip tune-structurer structuring/qwen3_4b_lora --dry-run": "builds four billion weights without data, which "
     "takes a quarter of a minute; tests/training/structuring/test_dry_run.py",

@@ -168,7 +168,7 @@ def test_wrong_bases_are_told(adapter_run: Path, scratch_run: Path, tmp_path: Pa
         structurer_named(adapter)
     other = build_random_model(build_architecture({**ARCHITECTURE, "hidden_size": 48}, vocab_size=600))
     other.save_pretrained(tmp_path / "other")
-    with pytest.raises(ValueError, match="is another model"):
+    with pytest.raises(ValueError, match="is another one"):
         structurer_named(adapter, base=str(tmp_path / "other"))
     for name in ("rules", "http://localhost:1/v1", base):
         with pytest.raises(ValueError, match="leave --base out"):
