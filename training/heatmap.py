@@ -122,7 +122,7 @@ def _positions(
         return rolled[0, 0].float().cpu().numpy(), {}
     texts = [config.text] if config.against is None else [config.text, config.against]
     maps, cosines = series_maps(model, series, embed_texts(model, processor, texts, batch_size=_BATCH))
-    named = dict(zip(("text", "against"), map(float, cosines), strict=False))
+    named = dict(zip(("text", "against")[: len(texts)], map(float, cosines), strict=True))
     return (maps[0] if config.against is None else maps[0] - maps[1]), named
 
 

@@ -81,7 +81,7 @@ def draw_localized(examples: Sequence[LocalizedExample], path: str | Path, *, ti
                 outline = axial_view(example.lesion, z).astype(float)
                 axes.contour(outline, levels=[0.5], colors=_LESION, linewidths=1.1)
             if z == highest[2]:
-                x, y = (size - 1 - at for size, at in zip(example.values.shape, highest[:2], strict=False))
+                x, y = (size - 1 - at for size, at in zip(example.values.shape[:2], highest[:2], strict=True))
                 axes.plot([x], [y], marker="+", color="white", markersize=11, markeredgewidth=1.6)
     save_figure(figure, path)
 

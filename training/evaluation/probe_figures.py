@@ -148,7 +148,7 @@ def draw_map(
             axes.scatter(
                 places[rest, 0], places[rest, 1], s=14, color=_GREY, linewidths=0, label=f"others ({int(rest.sum())})"
             )
-        for (category, count), colour in zip(shown, _PALETTE, strict=False):
+        for (category, count), colour in zip(shown, _PALETTE[: len(shown)], strict=True):
             mine = values == category
             axes.scatter(
                 places[mine, 0], places[mine, 1], s=16, color=colour, linewidths=0, label=f"{category} ({count})"
