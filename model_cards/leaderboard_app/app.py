@@ -7,6 +7,9 @@ the browser to load anything from elsewhere.
 import logging
 import os
 import shutil
+import tempfile
+import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,6 +35,7 @@ _POLICY = "; ".join(
     ]
 )
 _WAITING = 8
+_SWEEP_SECONDS, _UPLOAD_SECONDS = 60, 600  # uploads that nobody has had checked are swept away
 
 
 def launch(board: Board, check: Check | None, *, host: str, port: int, max_bytes: int) -> None:
@@ -47,12 +51,35 @@ def launch(board: Board, check: Check | None, *, host: str, port: int, max_bytes
     Raises:
         ModuleNotFoundError: The extra `space` is not installed.
     """
-    app = build_app(board, check)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # gradio asks itself whether it is up
     logger.info("http://%s:%d/ shows the leaderboard until you press Ctrl-C", host, port)
-    app.queue(default_concurrency_limit=1, max_size=_WAITING, api_open=False).launch(
-        server_name=host, server_port=port, **launch_options(max_bytes)
-    )
+    with tempfile.TemporaryDirectory(prefix="selip-leaderboard-", ignore_cleanup_errors=True) as uploads:
+        os.environ["GRADIO_TEMP_DIR"] = uploads  # read when components are made
+        threading.Thread(target=_sweep, args=(Path(uploads),), daemon=True).start()
+        app = build_app(board, check)
+        app.queue(default_concurrency_limit=1, max_size=_WAITING, api_open=False).launch(
+            server_name=host, server_port=port, **launch_options(max_bytes)
+        )
+
+
+def _sweep(uploads: Path) -> None:
+    """Delete what was uploaded and never checked, again and again, while the folder is there."""
+    while uploads.is_dir():
+        delete_older(uploads, _UPLOAD_SECONDS)
+        time.sleep(_SWEEP_SECONDS)
+
+
+def delete_older(folder: Path, seconds: float) -> None:
+    """Delete the files and folders of `folder` that are older than that."""
+    for path in folder.iterdir():
+        try:
+            is_old = time.time() - path.stat().st_mtime > seconds
+        except FileNotFoundError:  # checked, and so deleted, in the meantime
+            continue
+        if is_old and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif is_old:
+            path.unlink(missing_ok=True)
 
 
 def launch_options(max_bytes: int) -> dict[str, Any]:
@@ -152,7 +179,8 @@ def _check(gradio: Any, check: Check) -> None:
         "<p>Upload <code>submission.json</code> and the tables of a submission. They are checked as "
         "<code>selip leaderboard check</code> does it, on the machine that serves this page, and deleted.</p>"
     )
-    files = gradio.File(file_count="multiple", file_types=[".json", ".parquet"], label="files of the submission")
+    # any type: our check says which files it expects, and deletes the others, too
+    files = gradio.File(file_count="multiple", label="files of the submission")
     button = gradio.Button("Check", variant="primary", elem_id="check")
     answer = gradio.Textbox(label="what was found", lines=8, interactive=False, elem_id="answer")
     button.click(partial(check_upload, check), files, [answer, files], api_visibility="private", concurrency_limit=1)

@@ -16,7 +16,7 @@ import yaml
 
 from selip.model_cards.leaderboard.tables import task_tabs
 from selip.model_cards.leaderboard_app import space_files
-from selip.model_cards.leaderboard_app.app import check_upload, datatypes, headers, shown
+from selip.model_cards.leaderboard_app.app import check_upload, datatypes, delete_older, headers, shown
 from selip.training.leaderboard.config import LeaderboardServeConfig
 
 BOARD = Path(__file__).parents[1] / "leaderboard" / "test_page.py"
@@ -52,10 +52,9 @@ def address(board, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "uploads")}
     command = [sys.executable, "-c", SERVE, str(folder / "board.json"), str(port)]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}/"
     try:
         for _ in range(240):
@@ -115,6 +114,20 @@ def test_uploads_are_deleted_whatever_comes_of_them(tmp_path, fails) -> None:
         assert check_upload(check, paths) == ("taken", None)
     assert not list(tmp_path.iterdir())
     assert check_upload(check, None) == ("expected files, got none", None)
+
+
+def test_uploads_that_nobody_checks_are_swept_away(tmp_path) -> None:
+    """Files and folders of uploads go when they are old, and stay while somebody may still press the button."""
+    now = time.time()
+    for name, age in (("old", 700), ("new", 10)):
+        folder = tmp_path / f"{name}-folder"
+        folder.mkdir()
+        (folder / "probe.parquet").write_bytes(b"x")
+        (tmp_path / f"{name}-part").write_bytes(b"x")
+        for path in (folder, tmp_path / f"{name}-part"):
+            os.utime(path, (now - age, now - age))
+    delete_older(tmp_path, 600)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new-folder", "new-part"]
 
 
 def test_a_space_is_a_few_readable_files() -> None:
