@@ -60,7 +60,7 @@ SMALL = {
     "evaluate": "--bootstrap-samples 20 --num-figure-cases 0",
     "evaluate --task structuring": "--bootstrap-samples 20",
     "tune-structurer": "--data.pseudo-reports 24 --data.validation-reports 4 --optimization.steps 2 "
-    "--optimization.warmup-steps 0 --optimization.validate-every 2 --optimization.max-new-tokens 8 "
+    "--optimization.warmup-steps 0 --tracking.validate-every 2 --optimization.max-new-tokens 8 "
     "--optimization.batch-reports 4 --optimization.micro-batch 4",
     "missing": "--bootstrap-samples 5 --task retrieval",  # too few studies have each sequence for a probe
     "compare": "--bootstrap-samples 100",

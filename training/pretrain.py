@@ -176,7 +176,7 @@ def pretrain(config: PretrainConfig) -> PretrainSummary:
         config,
         run.source.batch,
         name="pretrain",
-        batch_studies=config.data.batch_studies,
+        batch_size=config.data.batch_studies,
         num_workers=config.data.num_workers,
     )
     volumes = done.steps * config.data.batch_studies * config.data.series_per_study

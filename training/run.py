@@ -1,6 +1,7 @@
 """What every training run is made of, whatever it trains: processes, folder, optimiser steps, validations, the loop.
 
-What is trained, on which batches, and what a validation measures is up to the run (`PretrainRun`, `FinetuneRun`).
+What is trained, on which batches, and what a validation measures is up to the run (`PretrainRun`, `FinetuneRun`,
+`TuningRun` of structurers).
 """
 
 import json
@@ -9,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -72,7 +73,7 @@ class TrainingRun(ABC, Generic[ModelT]):
             prepare_output(config)
         processes.wait_for_everyone()
         self.output, self.tracking, self.settings = config.output, config.tracking, config.optimization
-        self.precision, reason = agreed_precision(config, processes.device)
+        self.precision, reason = agreed_precision(config, processes.device, self.choose_precision)
         self.accelerator = new_accelerator(
             self.precision,
             processes.device,
@@ -95,6 +96,18 @@ class TrainingRun(ABC, Generic[ModelT]):
     @abstractmethod
     def measure(self) -> dict[str, float]:
         """Validation metrics of the model as it is, the same on every process."""
+
+    def choose_precision(self, wanted: str, device: torch.device) -> tuple[str, str]:
+        """Which of fp32 and bf16 to compute in, and why."""
+        return choose_precision(wanted, device)
+
+    def save_best(self) -> None:
+        """Write the checkpoint that others load; called in the main process only."""
+        save_checkpoint(self.output / "best", self.bare_model, self.processor, self.state)
+
+    def save_last(self) -> None:
+        """Write what the run resumes from; called in the main process only."""
+        save_checkpoint(self.output / "last", self.bare_model, self.processor, self.state, self.optimizer.optimizer)
 
     @property
     def is_main(self) -> bool:
@@ -147,10 +160,9 @@ class TrainingRun(ABC, Generic[ModelT]):
         if is_best:
             self.state = replace(self.state, best_metric=metric, best_step=self.state.step)
         if self.is_main:
-            model = self.bare_model
             if is_best:
-                save_checkpoint(self.output / "best", model, self.processor, self.state)
-            save_checkpoint(self.output / "last", model, self.processor, self.state, self.optimizer.optimizer)
+                self.save_best()
+            self.save_last()
         self.accelerator.wait_for_everyone()
         return metrics
 
@@ -190,8 +202,9 @@ def run_to_end(
     make_batch: Callable[[int], Any],
     *,
     name: str,
-    batch_studies: int,
+    batch_size: int,
     num_workers: int,
+    unit: Literal["studies", "reports"] = "studies",
 ) -> LoopSummary:
     """Take a run to its last step, or until it is out of patience: steps, lines of the log, validations.
 
@@ -200,8 +213,9 @@ def run_to_end(
         config: Its configuration, for the tracker.
         make_batch: The batch of a step; a pure function of the step.
         name: What the progress bar calls it.
-        batch_studies: Studies in a batch, over all processes.
+        batch_size: Studies or reports in a batch, over all processes.
         num_workers: As for `prefetch`.
+        unit: What a batch is of.
     """
     tracking, steps = run.tracking, run.settings.steps
     if run.is_main and tracking.tracker != "none":
@@ -222,14 +236,11 @@ def run_to_end(
             done_since = (step - first_step) % tracking.log_every or tracking.log_every
             line |= {
                 "step": step,
-                "studies_per_second": done_since * batch_studies / seconds,
+                f"{unit}_per_second": done_since * batch_size / seconds,
                 "data_wait_share": wait_share,
             }
-            bar.set_postfix(
-                loss=f"{line['loss']:.3f}",
-                studies_s=f"{line['studies_per_second']:.0f}",
-                wait=f"{wait_share:.1%}",
-            )
+            shown = {"loss": f"{line['loss']:.3f}", f"{unit}/s": f"{line[f'{unit}_per_second']:.0f}"}
+            bar.set_postfix(shown | {"wait": f"{wait_share:.1%}"})
             run.log(line)
         bar.update()
         if step % tracking.validate_every == 0 or step == steps:
@@ -252,16 +263,18 @@ def run_to_end(
     )
 
 
-def agreed_precision(config: TrainingConfig, device: torch.device) -> tuple[str, str]:
+def agreed_precision(
+    config: TrainingConfig, device: torch.device, choose: Callable[[str, torch.device], tuple[str, str]]
+) -> tuple[str, str]:
     """Precision of a run and the reason for it: one on all processes, and the same after it is resumed.
 
-    `auto` measures on a CPU, and may come out otherwise in another process or at another time.
+    `auto` may measure, and come out otherwise in another process or at another time.
     """
     wanted, last = config.optimization.precision, config.output / "last"
     if wanted == "auto" and last.exists():
         before = read_state(last).environment or {}
         return before["precision"], "as before it was resumed"
-    return broadcast_object_list([choose_precision(wanted, device)])[0]
+    return broadcast_object_list([choose(wanted, device)])[0]
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -153,7 +153,7 @@ def structurer_stages(config: StarterConfig) -> list[Stage]:
     base_name, adapter_name = "selip-structurer-tiny", "selip-structurer-tiny-lora"
     tuning = ["--optimization.seed", config.seed, *_steps(config, "--optimization.warmup-steps")]
     if config.steps is not None:
-        tuning += ["--optimization.validate-every", config.steps, "--data.pseudo-reports", 64]
+        tuning += ["--tracking.validate-every", config.steps, "--data.pseudo-reports", 64]
         tuning += ["--data.validation-reports", 4, "--optimization.max-new-tokens", 32]
     tune = ["tune-structurer", "structuring/tiny", "--output", base, *tuning]
     tune_adapter = ["tune-structurer", "structuring/tiny_lora", "--output", adapter, "--model.base", base / "best"]

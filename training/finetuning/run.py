@@ -240,7 +240,7 @@ def finetune(config: FinetuneConfig) -> FinetuneSummary:
         config,
         run.source.batch,
         name="finetune",
-        batch_studies=config.data.batch_studies,
+        batch_size=config.data.batch_studies,
         num_workers=config.data.num_workers,
     )
     return FinetuneSummary(

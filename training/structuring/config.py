@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ..config import TrackingConfig
+
 UNPUBLISHED = "unpublished"
 
 
@@ -138,7 +140,7 @@ class TunedModel:
 
 @dataclass(frozen=True)
 class TuningOptimization:
-    """Optimiser, schedule and when to stop."""
+    """Optimiser and schedule, and how answers are generated where F1 is taken."""
 
     steps: int = field(default=1000, metadata={"help": "Optimiser steps at most."})
     batch_reports: int = field(default=16, metadata={"help": "Reports of a step, over all processes."})
@@ -153,18 +155,12 @@ class TuningOptimization:
     precision: Literal["auto", "fp32", "bf16"] = field(
         default="auto", metadata={"help": "auto: bf16 on a GPU that computes in it, else fp32."}
     )
-    validate_every: int = field(
-        default=100, metadata={"help": "Steps between validations: findings are generated, F1 taken, `last` saved."}
-    )
-    patience: int = field(default=5, metadata={"help": "Validations without a better F1 after which the run ends."})
     max_new_tokens: int = field(default=1024, metadata={"help": "Tokens of an answer at most, when generating."})
     generation_batch: int = field(default=16, metadata={"help": "Reports generated at once."})
-    log_every: int = field(default=10, metadata={"help": "Steps between lines of metrics.jsonl."})
     seed: int = field(default=0, metadata={"help": "Seed of weights, pseudo reports and their order."})
 
     def __post_init__(self) -> None:
-        counts = ("steps", "batch_reports", "micro_batch", "validate_every", "patience", "max_new_tokens", "log_every")
-        for name in (*counts, "generation_batch"):
+        for name in ("steps", "batch_reports", "micro_batch", "max_new_tokens", "generation_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
         if not 0 <= self.warmup_steps <= self.steps:
@@ -179,6 +175,7 @@ class TuneConfig:
     model: TunedModel
     data: TuningData = field(default_factory=TuningData)
     optimization: TuningOptimization = field(default_factory=TuningOptimization)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     merge: bool = field(
         default=False,
         metadata={

@@ -4,35 +4,31 @@ One process        selip tune-structurer CONFIG.yaml
 Several            accelerate launch -m selip.training.structuring.tuning CONFIG.yaml
 A try on a laptop  selip tune-structurer structuring/tiny
 
-The loop is our own and not `Trainer`: what a step sees is drawn from its number, so a run that was cut goes on bit for
-bit from weights and optimiser alone, and checkpoints are safetensors (those of `Trainer` are pickles). It stops when
-finding F1 on held-out reports has not risen for a while, and F1 needs answers to be generated, not only a loss.
+The loop is that of pretraining (../run.py) and not `Trainer`: what a step sees is drawn from its number, so a run that
+was cut goes on bit for bit from weights and optimiser alone, and checkpoints are safetensors (those of `Trainer` are
+pickles). It stops when finding F1 on held-out reports has not risen for a while, and F1 needs answers to be generated,
+not only a loss.
 """
 
-import json
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from accelerate.utils import DistributedType, set_seed
-from peft import PeftModel
-from tqdm import tqdm
-from transformers import PreTrainedModel
+from accelerate.utils import set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from ..checkpoint import TrainingState
-from ..distributed import new_accelerator
-from ..optimization import learning_rate_factor
+from ..optimization import choose_precision, parameter_groups
 from ..program import run_program
-from ..run_folder import drop_lines_after, prepare_output, run_environment
+from ..run import TrainingRun, run_to_end
+from ..run_folder import run_environment
 from .config import TuneConfig
 from .dry_run import DryRun, dry_run
-from .examples import BatchOrder, Example, collate
+from .examples import Example, collate
 from .local import build_constraint
 from .loss import answer_loss
 from .models import check_quantization, load_model, merge_adapter, published_id
@@ -54,7 +50,7 @@ class TuningSummary:
         steps: steps taken in all.
         is_stopped_early: whether F1 had stopped rising.
         merged: folder of the merged model, None where none was asked for.
-        seconds: time of training and validation, over all sessions of the run.
+        seconds: time spent in training steps, over all sessions of the run.
     """
 
     best: Path
@@ -66,65 +62,49 @@ class TuningSummary:
     seconds: float
 
 
-class TuningRun:
+class TuningRun(TrainingRun[Any]):  # a `PreTrainedModel`, or a `PeftModel` around one
     """Everything a run is made of, built from its configuration, resumed where `last` stands."""
+
+    primary_metric = "f1"
 
     def __init__(self, config: TuneConfig):
         self.config = config
         self.base_model = published_id(config.model)  # refused before anything is loaded or written
         if config.model.tuning == "qlora":
             check_quantization()
-        processes = PartialState(cpu=not torch.cuda.is_available())
-        if processes.is_main_process:
-            prepare_output(config)
-        processes.wait_for_everyone()
-        self.precision = choose_precision(config.optimization.precision, processes.device)
-        self.accelerator = new_accelerator(self.precision, processes.device)
-        self._check_processes()
-        self.is_main: bool = self.accelerator.is_main_process
-        set_seed(config.optimization.seed)
+        super().__init__(config)
+        batch, processes = config.optimization.batch_reports, self.accelerator.num_processes
+        if batch % processes:
+            raise ValueError(f"expected batch_reports to be a multiple of the {processes} processes, got {batch}")
         self.data = read_tuning_data(config, show_progress=self.is_main)
         self.prompt = build_prompt(config, self.data)
         self.tuning_set = TuningSet(self.data, self.prompt, config)
         self._build()
 
-    def _check_processes(self) -> None:
-        accelerator, batch = self.accelerator, self.config.optimization.batch_reports
-        if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-            raise ValueError(
-                "expected one process or data-parallel ones, each with the whole model, got "
-                f"{accelerator.distributed_type.value}; qlora fits large models on one GPU"
-            )
-        if batch % accelerator.num_processes:
-            raise ValueError(
-                f"expected batch_reports to be a multiple of the {accelerator.num_processes} processes, got {batch}"
-            )
+    def choose_precision(self, wanted: str, device: torch.device) -> tuple[str, str]:
+        """As configured; `auto` is bf16 on a GPU that computes in it, and fp32 on a CPU, whatever is faster there."""
+        return ("fp32", "on a CPU") if wanted == "auto" and device.type == "cpu" else choose_precision(wanted, device)
 
     def _build(self) -> None:
         config, last = self.config, self.config.output / "last"
         set_seed(config.optimization.seed)
         model = load_model(config.model, self.precision, self.prompt.tokenizer)
-        optimizer = build_optimizer(model, config)
+        rate = config.optimization.learning_rate
+        groups = parameter_groups(model, lambda name: rate, config.optimization.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=rate)
         self.state = load_progress(last, model, optimizer) if last.exists() else TrainingState()
-        if self.is_main:
-            drop_lines_after(config.output / "metrics.jsonl", self.state.step)
+        self.drop_unsaved_lines()
         self.constraint = build_constraint(model, self.prompt)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.state = replace(self.state, environment=self._environment())
 
-    @property
-    def bare_model(self) -> PreTrainedModel | PeftModel:
-        """The model without the wrapper of distributed training."""
-        return self.accelerator.unwrap_model(self.model)
+    def batch(self, step: int) -> list[Example]:
+        """The reports of a step, those of all processes."""
+        return [self.tuning_set.examples[i] for i in self.tuning_set.order.batch(step)]
 
-    @property
-    def order(self) -> BatchOrder:
-        return self.tuning_set.order
-
-    def step(self) -> dict[str, float]:
+    def step(self, batch: list[Example]) -> dict[str, float]:
         """One optimiser step: the mean loss per token of all answers of the batch, over all processes."""
         config, accelerator, number = self.config.optimization, self.accelerator, self.state.step
-        batch = [self.tuning_set.examples[i] for i in self.order.batch(number)]
         answer_tokens = sum(len(example.answer) for example in batch)
         mine = batch[accelerator.process_index :: accelerator.num_processes]
         parts = [mine[at : at + config.micro_batch] for at in range(0, len(mine), config.micro_batch)]
@@ -138,19 +118,9 @@ class TuningRun:
                     total += self._backward(part, answer_tokens)
             else:
                 total += self._backward(part, answer_tokens)
-        norm = accelerator.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
-        rate = config.learning_rate * learning_rate_factor(number, config)
-        for group in self.optimizer.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.state = replace(self.state, step=number + 1)
-        loss = float(accelerator.reduce(total, "sum"))
-        if not loss < float("inf"):
-            raise RuntimeError(
-                f"the loss is {loss} at step {number + 1}; resume from `last` with a lower learning rate"
-            )
-        return {"loss": loss, "grad_norm": float(norm), "learning_rate": rate, "answer_tokens": answer_tokens}
+        line = self.take_step(accelerator.reduce(total, "sum"))
+        rate = config.learning_rate * line.pop("learning_rate_factor")
+        return {**line, "learning_rate": rate, "answer_tokens": answer_tokens}
 
     def _backward(self, part: Sequence[Example], answer_tokens: int) -> torch.Tensor:
         """Gradient of a micro-batch; its share of the loss of the batch."""
@@ -163,9 +133,9 @@ class TuningRun:
         self.accelerator.backward(loss * self.accelerator.num_processes)
         return loss.detach()
 
-    def validate(self) -> dict[str, float]:
-        """F1 on the held-out reports; writes `last`, and `best` where it is."""
-        metrics = validation_metrics(
+    def measure(self) -> dict[str, float]:
+        """Precision, recall and F1 of the findings generated for the held-out reports."""
+        return validation_metrics(
             self.accelerator,
             self.bare_model,
             self.prompt,
@@ -173,33 +143,23 @@ class TuningRun:
             self.config.optimization,
             self.constraint,
         )
-        is_best = self.state.best_metric is None or metrics["f1"] > self.state.best_metric
-        self.state = replace(self.state, metrics=metrics)
-        if is_best:
-            self.state = replace(self.state, best_metric=metrics["f1"], best_step=self.state.step)
-        if self.is_main:
-            output, model = self.config.output, self.bare_model
-            if is_best:
-                save_structurer(
-                    output / "best",
-                    model,
-                    self.prompt,
-                    self.state,
-                    base_model=self.base_model,
-                    max_new_tokens=self.config.optimization.max_new_tokens,
-                )
-            save_progress(output / "last", model, self.optimizer.optimizer, self.state)
-        self.accelerator.wait_for_everyone()
-        return metrics
 
-    @property
-    def is_out_of_patience(self) -> bool:
-        """Whether the last `patience` validations were all no better than the best."""
-        config = self.config.optimization
-        waited = (self.state.step - self.state.best_step) / config.validate_every
-        return self.state.best_metric is not None and waited >= config.patience
+    def save_best(self) -> None:
+        """Write the structurer as `selip structure` loads it."""
+        save_structurer(
+            self.output / "best",
+            self.bare_model,
+            self.prompt,
+            self.state,
+            base_model=self.base_model,
+            max_new_tokens=self.config.optimization.max_new_tokens,
+        )
 
-    def _environment(self) -> dict:
+    def save_last(self) -> None:
+        """Write the trained weights alone: a base that is not trained is where it was."""
+        save_progress(self.output / "last", self.bare_model, self.optimizer.optimizer, self.state)
+
+    def _environment(self) -> dict[str, Any]:
         config, model = self.config, self.bare_model
         return {
             **run_environment(self.accelerator, self.precision),
@@ -224,23 +184,6 @@ def drawn_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def choose_precision(wanted: str, device: torch.device) -> str:
-    """fp32 or bf16; `auto` is bf16 on a GPU that computes in it."""
-    if wanted != "auto":
-        return wanted
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-
-
-def build_optimizer(model: torch.nn.Module, config: TuneConfig) -> torch.optim.AdamW:
-    """AdamW over the trained weights, with decay on matrices only."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.optimization.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.optimization.learning_rate)
-
-
 def tune_structurer(config: TuneConfig) -> TuningSummary | DryRun:
     """Tune a structurer, or resume its run, and say where the best one is; with `dry_run`, say what it would take.
 
@@ -256,27 +199,9 @@ def tune_structurer(config: TuneConfig) -> TuningSummary | DryRun:
     optimization = config.optimization
     if run.is_main:
         _tell_start(run)
-    bar = tqdm(
-        total=optimization.steps,
-        initial=run.state.step,
-        desc="tune",
-        unit="step",
-        disable=None if run.is_main else True,
+    run_to_end(
+        run, config, run.batch, name="tune", batch_size=optimization.batch_reports, num_workers=0, unit="reports"
     )
-    started = time.perf_counter()
-    while run.state.step < optimization.steps and not run.is_out_of_patience:
-        line = run.step()
-        step = run.state.step
-        bar.update()
-        if step % optimization.log_every == 0 or step == optimization.steps:
-            bar.set_postfix(loss=f"{line['loss']:.3f}", f1=f"{run.state.best_metric or 0.0:.3f}")
-            _log(run, {"step": step, **line})
-        if step % optimization.validate_every == 0 or step == optimization.steps:
-            run.state = replace(run.state, seconds=run.state.seconds + time.perf_counter() - started)
-            started = time.perf_counter()
-            metrics = run.validate()
-            _log(run, {"step": step, **{f"validation/{name}": value for name, value in metrics.items()}})
-    bar.close()
     merged = config.output / "merged" if config.merge and config.model.tuning != "full" else None
     if merged is not None and run.is_main:
         _save_merged(run, merged)
@@ -307,10 +232,8 @@ def _save_merged(run: TuningRun, folder: Path) -> None:
 def _tell_start(run: TuningRun) -> None:
     facts = run.state.environment or {}
     logger.info(
-        "device %s, precision %s; %d examples (%d left out as longer than %d tokens), %d reports watched, "
+        "%d examples (%d left out as longer than %d tokens), %d reports watched, "
         "%.2f M of %.2f M parameters trained, from step %d",
-        run.accelerator.device,
-        run.precision,
         len(run.tuning_set.examples),
         run.tuning_set.left_out,
         run.config.data.max_tokens,
@@ -319,12 +242,6 @@ def _tell_start(run: TuningRun) -> None:
         facts["parameters"] / 1e6,
         run.state.step,
     )
-
-
-def _log(run: TuningRun, line: dict[str, float]) -> None:
-    if run.is_main:
-        with (run.config.output / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

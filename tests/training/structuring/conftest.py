@@ -12,6 +12,7 @@ import pytest
 
 from selip.processing.compact_findings import compact
 from selip.processing.rules.structurer import structure_report
+from selip.training.config import TrackingConfig
 from selip.training.structuring.config import TuneConfig, TunedModel, TuningData, TuningOptimization
 from selip.training.structuring.tuning import tune_structurer
 
@@ -28,7 +29,9 @@ ARCHITECTURE = {
 }
 
 
-def small_config(output: Path, **optimization: Any) -> TuneConfig:
+def small_config(
+    output: Path, *, validate_every: int = 2, patience: int | None = None, **optimization: Any
+) -> TuneConfig:
     """A model from scratch on a few reports; a run of it takes a second or two."""
     values = {
         "steps": 4,
@@ -36,15 +39,14 @@ def small_config(output: Path, **optimization: Any) -> TuneConfig:
         "micro_batch": 2,
         "learning_rate": 3e-3,
         "warmup_steps": 1,
-        "validate_every": 2,
         "max_new_tokens": 6,
-        "log_every": 1,
     }
     return TuneConfig(
         output=output,
         model=TunedModel(tuning="full", architecture=ARCHITECTURE, vocabulary_size=600, gradient_checkpointing=False),
         data=TuningData(pseudo_reports=16, validation_reports=2, max_tokens=1000, instruction=""),
         optimization=TuningOptimization(**{**values, **optimization}),
+        tracking=TrackingConfig(validate_every=validate_every, patience=patience, log_every=1),
     )
 
 
