@@ -2,7 +2,8 @@
 
     selip missing runs/tiny/best data/studies missing --task probe --volumes data/volumes
 
-Series are embedded alone and once, so every set of sequences after the first costs no pass of the network.
+Series are embedded alone and once, so every set of sequences after the first costs no pass of the network; a head
+reads every set anew.
 """
 
 import json
@@ -26,6 +27,19 @@ from .evaluation.result_file import FORMAT_VERSION, ResultRecord, command_line, 
 PAIRED = (("DWI", "ADC"),)
 # What is compared where the primary metric of a task is of single series, which hide no other.
 HEADLINES = {"retrieval": "study/image_to_text/recall@5"}
+# What is compared beside the headline, by task: names of metrics, or "/" and how they end.
+BESIDE = {
+    "retrieval": (
+        *(f"study/image_to_text/recall@{k}" for k in (1, 10)),
+        "study_abnormal/image_to_text/recall@5",
+    ),
+    "pairs": ("/image_to_text/accuracy",),
+    "localization": ("all/area", "all/dice"),
+    "detection": ("all/ap@0.3", "all/sensitivity@1"),
+    "segmentation": ("lesion_f1",),
+}
+AREAS = ("/auroc",)
+"""The same of all tasks that are about labels."""
 RESULT_NAME, FIGURE_NAME = "missing.json", "missing.png"
 # A set that fewer studies have is left out.
 MIN_STUDIES = 20
@@ -49,7 +63,8 @@ def evaluate_missing(config: MissingConfig) -> ResultRecord:
 
     Returns:
         What `missing.json` holds: `sets`, each with its sequences, number of studies, and the task's metrics and
-        intervals. A result of a set that is there already, of the same checkpoint and command, is used again.
+        intervals, and `left_out`, the sets that the task could not be asked of, each with the reason. A result of a
+        set that is there already, of the same checkpoint and command, is used again.
 
     Raises:
         FileExistsError: There is a summary already and `overwrite` is off.
@@ -61,15 +76,14 @@ def evaluate_missing(config: MissingConfig) -> ResultRecord:
     sets = shown_sets(_sequence_counts(config))
     config.out.mkdir(parents=True, exist_ok=True)
     leaks = cache(lambda: leaks_of(config))  # of all sets alike, and not asked where every result is there
-    results = [
-        _evaluated(config, each, leaks) for each in tqdm(sets, desc="sets of sequences", unit="set", disable=None)
-    ]
+    results, left_out = _evaluate_sets(config, sets, leaks)
+    sets = [each for each in sets if each.title not in left_out]
     headline = HEADLINES.get(config.task, results[0]["primary_metric"])
     content: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "task": f"missing: {config.task}",
         "headline": headline,
-        "compared": compared_metrics(headline, [each["metrics"] for each in results]),
+        "compared": compared_metrics(config.task, headline, [each["metrics"] for each in results]),
         "simulated": results[0]["simulated"],
         "sets": [
             {
@@ -81,6 +95,7 @@ def evaluate_missing(config: MissingConfig) -> ResultRecord:
             }
             for each, result in zip(sets, results, strict=True)
         ],
+        "left_out": left_out,
         "checkpoint": results[0]["checkpoint"],
         "data": results[0]["data"],
         "command": command_line(config, "missing"),
@@ -125,6 +140,26 @@ def _sequence_counts(config: MissingConfig) -> dict[str, int]:
     return dict(counts.most_common())
 
 
+def _evaluate_sets(
+    config: MissingConfig, sets: Sequence[ShownSet], leaks: Callable[[], dict[str, int]]
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The results of the sets that the task can be asked of, and of the others the reason by title.
+
+    Raises:
+        ValueError: It cannot be asked of all sequences together.
+    """
+    results: list[dict[str, Any]] = []
+    left_out: dict[str, str] = {}
+    for each in tqdm(sets, desc="sets of sequences", unit="set", disable=None):
+        try:
+            results.append(_evaluated(config, each, leaks))
+        except ValueError as error:  # e.g. no minimal pair in such series, no lesion in studies that have them
+            if not each.sequences:
+                raise
+            left_out[each.title] = str(error)
+    return results, left_out
+
+
 def _evaluated(config: MissingConfig, shown: ShownSet, leaks: Callable[[], dict[str, int]]) -> dict[str, Any]:
     """The result of one set, made or found."""
     name = "-".join(shown.sequences) or "all"
@@ -144,18 +179,20 @@ def _evaluated(config: MissingConfig, shown: ShownSet, leaks: Callable[[], dict[
     return evaluate(request, leaks=leaks())
 
 
-def compared_metrics(headline: str, metrics: Sequence[Mapping[str, float]]) -> list[str]:
-    """Headline first, then metrics of the same kind (all areas, all recalls of studies) that every set has.
+def compared_metrics(task: str, headline: str, metrics: Sequence[Mapping[str, float]]) -> list[str]:
+    """Headline first, then those of `BESIDE` that every set has, in the order of the first set.
 
     Args:
+        task: What was evaluated.
         headline: Name of the metric that sets are compared by.
         metrics: Those of every set.
     """
-    scope, _, kind = headline.rpartition("/")
-    if scope in ("mean", "macro"):
-        alike = [name for name in metrics[0] if name.endswith(f"/{kind}") and name != headline]
-    else:
-        alike = [f"{scope}/recall@{k}" for k in (1, 10)] + [f"study_abnormal/image_to_text/{kind}"]
+    beside = BESIDE.get(task, AREAS)
+    alike = [
+        name
+        for name in metrics[0]
+        if name != headline and any(name == each or (each[0] == "/" and name.endswith(each)) for each in beside)
+    ]
     return [headline, *(name for name in alike if all(name in each for each in metrics))]
 
 
@@ -172,6 +209,7 @@ def missing_table(content: Mapping[str, Any]) -> str:
         ends = each["intervals"].get(headline)
         interval = "" if ends is None else f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
         lines.append(f"{each['title']:<24}{value + interval:>22}{each['n']['studies']:>9}")
+    lines += [f"{title:<24}left out: {reason}" for title, reason in content["left_out"].items()]
     return "\n".join(lines)
 
 

@@ -222,6 +222,12 @@ def _interval_words(primary: str, record: Mapping[str, Any]) -> str:
     return f"{100 * record.get('settings', {}).get('confidence', 0.95):.0f} % interval {low} to {high}"
 
 
+def _left_out(record: Mapping[str, Any]) -> list[str]:
+    """Which sets of sequences are not in the table; their reasons, which may name files, stand in the result alone."""
+    titles = ", ".join(record.get("left_out", {}))
+    return [f"Left out, because the task cannot be asked of them: {titles}."] if titles else []
+
+
 def _missing_section(result: ReportedResult) -> dict[str, Any]:
     """The result of `selip missing`: sets of sequences against metrics."""
     record = result.record
@@ -257,7 +263,7 @@ def _missing_section(result: ReportedResult) -> dict[str, Any]:
         "pictures": [] if "compared" in record else _pictures(result.pictures),
         "cases": None,
         "all_metrics": [],
-        "caveats": [*data_caveats(record), MISSING_CAVEAT],
+        "caveats": [*data_caveats(record), MISSING_CAVEAT, *_left_out(record)],
     }
 
 

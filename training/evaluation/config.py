@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+Task = Literal[
+    "retrieval", "pairs", "probe", "zero_shot", "localization", "detection", "classification", "segmentation"
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointEvaluation:
@@ -32,6 +36,20 @@ class CheckpointEvaluation:
         metadata={
             "help": "Table (.tsv) of minimal pairs: original, partner, change. The task pairs is about these; all "
             "others leave the partners out, which are studies of the table once more but for one lesion."
+        },
+    )
+    label_table: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Table of labels for the task classification, as `selip finetune` takes it; without one the "
+            "labels of the studies table count."
+        },
+    )
+    mask: str = field(
+        default="lesions",
+        metadata={
+            "help": "Name of the true mask in the studies table, for the tasks localization, detection and "
+            "segmentation."
         },
     )
     volumes: Path | None = field(
@@ -75,9 +93,7 @@ class CheckpointEvaluation:
 class EvaluateConfig(CheckpointEvaluation):
     """`selip evaluate`: what a checkpoint is worth on a studies table."""
 
-    task: Literal[
-        "retrieval", "pairs", "probe", "zero_shot", "localization", "detection", "classification", "segmentation"
-    ] = field(
+    task: Task = field(
         default="retrieval",
         metadata={
             "help": "retrieval: series find their texts and texts their series; pairs: choices between two studies "
@@ -109,20 +125,6 @@ class EvaluateConfig(CheckpointEvaluation):
             "statistics, which sequences there are, 1, 8 and 64 labelled studies a class, a map of the embeddings; "
             "full: also the same network with random weights (all series are embedded once more), and few-shot "
             "curves of 1 to 64 a class and of 1, 10 and 100 % of the patients. Under a control: linear."
-        },
-    )
-    label_table: Path | None = field(
-        default=None,
-        metadata={
-            "help": "Table of labels for the task classification, as `selip finetune` takes it; without one the "
-            "labels of the studies table count."
-        },
-    )
-    mask: str = field(
-        default="lesions",
-        metadata={
-            "help": "Name of the true mask in the studies table, for the tasks localization, detection and "
-            "segmentation."
         },
     )
     sequences: tuple[str, ...] = field(
@@ -188,10 +190,13 @@ class MissingConfig(CheckpointEvaluation):
     """`selip missing`: what a checkpoint is worth where studies lack sequences."""
 
     out: Path = field(metadata={"help": "Folder for the result of every set, the summary and its picture."})
-    task: Literal["retrieval", "probe", "zero_shot"] = field(
+    task: Task = field(
         kw_only=True,
         default="probe",
-        metadata={"help": "What is evaluated, as for `selip evaluate`; retrieval: of whole studies."},
+        metadata={
+            "help": "What is evaluated, as for `selip evaluate`. retrieval: of whole studies; pairs and localization: "
+            "of single series, so that a set is the series of these sequences; heads read every set anew."
+        },
     )
     html: Path | None = field(
         default=None,
