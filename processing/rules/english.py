@@ -35,6 +35,7 @@ _REMOVAL = frozenset(("resection", "surgical", "operative", "postoperative"))
 _SUMMING = frozenset(
     ("findings", "finding", "finds", "appearances", "appearance", "changes", "abnormalities", "these", "features")
 )
+_SEVERAL = frozenset(("these", "those", "they"))
 _POINTING = frozenset(("it", "them", "this", "these", "the"))
 _SPINE = frozenset(("spine", "lumbar", "thoracic", "cervical", "spinal", "lumbosacral"))
 _GOING_ON = frozenset(("not", "is", "are", "does", "do", "without"))
@@ -77,6 +78,7 @@ def read_sentence(text: str) -> list[Mention]:
     references = [m for m in marks if m.kind == "back_reference"]
     reference = references[0].first if references else len(tokens)
     is_at_it = any(m.value.startswith(("at ", "in ")) for m in references)
+    are_several = any(m.value in _SEVERAL for m in references)
     unlike = len(tokens) if _LIKENING.isdisjoint(words) else _end_of_unlike(marks, tokens)
     sum_of_all = next((i for i, t in enumerate(tokens[:6]) if t.word in _SUMMING), len(tokens))
     denied_verbs = {m.first for m in marks if m.kind == "certainty"}  # "does not enhance"
@@ -87,6 +89,8 @@ def read_sentence(text: str) -> list[Mention]:
         is_pointing = reference <= mention.first or mention.first in denied_verbs
         is_pointing = is_pointing or (not mention.sites and (is_at_it or _is_within_it(mention, tokens)))
         mention.is_back_reference |= is_pointing
+        is_of_none = tokens[mention.first].word == "none"  # "none of these enhance"
+        mention.is_of_these = is_pointing and (are_several or is_of_none)
         mention.is_unlike = mention.certainty == "absent" and unlike <= mention.first
         mention.is_of_all = sum_of_all < mention.first
         mention.term = AGED.get(mention.term, {}).get(mention.acuity, mention.term)  # "infarcts, which appear acute"
@@ -184,8 +188,11 @@ def _read_segment(
         mention.certainty = certainty_of(mention, marks, tokens, own)
         if mention.is_involvement:  # what is said of the place is said of the lesion there
             mention.certainty = next((str(m.value) for m in marks if m.kind == "certainty"), "present")
-    if own or carriers[0].certainty != "absent":  # "no hydrocephalus; ventricular size is ..."
+    is_told = not own and (carriers[0].certainty == "absent" or (carriers[0].term == "normal" and carriers[0].sites))
+    if not is_told:  # "no hydrocephalus; ventricular size is ...", "the thalami are normal; the pons looks small"
         attach_sites(marks, tokens, carriers)
+    if own and mentions:
+        _take_other_side(own[0], mentions[-1], tokens[start : own[0].first])
     if own and mentions and not own[0].sites and _goes_on(tokens[start : start + 2]):
         own[0].sites = list(mentions[-1].sites)  # "the left MCA is displaced but not narrowed"
     attach_signals(marks, tokens, carriers)
@@ -211,6 +218,15 @@ def _read_segment(
         and (m.sites or not (is_outside or (m.term == "normal" and _is_of_unknown(m, marks, tokens, start))))
     ]
     mentions.extend(own)
+
+
+def _take_other_side(mention: Mention, earlier: Mention, opening: list[Token]) -> None:
+    """ "The left mastoid is opacified; the right is clear": the other side of the place told before."""
+    words = [t.word for t in opening if t.word not in (";", ",", ":", "and", "but", "while", "whereas", "that")]
+    is_side_alone = words[:1] == ["the"] and words[2:3] and words[2] in _COPULAS and len(words) <= 4
+    if is_side_alone and words[1] in ("left", "right") and not mention.sites and earlier.sites:
+        mention.sites = [(site, words[1]) for site, _ in earlier.sites]
+        mention.side = words[1]
 
 
 def _is_of_unknown(mention: Mention, marks: list[Mark], tokens: list[Token], start: int) -> bool:

@@ -22,6 +22,7 @@ DIRECTIONS = frozenset((
     "paramedian", "central", "mid",
 ))
 # fmt: on
+_COPULAS = frozenset(("is", "are", "was", "were", "appears", "appear", "remains", "remain"))
 
 
 def grouped(sites: list[Mark], marks: list[Mark], tokens: list[Token]) -> list[list[Mark]]:
@@ -40,13 +41,27 @@ def grouped(sites: list[Mark], marks: list[Mark], tokens: list[Token]) -> list[l
             is_named = last.first in findings or (
                 (site.first in findings or site.stop in findings) and any(tokens[i].word == "with" for i in between)
             )
-            if not is_named and all(
-                i in filler or tokens[i].word in LIST_WORDS or tokens[i].word in DIRECTIONS for i in between
+            is_subject = _opens_clause(last.stop, site, tokens)
+            if (
+                not is_named
+                and not is_subject
+                and all(i in filler or tokens[i].word in LIST_WORDS or tokens[i].word in DIRECTIONS for i in between)
             ):
                 groups[-1].append(site)
                 continue
         groups.append([site])
     return groups
+
+
+def _opens_clause(start: int, site: Mark, tokens: list[Token]) -> bool:
+    """Whether a site is the subject of a clause of its own: "fluid in the mastoid, and the sinuses are clear"."""
+    words = [t.word for t in tokens[start : site.first]]
+    behind = tokens[site.stop].word if site.stop < len(tokens) else "."
+    return words[:2] == [",", "and"] and "the" in words and behind in _COPULAS and not _has_copula(tokens, start)
+
+
+def _has_copula(tokens: list[Token], stop: int) -> bool:
+    return not _COPULAS.isdisjoint(t.word for t in tokens[:stop])
 
 
 def owner_of(mark: Mark, tokens: list[Token], carriers: list[Mention]) -> Mention | None:

@@ -55,6 +55,7 @@ class Mention:
     reached: set[str] = field(default_factory=set)  # sites that a lesion extends into, not where it is
     is_involvement: bool = False  # tells where else the lesion spoken of last is, with no finding of its own
     is_of_all: bool = False  # of all that is told ("these findings"), not of the last
+    is_of_these: bool = False  # of several lesions spoken of last ("these do not enhance")
     is_unlike: bool = False  # a denied cause of the lesion spoken of ("not consistent with a meningioma")
     is_near: bool = False  # at a structure told as that beside the lesion ("the adjacent sulci")
     is_apart: bool = False  # at the place of the lesion spoken of last, not of the lesion itself ("the surgical bed")

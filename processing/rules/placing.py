@@ -68,6 +68,9 @@ def placed_at(
     near = [e for e in earlier if is_of_part and load_terms().is_within(e.site, term.default_site)]
     if near:
         return [Entry(mention, e.site, e.side, e.is_placed, quote) for e in near]
+    is_scattered = len({e.site for e in earlier}) > 1 and all(is_group(e) for e in earlier)
+    if is_scattered and mention.certainty == "absent" and mention.is_of_these and mention.side == "none":
+        return [Entry(mention, "brain", "none", False, quote)]  # "these do not enhance", of lesions here and there
     is_of_several = len(earlier) > 1 and all(is_group(e) for e in earlier)
     is_of_several = is_of_several or len({e.sentence for e in earlier}) > 1
     if follows and (mention.certainty in HEDGED or is_cause) and is_of_several and not is_same_sentence:
