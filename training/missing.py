@@ -34,7 +34,7 @@ BESIDE = {
         "study_abnormal/image_to_text/recall@5",
     ),
     "pairs": ("/image_to_text/accuracy",),
-    "localization": ("all/area", "all/dice"),
+    "localization": ("all/auroc", "all/dice"),
     "detection": ("all/ap@0.3", "all/sensitivity@1"),
     "segmentation": ("lesion_f1",),
 }
