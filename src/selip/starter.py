@@ -30,7 +30,7 @@ class StarterConfig:
         default="my-group", metadata={"help": "user or organisation on the Hub; it is written into the cards"}
     )
     only: tuple[Part, ...] = field(default=PARTS, metadata={"help": "which ones: tiny, small, structurer"})
-    studies: int = field(default=3000, metadata={"help": "studies to simulate for small; tiny has 600, as the demo"})
+    studies: int = field(default=1600, metadata={"help": "studies to simulate for small; tiny has 600, as the demo"})
     seed: int = field(default=0, metadata={"help": "seed of studies, weights and batches"})
     steps: int | None = field(
         default=None, metadata={"help": "steps of every training, to try the path; as configured if not given"}
