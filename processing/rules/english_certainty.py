@@ -16,6 +16,7 @@ _VERBS = frozenset((
     "demonstrated", "measures", "appears", "appear", "there",
 ))
 # fmt: on
+_PREDICATES = _VERBS - {"there"}
 # What no item of a denied list begins with: "no recurrence, stable postoperative changes".
 _GOING_OVER = frozenset(
     (
@@ -98,9 +99,19 @@ def _cue_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: li
         following = tokens[cue.stop].word if cue.stop < len(tokens) else "."
         is_place = following in LOCATIVE and following not in _CAUSAL  # not "collections, probably from overshunting"
         is_last_word = not following.isalnum() or is_place or following in _SEEN
+        if cue.value != "absent" and not _reaches_back(mention, cue, tokens, own):
+            continue
         if is_closing or (cue.value != "absent" and is_last_word):  # not "enhancement, which may reflect hypotension"
             return str(cue.value)
     return "present"
+
+
+def _reaches_back(mention: Mention, cue: Mark, tokens: list[Token], own: list[Mention]) -> bool:
+    """Whether a hedge behind several findings is of this one, too: "left parietal lesion, demyelination favored"."""
+    items = [o for o in own if mention.stop <= o.first < cue.first]
+    if _is_before_apposition(mention, items, cue, tokens):
+        return False
+    return not items or mention.term not in _DESCRIPTIONS or items[-1].term in _DESCRIPTIONS
 
 
 def _is_said_to_be_absent(cue: Mark, tokens: list[Token]) -> bool:
@@ -119,18 +130,38 @@ def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own
         items = [o for o in own if mention.stop <= o.first < mark.first and not _is_place(o, tokens)]
         is_described = mention.term in _DESCRIPTIONS and not all(o.term in _DESCRIPTIONS for o in items)
         is_told = mention.term == "mass" and bool(items) and tokens[mention.stop].word == ","
+        is_told = is_told or _is_before_apposition(mention, items, mark, tokens)
         if is_described or is_told:  # "lesions, infarct versus tumor"; "a mass, metastasis until proven otherwise"
             return None
         for item in [*items, None]:
             stop = mark.first if item is None else item.first
-            words = {t.word for t in tokens[position:stop]}
+            words = _words_but_places(position, stop, marks, tokens)
             is_far = item is None and (len(words) > 4 or (is_versus and bool(words & {",", "and", "with"})))
             is_parted = item is not None and (not words & (_JOINING | {"with"}) or bool(words & LOCATIVE))
-            if is_far or is_parted:
+            if is_far or is_parted or words & _PREDICATES:
                 return None
             position = stop if item is None else item.stop
         return str(mark.value)
     return None
+
+
+def _words_but_places(start: int, stop: int, marks: list[Mark], tokens: list[Token]) -> set[str]:
+    """Words between two things, less those of a place: "an infarct in the left cerebellar hemisphere is suspected"."""
+    covered = {i for m in marks if m.kind in ("sites", "laterality") for i in range(m.first, m.stop)}
+    words = {tokens[i].word for i in range(start, stop) if i not in covered}
+    return words - LOCATIVE - {"the"} if covered & set(range(start, stop)) else words
+
+
+def _is_before_apposition(mention: Mention, items: list[Mention], mark: Mark, tokens: list[Token]) -> bool:
+    """Whether a finding is told before what a hedge doubts: "slow flow, thrombosis cannot be ruled out".
+
+    Behind a comma, what is doubted with it is a list: "infarct, tumor or abscess cannot be excluded".
+    """
+    if not items:
+        return "," in {t.word for t in tokens[mention.stop : mark.first - 1]}
+    words = {t.word for t in tokens[mention.stop : items[-1].first]}
+    is_bracket = "(" in {t.word for t in tokens[mention.stop : items[0].first]}
+    return is_bracket or ("," in words and words.isdisjoint(("and", "or", "/", "versus", "vs", "nor")))
 
 
 def _is_place(mention: Mention, tokens: list[Token]) -> bool:
@@ -184,4 +215,6 @@ def _is_new_item(tokens: list[Token], start: int, stop: int) -> bool:
     """Whether a list goes on with an item of its own, not hedged ("possible gliosis as well as a cyst")."""
     words = [t.word for t in tokens[start:stop]]
     pairs = set(pairwise(words))
+    if "and" in words and not _BE.isdisjoint(words[words.index("and") :]):
+        return True  # "probably hypoplastic, and the cistern is enlarged"
     return ("as", "well") in pairs or "with" in words or any(a == "and" and b in _VERBS for a, b in pairs)
