@@ -36,6 +36,8 @@ _GOING_OVER = frozenset(
 )
 _PAST = frozenset(("prior", "previous", "previously", "earlier", "before"))
 _BE = frozenset(("is", "are", "was", "were"))
+_COMPARING = frozenset(("over", "than", "to"))
+_BEFORE_SEEN = frozenset(("felt", "thought", "believed", "considered", "to", "be", "definitely", "clearly", "well"))
 _DESCRIPTIONS = frozenset(
     ("signal abnormality", "abnormal enhancement", "restricted diffusion", "white matter lesion")
 )
@@ -65,7 +67,7 @@ def certainty_of(mention: Mention, marks: list[Mark], tokens: list[Token], own: 
         governing = "present"
     if governing in _HEDGES and not _is_hedged(mention, last, own, tokens):
         governing = "present"
-    if governing == "present" and _is_in_differential(mention, marks, tokens):
+    if governing == "present" and (_is_in_differential(mention, marks) or _is_less_favored(mention, marks, tokens)):
         governing = "possible"
     return governing if governing != "present" else _cue_behind(mention, cues, tokens, own)
 
@@ -93,9 +95,10 @@ def _cue_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: li
             continue
         if cue.value == "absent" and not _PAST.isdisjoint([t.word for t in tokens[cue.stop : cue.stop + 6]]):
             continue  # "was not present on the prior examination"
-        is_closing = _is_said_to_be_absent(cue, tokens) or any(
-            t.word in _SEEN for t in tokens[cue.stop : cue.stop + 3]
-        )
+        behind = [t.word for t in tokens[cue.stop : cue.stop + 5]]
+        while behind[3:] and behind[0] in _BEFORE_SEEN:  # "is not felt to be present"
+            behind.pop(0)
+        is_closing = _is_said_to_be_absent(cue, tokens) or not _SEEN.isdisjoint(behind[:3])
         following = tokens[cue.stop].word if cue.stop < len(tokens) else "."
         is_place = following in LOCATIVE and following not in _CAUSAL  # not "collections, probably from overshunting"
         is_last_word = not following.isalnum() or is_place or following in _SEEN
@@ -173,13 +176,19 @@ def _is_place(mention: Mention, tokens: list[Token]) -> bool:
 def _closes(mark: Mark, tokens: list[Token]) -> bool:
     """Whether a hedge ends what it doubts: "infarct is likely", not "this is likely an infarct"."""
     following = tokens[mark.stop].word if mark.stop < len(tokens) else "."
-    is_over = tokens[mark.stop - 1].word == "over"
+    is_over = tokens[mark.stop - 1].word in _COMPARING
     return mark.kind == "closing_hedge" and (is_over or not following.isalnum() or following in _GOING_ON)
 
 
-def _is_in_differential(mention: Mention, marks: list[Mark], tokens: list[Token]) -> bool:
+def _is_in_differential(mention: Mention, marks: list[Mark]) -> bool:
     """Whether a finding is an item of a list that is called differential, considerations or the like."""
     return any(m.kind == "differential" and m.stop <= mention.first for m in marks)
+
+
+def _is_less_favored(mention: Mention, marks: list[Mark], tokens: list[Token]) -> bool:
+    """Whether another diagnosis is likelier: "infection favored over lymphoma"."""
+    closing = [m for m in marks if m.kind == "closing_hedge" and m.stop <= mention.first]
+    return bool(closing) and tokens[closing[-1].stop - 1].word in _COMPARING and mention.first - closing[-1].stop <= 4
 
 
 def _is_list_end(tokens: list[Token], start: int, stop: int) -> bool:
@@ -196,9 +205,14 @@ def _is_denial_over(tokens: list[Token], start: int, stop: int) -> bool:
 
 def _is_hedged(mention: Mention, start: int, own: list[Mention], tokens: list[Token]) -> bool:
     """Whether a hedge that ends at token `start` reaches a finding: the first behind it and those listed with it."""
-    position = start
+    position, last = start, None
     for item in sorted((o for o in own if start <= o.first <= mention.first), key=lambda o: o.first):
         words = {t.word for t in tokens[position : item.first]}
+        is_part = last is not None and last.term == "signal abnormality" and tokens[position].word == "of"
+        last = item
+        if is_part:  # "a focus of old hemorrhage"
+            position = item.stop
+            continue
         if position == start and tokens[position].word == "with":  # "possibly with a small cyst"
             position += 1
         if _is_new_item(tokens, position, item.first):

@@ -1,5 +1,6 @@
 """One mention per lesion of an English statement: nouns with their signals, descriptions with their diagnosis."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 from ..vocabulary import load_terms
@@ -218,6 +219,25 @@ def _absorb_before_which(own: list[Mention], earlier: list[Mention], links: list
     if is_diagnosis and is_described and not first.sites:
         _absorb(first, last)
         earlier.remove(last)
+
+
+def with_doubted_places(mentions: list[Mention]) -> list[Mention]:
+    """ "A frontal mass, possibly extending into the corpus callosum": an entry of its own for where a lesion may be."""
+    told: list[Mention] = []
+    for mention in mentions:
+        levels = {mention.doubted[s] for s, _ in mention.sites if s in mention.doubted}
+        if mention.certainty != "present" or not levels:
+            told.append(mention)
+            continue
+        sure = [pair for pair in mention.sites if pair[0] not in mention.doubted]
+        if sure:
+            told.append(replace(mention, sites=sure))
+        for level in sorted(levels):
+            sites = [(s, side) for s, side in mention.sites if mention.doubted.get(s) == level]
+            part = replace(mention, sites=sites, certainty=level, count="none", size_mm=None, reached=set())
+            part.signals, part.morphology = set(mention.signals), set()
+            told.append(part)
+    return told
 
 
 def _is_description(mention: Mention) -> bool:

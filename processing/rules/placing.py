@@ -71,16 +71,27 @@ def placed_at(
     is_scattered = len({e.site for e in earlier}) > 1 and all(is_group(e) for e in earlier)
     if is_scattered and mention.certainty == "absent" and mention.is_of_these and mention.side == "none":
         return [Entry(mention, "brain", "none", False, quote)]  # "these do not enhance", of lesions here and there
-    is_of_several = len(earlier) > 1 and all(is_group(e) for e in earlier)
-    is_of_several = is_of_several or len({e.sentence for e in earlier}) > 1
-    if follows and (mention.certainty in HEDGED or is_cause) and is_of_several and not is_same_sentence:
-        return [Entry(mention, "brain", "none", False, quote)]  # "these findings" of several lesions
+    if follows and (mention.certainty in HEDGED or is_cause) and _are_several(earlier) and not is_same_sentence:
+        is_pointing = mention.is_back_reference or mention.is_of_all or mention.is_definite
+        return [Entry(mention, "brain" if is_pointing else term.default_site, "none", False, quote)]
     if not is_cause and mention.term not in ACCOMPANYING:  # "with associated hydrocephalus": not at the lesion
         follows = follows and (term.default_site in VAGUE_SITES or any(_may_be_at(e, mention.term) for e in earlier))
     if earlier and follows and mention.side == "none":
         return [Entry(mention, e.site, e.side, e.is_placed, quote) for e in earlier]
     side = _side_of_cause(mention, term.default_site, earlier, is_same_sentence)
     return [Entry(mention, term.default_site, side, False, quote)]
+
+
+def _are_several(lesions: list[Entry]) -> bool:
+    """Whether several separate lesions are spoken of, not one that is at several sites."""
+    if len({e.sentence for e in lesions}) > 1:
+        return True
+    if all(e.mention.count == 1 or (e.mention.term == "mass" and not is_group(e)) for e in lesions):
+        return False
+    sites = {e.site for e in lesions}
+    sides = {e.side for e in lesions} - {"none"}
+    # "hyperintensity of the insula and temporal lobe" is one lesion, that of more places or of other sides is not
+    return len(sites) > 2 or (len(sites) > 1 and (len(sides) > 1 or any(is_group(e) for e in lesions)))
 
 
 def _side_at(site: str, mention: Mention, earlier: list[Entry]) -> str:
