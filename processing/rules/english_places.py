@@ -178,7 +178,7 @@ def _doubt_of_place(owner: Mention, first: int, marks: list[Mark], tokens: list[
     words = {t.word for t in tokens[cue.first : first]}
     behind = [t.word for t in tokens[cue.stop : first] if t.word not in _BEFORE_PLACES]
     is_listed = not behind and tokens[cue.first - 1].word in ("and", "or", ",")
-    return str(cue.value) if is_listed and owner.sites or words & _SPREADING else None
+    return str(cue.value) if (is_listed and owner.sites) or words & _SPREADING else None
 
 
 def _of_one_finding(groups: list[list[Mark]], carriers: list[Mention]) -> list[list[Mark]]:
@@ -342,12 +342,20 @@ def _is_joined(mention: Mention, following: Mention, tokens: list[Token]) -> boo
     words = {t.word for t in tokens[mention.stop : following.first]}
     if mention.certainty == following.certainty and mention.certainty in HEDGED and words & {"or", "versus", "vs"}:
         # "either a cavernoma or a focus of old hemorrhage in the putamen"
-        return following.first - mention.stop <= 6 and bool(following.sites) and following.sites_follow
+        is_near = following.first - mention.stop <= 6 and "likely" not in words
+        return is_near and _are_of_brain(mention, following) and bool(following.sites) and following.sites_follow
     if following.first - mention.stop > 4 or words & LOCATIVE or words & _OPENING or mention.term == "midline shift":
         return False
     if "absent" in {mention.certainty, following.certainty} and mention.certainty != following.certainty:
         return False
-    return bool(words & {"and", "or", ",", "/", "nor", "versus", "vs"}) and bool(following.sites) and following.sites_follow
+    is_list = bool(words & {"and", "or", ",", "/", "nor", "versus", "vs"})
+    return is_list and bool(following.sites) and following.sites_follow
+
+
+def _are_of_brain(*mentions: Mention) -> bool:
+    """Whether findings have no place of their own, as meningiomas have."""
+    kinds = load_terms().findings
+    return all(m.term in kinds and kinds[m.term].default_site in VAGUE_SITES for m in mentions)
 
 
 def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: list[Mention]) -> dict[int, str]:

@@ -87,7 +87,7 @@ def _are_several(lesions: list[Entry]) -> bool:
     if len({e.sentence for e in lesions}) > 1:
         return True
     if all(e.mention.count == 1 or (e.mention.term == "mass" and not is_group(e)) for e in lesions):
-        return False
+        return len({e.quote for e in lesions}) > 1  # "a lesion in the frontal lobe and another in the cerebellum"
     sites = {e.site for e in lesions}
     sides = {e.side for e in lesions} - {"none"}
     # "hyperintensity of the insula and temporal lobe" is one lesion, that of more places or of other sides is not

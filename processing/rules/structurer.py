@@ -105,6 +105,8 @@ def _read(sentence: str, reading: _Reading) -> None:
         if mention.is_apart:  # at the bed of what was taken out
             beds = [e for e in reading.entries if e.mention.term == "postoperative change"]
             earlier = beds[-1:] or earlier
+        if mention.is_definite and mention.side != "none" and not mention.sites:
+            earlier = described = _on_side(mention.side, reading) or earlier
         is_cause = _explains(mention, reading, bool(spoken_of))
         if is_cause:
             is_of_sentence = bool(described) or not reading.descriptions
@@ -157,6 +159,20 @@ def _read(sentence: str, reading: _Reading) -> None:
     reading.last = spoken_of or reading.last
     reading.lesion = lesion or reading.lesion
     reading.told = told or reading.told
+
+
+def _on_side(side: str, reading: _Reading) -> list[Entry]:
+    """The lesion told last on a side ("the left sided focus may be an infarct")."""
+    kinds = load_terms().findings
+    told = [
+        e
+        for e in reading.entries
+        if e.side == side
+        and e.mention.certainty != "absent"
+        and e.mention.term not in _COMPANIONS
+        and kinds[e.mention.term].kind != "status"
+    ]
+    return [e for e in told if e.sentence == told[-1].sentence]
 
 
 def _agree_on_mass(mention: Mention, earlier: list[Entry]) -> None:
