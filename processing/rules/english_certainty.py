@@ -36,6 +36,8 @@ _GOING_OVER = frozenset(
 )
 _PAST = frozenset(("prior", "previous", "previously", "earlier", "before"))
 _BE = frozenset(("is", "are", "was", "were"))
+_SPREADING = frozenset(("extend", "involve", "invade", "infiltrate", "encase", "affect", "reach", "spread"))
+_SPREADING |= frozenset(("extended", "reached", "invaded"))
 _COMPARING = frozenset(("over", "than", "to"))
 _BEFORE_SEEN = frozenset(("felt", "thought", "believed", "considered", "to", "be", "definitely", "clearly", "well"))
 _DESCRIPTIONS = frozenset(
@@ -104,6 +106,8 @@ def _cue_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: li
         is_last_word = not following.isalnum() or is_place or following in _SEEN
         if cue.value != "absent" and not _reaches_back(mention, cue, tokens, own):
             continue
+        if tokens[cue.stop - 1].word in _SPREADING:
+            continue  # "the lesion may extend into the putamen"
         if is_closing or (cue.value != "absent" and is_last_word):  # not "enhancement, which may reflect hypotension"
             return str(cue.value)
     return "present"

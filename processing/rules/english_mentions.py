@@ -236,15 +236,16 @@ def with_doubted_places(mentions: list[Mention]) -> list[Mention]:
     """ "A frontal mass, possibly extending into the thalamus": an entry of its own for where a lesion may be."""
     told: list[Mention] = []
     for mention in mentions:
-        levels = {mention.doubted[s] for s, _ in mention.sites if s in mention.doubted}
+        doubts = [mention.doubted.get(p, mention.doubted.get((p[0], "none"))) for p in mention.sites]
+        levels = {level for level in doubts if level is not None}
         if mention.certainty != "present" or not levels:
             told.append(mention)
             continue
-        sure = [pair for pair in mention.sites if pair[0] not in mention.doubted]
+        sure = [pair for pair, doubt in zip(mention.sites, doubts, strict=True) if doubt is None]
         if sure:
             told.append(replace(mention, sites=sure))
         for level in sorted(levels):
-            sites = [(s, side) for s, side in mention.sites if mention.doubted.get(s) == level]
+            sites = [pair for pair, doubt in zip(mention.sites, doubts, strict=True) if doubt == level]
             part = replace(mention, sites=sites, certainty=level, count="none", size_mm=None, reached=set())
             part.signals, part.morphology = set(mention.signals), set()
             told.append(part)

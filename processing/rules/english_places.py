@@ -119,7 +119,7 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         kept = owner.sites if near & _LISTING and "involving" not in near else without_wholes(owner.sites, placed)
         if cues and owner.first < group[0].first:
             level = _doubt_of_place(owner, group[0].first, marks, tokens)
-            owner.doubted |= dict.fromkeys([site for site, _ in placed], level) if level else {}
+            owner.doubted |= dict.fromkeys(placed, level) if level else {}
         owner.sites = kept + [p for p in placed if p not in owner.sites]
         owner.sites_follow = owner.first < group[0].first
         owner.is_near = owner.is_near or bool(NEAR & near)

@@ -54,7 +54,7 @@ class Mention:
     is_back_reference: bool = False
     is_definite: bool = False
     reached: set[str] = field(default_factory=set)  # sites that a lesion extends into, not where it is
-    doubted: dict[str, str] = field(default_factory=dict)  # sites that it may be at, too, and how likely it is there
+    doubted: dict[tuple[str, str], str] = field(default_factory=dict)  # where it may be, too, and how likely
     is_involvement: bool = False  # tells where else the lesion spoken of last is, with no finding of its own
     is_of_all: bool = False  # of all that is told ("these findings"), not of the last
     is_of_these: bool = False  # of several lesions spoken of last ("these do not enhance")

@@ -26,6 +26,8 @@ CAUSES = frozenset((
     "subarachnoid hemorrhage", "artifact", "aneurysm",
 ))
 # fmt: on
+_OF_VESSELS = ("aneurysm", "vasculopathy")
+_OF_BOTH_SIDES = ("meningitis",)
 # Where no lesion of the brain is.
 _NO_BRAIN = ("vessels", "paranasal sinuses", "mastoid")
 _OF_ANY_PLACE = ("mass", "infection", "metastasis", "lymphoma", "necrosis", "other tumor", "calcification", "cyst")
@@ -37,7 +39,9 @@ def can_be_at(term: str, site: str) -> bool:
     """Whether what a diagnosis explains may be at a site: a lesion of the brain is in no vessel and no sinus."""
     terms = load_terms()
     is_inside = terms.findings[term].default_site in VAGUE_SITES and term not in _OF_ANY_PLACE
-    is_of_vessel = term == "aneurysm" and not terms.is_within(site, "vessels")
+    is_of_vessel = term in _OF_VESSELS and not terms.is_within(site, "vessels")
+    if term == "vasculopathy" and not terms.is_within(site, "extra-axial space"):
+        return site != "sulci"  # white matter lesions may be due to vasculitis
     return not is_of_vessel and not (is_inside and any(terms.is_within(site, place) for place in _NO_BRAIN))
 
 
@@ -65,6 +69,7 @@ def placed_at(
         earlier = [e for e in earlier if e.mention.term not in DISPLACEMENTS]
         follows = term.default_site in VAGUE_SITES or (is_told and any(_may_be_at(e, mention.term) for e in earlier))
     is_of_part = term.default_site in _PARTS and mention.certainty != "absent" and mention.side == "none"
+    is_of_part = is_of_part and mention.term not in _OF_BOTH_SIDES
     near = [e for e in earlier if is_of_part and load_terms().is_within(e.site, term.default_site)]
     if near:
         return [Entry(mention, e.site, e.side, e.is_placed, quote) for e in near]

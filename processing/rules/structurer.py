@@ -113,7 +113,8 @@ def _read(sentence: str, reading: _Reading) -> None:
             summed = reading.told if mention.is_of_all and not lesion else []
             is_any = mention.certainty != "present" or mention.count in ("none", 1)
             spoken = lesion or reading.lesion or earlier if is_any else lesion  # "multiple infarcts" are no single one
-            earlier = described or _meant(mention, reading) or summed or spoken
+            beside = [e for e in spoken_of if mention.certainty in HEDGED and e.mention.certainty == "present" and e.mention.term not in DISPLACEMENTS]
+            earlier = described or beside or _meant(mention, reading) or summed or spoken
             earlier = [e for e in earlier if can_be_at(mention.term, e.site)]
         elif mention.is_of_all and mention.certainty in HEDGED and not (spoken_of or mention.sites):
             earlier = _meant(mention, reading) or reading.told  # "these changes suggest small vessel disease"
@@ -275,7 +276,8 @@ def _with_known_side(entry: Entry, reading: _Reading) -> Entry:
     if reading.section == 0 or entry.side != "none" or entry.mention.certainty == "absent":
         return entry
     terms = load_terms()
-    is_inner = terms.is_within(entry.site, "extra-axial space")  # a hematoma told as a collection before
+    # a hematoma told as a collection before
+    is_inner = terms.is_within(entry.site, "extra-axial space") and entry.mention.term != "meningitis"
     if terms.findings[entry.mention.term].kind == "status" or not (entry.is_placed or is_inner):
         return entry
     told = [e for e in reading.entries if e.mention.certainty != "absent" and e.mention.term not in DISPLACEMENTS]
