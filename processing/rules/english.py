@@ -30,6 +30,9 @@ _REMOVAL = frozenset(("resection", "surgical", "operative", "postoperative"))
 _SUMMING = frozenset(
     ("findings", "finding", "finds", "appearances", "appearance", "changes", "abnormalities", "these", "features")
 )
+_ALTERNATIVES = frozenset(
+    ("less", "also", "alternatively", "alternative", "alternatives", "differential", "other", "another", "next", "rather")
+)
 _SEVERAL = frozenset(("these", "those", "they"))
 _POINTING = frozenset(("it", "them", "this", "these", "the"))
 _SPINE = frozenset(("spine", "lumbar", "thoracic", "cervical", "spinal", "lumbosacral"))
@@ -76,6 +79,7 @@ def read_sentence(text: str) -> list[Mention]:
     are_several = any(m.value in _SEVERAL for m in references)
     unlike = len(tokens) if _LIKENING.isdisjoint(words) else _end_of_unlike(marks, tokens)
     sum_of_all = next((i for i, t in enumerate(tokens[:6]) if t.word in _SUMMING), len(tokens))
+    is_alternative = not _ALTERNATIVES.isdisjoint(words)
     denied_verbs = {m.first for m in marks if m.kind == "certainty"}  # "does not enhance"
     _split_ages(mentions, marks)
     if "largest" in words:
@@ -88,6 +92,7 @@ def read_sentence(text: str) -> list[Mention]:
         mention.is_of_these = is_pointing and (are_several or is_of_none)
         mention.is_unlike = mention.certainty == "absent" and unlike <= mention.first
         mention.is_of_all = sum_of_all < mention.first
+        mention.is_alternative = is_alternative and mention.certainty in HEDGED
         mention.term = AGED.get(mention.term, {}).get(mention.acuity, mention.term)  # "infarcts, which appear acute"
         before = [t.word for t in tokens[max(0, mention.first - 2) : mention.first]]
         if mention.certainty == "absent" and not _ELSEWHERE.isdisjoint(before):  # "It shows ... and no new lesions"

@@ -57,6 +57,7 @@ class Mention:
     doubted: dict[tuple[str, str], str] = field(default_factory=dict)  # where it may be, too, and how likely
     is_involvement: bool = False  # tells where else the lesion spoken of last is, with no finding of its own
     is_of_all: bool = False  # of all that is told ("these findings"), not of the last
+    is_alternative: bool = False  # another cause of what the last was a doubted cause of ("... is less likely")
     is_of_these: bool = False  # of several lesions spoken of last ("these do not enhance")
     is_unlike: bool = False  # a denied cause of the lesion spoken of ("not consistent with a meningioma")
     is_near: bool = False  # at a structure told as that beside the lesion ("the adjacent sulci")

@@ -56,6 +56,8 @@ class _Reading:
     lesion: list[Entry] = field(default_factory=list)  # the last that can enhance or restrict
     # what is described without a cause, sentence by sentence, which a diagnosis explains
     descriptions: list[list[Entry]] = field(default_factory=list)
+    # the sentence of the last doubted cause, and where it stands
+    doubted: tuple[int, list[Entry]] = (-1, [])
     section: int = 0
     sentence: int = 0
     heading: str = ""  # the sequence that it names
@@ -113,8 +115,10 @@ def _read(sentence: str, reading: _Reading) -> None:
             summed = reading.told if mention.is_of_all and not lesion else []
             is_any = mention.certainty != "present" or mention.count in ("none", 1)
             spoken = lesion or reading.lesion or earlier if is_any else lesion  # "multiple infarcts" are no single one
-            beside = [e for e in spoken_of if mention.certainty in HEDGED and e.mention.certainty == "present" and e.mention.term not in DISPLACEMENTS]
-            earlier = described or beside or _meant(mention, reading) or summed or spoken
+            beside = _beside(mention, spoken_of)
+            other = _of_alternative(mention, reading) if not (described or beside) else []
+            is_of_sentence = is_of_sentence or bool(other)
+            earlier = described or beside or other or _meant(mention, reading) or summed or spoken
             earlier = [e for e in earlier if can_be_at(mention.term, e.site)]
         elif mention.is_of_all and mention.certainty in HEDGED and not (spoken_of or mention.sites):
             earlier = _meant(mention, reading) or reading.told  # "these changes suggest small vessel disease"
@@ -143,6 +147,8 @@ def _read(sentence: str, reading: _Reading) -> None:
             replace(k, site=p.site, side=p.side) if p.site == "brain" and (p.is_placed or is_group(p)) else k
             for k, p in zip(kept, placed, strict=True)
         ]
+        if mention.certainty in HEDGED and mention.term in CAUSES:
+            reading.doubted = reading.sentence, entries
         is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
         # a companion with a place of its own is a lesion in its own right
         is_effect = mention.term in _EFFECTS and bool(earlier)
@@ -160,6 +166,23 @@ def _read(sentence: str, reading: _Reading) -> None:
     reading.last = spoken_of or reading.last
     reading.lesion = lesion or reading.lesion
     reading.told = told or reading.told
+
+
+def _beside(mention: Mention, spoken_of: list[Entry]) -> list[Entry]:
+    """What the sentence has told before a doubted cause ("narrowing of the basilar artery, likely atherosclerotic")."""
+    told = [e for e in spoken_of if e.mention.certainty == "present" and e.mention.term not in DISPLACEMENTS]
+    return told if mention.certainty in HEDGED else []
+
+
+def _of_alternative(mention: Mention, reading: _Reading) -> list[Entry]:
+    """Where the cause stands that another is told beside ("... is favored; a glioma is less likely")."""
+    sentence, entries = reading.doubted
+    is_near = sentence == reading.sentence or (mention.is_alternative and sentence == reading.sentence - 1)
+    if mention.certainty not in HEDGED or not is_near or not all(e.is_placed for e in entries):
+        return []
+    kinds = load_terms().findings  # "macroadenoma" says itself where it is
+    is_own = all(e.site == kinds[e.mention.term].default_site for e in entries)
+    return [] if is_own else [e for e in entries if can_be_at(mention.term, e.site)]
 
 
 def _on_side(side: str, reading: _Reading) -> list[Entry]:
