@@ -30,9 +30,12 @@ _REMOVAL = frozenset(("resection", "surgical", "operative", "postoperative"))
 _SUMMING = frozenset(
     ("findings", "finding", "finds", "appearances", "appearance", "changes", "abnormalities", "these", "features")
 )
-_ALTERNATIVES = frozenset(
-    ("less", "also", "alternatively", "alternative", "alternatives", "differential", "other", "another", "next", "rather")
-)
+# fmt: off
+_ALTERNATIVES = frozenset((
+    "less", "also", "alternatively", "alternative", "alternatives", "differential", "other", "another", "next",
+    "rather",
+))
+# fmt: on
 _SEVERAL = frozenset(("these", "those", "they"))
 _POINTING = frozenset(("it", "them", "this", "these", "the"))
 _SPINE = frozenset(("spine", "lumbar", "thoracic", "cervical", "spinal", "lumbosacral"))

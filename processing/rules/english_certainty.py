@@ -118,6 +118,8 @@ def _reaches_back(mention: Mention, cue: Mark, tokens: list[Token], own: list[Me
     items = [o for o in own if mention.stop <= o.first < cue.first]
     if _is_before_apposition(mention, items, cue, tokens):
         return False
+    if items and not _PREDICATES.isdisjoint(t.word for t in tokens[mention.stop : items[-1].first]):
+        return False  # "the mastoid is opacified and the sinus contains fluid, so that a fracture is suspected"
     return not items or mention.term not in _DESCRIPTIONS or items[-1].term in _DESCRIPTIONS
 
 

@@ -28,6 +28,21 @@ CAUSES = frozenset((
 # fmt: on
 _OF_VESSELS = ("aneurysm", "vasculopathy")
 _OF_BOTH_SIDES = ("meningitis",)
+# What is told as the cause of a lesion where it is doubted, while "postoperative change" by itself is a finding.
+DOUBTED_CAUSES = CAUSES | frozenset(
+    (
+        "postoperative change",
+        "developmental anomaly",
+        "lacune",
+        "perivascular space",
+        "normal variant",
+        "ischemic change",
+        "hemorrhage",
+        "hemosiderin deposition",
+        "encephalomalacia",
+        "diffuse axonal injury",
+    )
+)
 # Where no lesion of the brain is.
 _NO_BRAIN = ("vessels", "paranasal sinuses", "mastoid")
 _OF_ANY_PLACE = ("mass", "infection", "metastasis", "lymphoma", "necrosis", "other tumor", "calcification", "cyst")
@@ -107,7 +122,7 @@ def _side_at(site: str, mention: Mention, earlier: list[Entry]) -> str:
         return mention.side
     if load_terms().findings[mention.term].kind == "status":
         return "none"
-    is_cause = mention.certainty in HEDGED and mention.term in CAUSES
+    is_cause = mention.certainty in HEDGED and load_terms().findings[mention.term].kind == "diagnosis"
     beside = {e.side for e in earlier if mention.is_near or (is_cause and e.site == site)}
     return beside.pop() if len(beside) == 1 else "none"
 
@@ -118,7 +133,8 @@ def _side_of_cause(mention: Mention, site: str, earlier: list[Entry], is_same_se
     is_near = any(load_terms().is_within(site, e.site) for e in earlier) or (is_same_sentence and bool(earlier))
     is_said = (mention.certainty in HEDGED and is_near) or (mention.is_near and mention.certainty != "absent")
     sides = {e.side for e in earlier}
-    if mention.side != "none" or not is_said or not load_terms().sites[site].paired or len(sides) != 1:
+    is_known = mention.side != "none" or mention.term in _OF_BOTH_SIDES or not is_said
+    if is_known or not load_terms().sites[site].paired or len(sides) != 1:
         return mention.side
     return sides.pop()
 

@@ -22,7 +22,7 @@ from .chinese import read_sentence as read_chinese_sentence
 from .english import read_sentence
 from .entries import HEDGED, Entry, add_details, is_group, is_reached, merge_into, to_finding
 from .mentions import ACCOMPANYING, AS_SIGNAL, Mention
-from .placing import CAUSES, DISPLACEMENTS, can_be_at, placed_at
+from .placing import CAUSES, DISPLACEMENTS, DOUBTED_CAUSES, can_be_at, placed_at
 
 VERSION = "0.8"  # raise with every change that alters the findings of some report
 # Languages that have rules: how a sentence of each is read.
@@ -41,6 +41,7 @@ _COMPANIONS = ACCOMPANYING | {
 _DESCRIBED = frozenset(("mass", "signal abnormality", "abnormal enhancement", "restricted diffusion", "cyst"))
 # What a mass does to the bone around it is not what "it" points at, even with a place of its own.
 _EFFECTS = frozenset(("sellar enlargement",))
+_OF_SHAPE = frozenset(("normal variant", "developmental anomaly", "arachnoid cyst"))
 # Families of what reaches nowhere: "it also extends into the sinus" is of the mass told before.
 _OF_NO_EXTENT = ("sinus disease", "displacement", "wide fluid spaces", "skull", "sella")
 
@@ -111,13 +112,12 @@ def _read(sentence: str, reading: _Reading) -> None:
             earlier = described = _on_side(mention.side, reading) or earlier
         is_cause = _explains(mention, reading, bool(spoken_of))
         if is_cause:
-            is_of_sentence = bool(described) or not reading.descriptions
             summed = reading.told if mention.is_of_all and not lesion else []
             is_any = mention.certainty != "present" or mention.count in ("none", 1)
             spoken = lesion or reading.lesion or earlier if is_any else lesion  # "multiple infarcts" are no single one
             beside = _beside(mention, spoken_of)
             other = _of_alternative(mention, reading) if not (described or beside) else []
-            is_of_sentence = is_of_sentence or bool(other)
+            is_of_sentence = bool(described or beside or other)
             earlier = described or beside or other or _meant(mention, reading) or summed or spoken
             earlier = [e for e in earlier if can_be_at(mention.term, e.site)]
         elif mention.is_of_all and mention.certainty in HEDGED and not (spoken_of or mention.sites):
@@ -147,7 +147,7 @@ def _read(sentence: str, reading: _Reading) -> None:
             replace(k, site=p.site, side=p.side) if p.site == "brain" and (p.is_placed or is_group(p)) else k
             for k, p in zip(kept, placed, strict=True)
         ]
-        if mention.certainty in HEDGED and mention.term in CAUSES:
+        if mention.certainty in HEDGED and mention.term in DOUBTED_CAUSES:
             reading.doubted = reading.sentence, entries
         is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
         # a companion with a place of its own is a lesion in its own right
@@ -169,9 +169,12 @@ def _read(sentence: str, reading: _Reading) -> None:
 
 
 def _beside(mention: Mention, spoken_of: list[Entry]) -> list[Entry]:
-    """What the sentence has told before a doubted cause ("narrowing of the basilar artery, likely atherosclerotic")."""
-    told = [e for e in spoken_of if e.mention.certainty == "present" and e.mention.term not in DISPLACEMENTS]
-    return told if mention.certainty in HEDGED else []
+    """What the sentence has told before a doubted cause ("narrowing of the basilar artery, likely atheromatous")."""
+    if mention.certainty not in HEDGED:
+        return []
+    is_of_shape = mention.term in _OF_SHAPE  # "a wide left ventricle, likely a normal variant"
+    told = [e for e in spoken_of if e.mention.certainty == "present"]
+    return [e for e in told if is_of_shape or e.mention.term not in DISPLACEMENTS]
 
 
 def _of_alternative(mention: Mention, reading: _Reading) -> list[Entry]:
@@ -270,7 +273,8 @@ def _is_repetition(mention: Mention, reading: _Reading) -> bool:
 
 def _explains(mention: Mention, reading: _Reading, is_same_sentence: bool) -> bool:
     """Whether a diagnosis without a place, doubted or of the impression, names the cause of what is described."""
-    if mention.sites or mention.side != "none" or mention.term not in CAUSES:
+    causes = DOUBTED_CAUSES if mention.certainty in HEDGED else CAUSES
+    if mention.sites or mention.side != "none" or mention.term not in causes:
         return False
     if mention.certainty != "present":
         return mention.certainty in HEDGED or mention.is_unlike
