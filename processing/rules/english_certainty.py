@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+from ..vocabulary import load_terms
 from .english_lists import LOCATIVE
 from .matching import Token
 from .mentions import Mark, Mention
@@ -71,7 +72,26 @@ def certainty_of(mention: Mention, marks: list[Mark], tokens: list[Token], own: 
         governing = "present"
     if governing == "present" and (_is_in_differential(mention, marks) or _is_less_favored(mention, marks, tokens)):
         governing = "possible"
-    return governing if governing != "present" else _cue_behind(mention, cues, tokens, own)
+    if governing == "present":
+        governing = _cue_behind(mention, cues, tokens, own)
+    return "possible" if governing == "present" and _is_alternative(mention, own, tokens) else governing
+
+
+def _is_alternative(mention: Mention, own: list[Mention], tokens: list[Token]) -> bool:
+    """Whether one of two diagnoses is told, and not which ("a lacune or perivascular space in the putamen")."""
+    kinds = load_terms().findings
+    if len(own) < 2 or mention.term not in kinds or kinds[mention.term].kind != "diagnosis":
+        return False
+    i = own.index(mention)
+    for former, latter in pairwise(own[max(0, i - 1) : i + 2]):
+        words = [t.word for t in tokens[former.stop : latter.first]]
+        other = latter if former is mention else former
+        if "or" not in words or len(words) > 4 or other.term == mention.term or other.term not in kinds:
+            continue
+        families = {kinds[former.term].family, kinds[latter.term].family}
+        if kinds[other.term].kind == "diagnosis" and len(families) == 2 and LOCATIVE.isdisjoint(words):
+            return True
+    return False
 
 
 def _is_told_cause(mention: Mention, start: int, tokens: list[Token]) -> bool:
@@ -166,6 +186,8 @@ def _is_before_apposition(mention: Mention, items: list[Mention], mark: Mark, to
 
     Behind a comma, what is doubted with it is a list: "infarct, tumor or abscess cannot be excluded".
     """
+    if (",", "with") in pairwise(t.word for t in tokens[mention.stop : mark.first]):
+        return True  # "likely ischemic, with demyelination less likely"
     if not items:
         return "," in {t.word for t in tokens[mention.stop : mark.first - 1]}
     words = {t.word for t in tokens[mention.stop : items[-1].first]}

@@ -343,7 +343,10 @@ def _is_joined(mention: Mention, following: Mention, tokens: list[Token]) -> boo
     if mention.certainty == following.certainty and mention.certainty in HEDGED and words & {"or", "versus", "vs"}:
         # "either a cavernoma or a focus of old hemorrhage in the putamen"
         is_near = following.first - mention.stop <= 6 and "likely" not in words
-        return is_near and _are_of_brain(mention, following) and bool(following.sites) and following.sites_follow
+        kinds = load_terms().findings
+        is_of_place = mention.term in kinds and kinds[mention.term].default_site in [s for s, _ in following.sites]
+        is_near = is_near and (is_of_place or _are_of_brain(mention, following))
+        return is_near and bool(following.sites) and following.sites_follow
     if following.first - mention.stop > 4 or words & LOCATIVE or words & _OPENING or mention.term == "midline shift":
         return False
     if "absent" in {mention.certainty, following.certainty} and mention.certainty != following.certainty:

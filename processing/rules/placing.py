@@ -45,7 +45,12 @@ DOUBTED_CAUSES = CAUSES | frozenset(
 )
 # Where no lesion of the brain is.
 _NO_BRAIN = ("vessels", "paranasal sinuses", "mastoid")
-_OF_ANY_PLACE = ("mass", "infection", "metastasis", "lymphoma", "necrosis", "other tumor", "calcification", "cyst")
+# fmt: off
+_OF_ANY_PLACE = frozenset((
+    "mass", "infection", "metastasis", "lymphoma", "necrosis", "other tumor", "calcification", "cyst", "normal variant",
+    "developmental anomaly", "artifact", "hemorrhage", "postoperative change",
+))
+# fmt: on
 # What has no signal of its own: an enhancement told after it is that of the lesion before.
 DISPLACEMENTS = frozenset(("mass effect", "midline shift", "herniation", "ventricular dilation", "sulcal widening"))
 

@@ -21,7 +21,7 @@ from .chinese import heading_sequence
 from .chinese import read_sentence as read_chinese_sentence
 from .english import read_sentence
 from .entries import HEDGED, Entry, add_details, is_group, is_reached, merge_into, to_finding
-from .mentions import ACCOMPANYING, AS_SIGNAL, Mention
+from .mentions import ACCOMPANYING, AS_SIGNAL, VAGUE_SITES, Mention
 from .placing import CAUSES, DISPLACEMENTS, DOUBTED_CAUSES, can_be_at, placed_at
 
 VERSION = "0.8"  # raise with every change that alters the findings of some report
@@ -184,7 +184,7 @@ def _of_alternative(mention: Mention, reading: _Reading) -> list[Entry]:
     if mention.certainty not in HEDGED or not is_near or not all(e.is_placed for e in entries):
         return []
     kinds = load_terms().findings  # "macroadenoma" says itself where it is
-    is_own = all(e.site == kinds[e.mention.term].default_site for e in entries)
+    is_own = all(e.site == kinds[e.mention.term].default_site and e.site not in VAGUE_SITES for e in entries)
     return [] if is_own else [e for e in entries if can_be_at(mention.term, e.site)]
 
 
