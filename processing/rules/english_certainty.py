@@ -64,6 +64,8 @@ def certainty_of(mention: Mention, marks: list[Mark], tokens: list[Token], own: 
     if closing is not None:
         return closing
     governing, last = _governing(mention, cues, tokens)
+    if governing in _HEDGES and _is_denied_behind(mention, cues, tokens, own):
+        return "absent"
     if governing in _HEDGES and _is_told_cause(mention, last, tokens):
         governing = "present"
     if governing == "absent" and _is_denial_over(tokens, last, mention.first):
@@ -94,6 +96,15 @@ def _is_alternative(mention: Mention, own: list[Mention], tokens: list[Token]) -
     return False
 
 
+def _is_denied_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: list[Mention]) -> bool:
+    """Whether what was suspected is denied: "the previously described possible lesion is not seen"."""
+    following = next((c for c in cues if c.first >= mention.stop), None)
+    if following is None or following.value != "absent":
+        return False
+    is_apart = "," in [t.word for t in tokens[mention.stop : following.first]]
+    return not is_apart and _cue_behind(mention, cues, tokens, own) == "absent"
+
+
 def _is_told_cause(mention: Mention, start: int, tokens: list[Token]) -> bool:
     """Whether only that a lesion is the cause is doubted ("likely due to the posterior fossa mass")."""
     cue = tokens[start - 1].word if start else ""
@@ -122,7 +133,8 @@ def _cue_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: li
             behind.pop(0)
         is_closing = _is_said_to_be_absent(cue, tokens) or not _SEEN.isdisjoint(behind[:3])
         following = tokens[cue.stop].word if cue.stop < len(tokens) else "."
-        is_place = following in LOCATIVE and following not in _CAUSAL  # not "collections, probably from overshunting"
+        # not "collections, probably from overshunting", nor "an infarct, likely in the PICA territory"
+        is_place = following in LOCATIVE and following not in _CAUSAL and tokens[cue.first - 1].word != ","
         is_last_word = not following.isalnum() or is_place or following in _SEEN
         if cue.value != "absent" and not _reaches_back(mention, cue, tokens, own):
             continue

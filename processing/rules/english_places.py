@@ -177,7 +177,9 @@ def _doubt_of_place(owner: Mention, first: int, marks: list[Mark], tokens: list[
         return None
     words = {t.word for t in tokens[cue.first : first]}
     behind = [t.word for t in tokens[cue.stop : first] if t.word not in _BEFORE_PLACES]
-    is_listed = not behind and tokens[cue.first - 1].word in ("and", "or", ",")
+    before = tokens[cue.first - 1].word
+    is_place = before == "," and "in" in words  # "an infarct, likely in the PICA territory"
+    is_listed = not behind and before in ("and", "or", ",") and not is_place
     return str(cue.value) if (is_listed and owner.sites) or words & _SPREADING else None
 
 

@@ -83,7 +83,9 @@ def placed_at(
         follows = follows or is_same_sentence or (mention.certainty in HEDGED and bool(earlier))
         follows = follows or (mention.term in ("edema", "mass effect") and mention.certainty != "absent")
     elif is_cause:
-        follows = bool(earlier)
+        # "the enhancement pattern suggests a meningioma" says no place but that of meningiomas
+        is_of_dura = term.default_site == "meninges"
+        follows = any(e.is_placed for e in earlier) or (bool(earlier) and not is_of_dura)
     elif mention.certainty in HEDGED and term.kind == "diagnosis":
         is_told = follows or is_same_sentence
         earlier = [e for e in earlier if e.mention.term not in DISPLACEMENTS]
