@@ -47,8 +47,8 @@ DOUBTED_CAUSES = CAUSES | frozenset(
 _NO_BRAIN = ("vessels", "paranasal sinuses", "mastoid")
 # fmt: off
 _OF_ANY_PLACE = frozenset((
-    "mass", "infection", "metastasis", "lymphoma", "necrosis", "other tumor", "calcification", "cyst", "normal variant",
-    "developmental anomaly", "artifact", "hemorrhage", "postoperative change",
+    "mass", "infection", "metastasis", "lymphoma", "necrosis", "other tumor", "calcification", "cyst",
+    "normal variant", "developmental anomaly", "artifact", "hemorrhage", "postoperative change",
 ))
 # fmt: on
 # What has no signal of its own: an enhancement told after it is that of the lesion before.

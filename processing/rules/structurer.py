@@ -109,7 +109,8 @@ def _read(sentence: str, reading: _Reading) -> None:
             beds = [e for e in reading.entries if e.mention.term == "postoperative change"]
             earlier = beds[-1:] or earlier
         if mention.is_definite and mention.side != "none" and not mention.sites:
-            earlier = described = _on_side(mention.side, reading) or earlier
+            on_side = _on_side(mention.side, reading)
+            earlier, described = on_side or earlier, on_side or described
         is_cause = _explains(mention, reading, bool(spoken_of))
         if is_cause:
             summed = reading.told if mention.is_of_all and not lesion else []
