@@ -101,7 +101,7 @@ def _is_denied_behind(mention: Mention, cues: list[Mark], tokens: list[Token], o
     following = next((c for c in cues if c.first >= mention.stop), None)
     if following is None or following.value != "absent":
         return False
-    is_apart = "," in [t.word for t in tokens[mention.stop : following.first]]
+    is_apart = not {",", "or"}.isdisjoint(t.word for t in tokens[mention.stop : following.first])
     return not is_apart and _cue_behind(mention, cues, tokens, own) == "absent"
 
 

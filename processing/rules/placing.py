@@ -84,8 +84,8 @@ def placed_at(
         follows = follows or (mention.term in ("edema", "mass effect") and mention.certainty != "absent")
     elif is_cause:
         # "the enhancement pattern suggests a meningioma" says no place but that of meningiomas
-        is_of_dura = term.default_site == "meninges"
-        follows = any(e.is_placed for e in earlier) or (bool(earlier) and not is_of_dura)
+        has_place = term.default_site not in VAGUE_SITES and not load_terms().is_within(term.default_site, "vessels")
+        follows = any(e.is_placed for e in earlier) or (bool(earlier) and not has_place)
     elif mention.certainty in HEDGED and term.kind == "diagnosis":
         is_told = follows or is_same_sentence
         earlier = [e for e in earlier if e.mention.term not in DISPLACEMENTS]
@@ -137,7 +137,10 @@ def _side_at(site: str, mention: Mention, earlier: list[Entry]) -> str:
 def _side_of_cause(mention: Mention, site: str, earlier: list[Entry], is_same_sentence: bool) -> str:
     """Side of a diagnosis that has a place of its own, where what it explains has a side: "a collection on the left,
     probably a subdural hematoma"."""
-    is_near = any(load_terms().is_within(site, e.site) for e in earlier) or (is_same_sentence and bool(earlier))
+    is_within = load_terms().is_within
+    is_of_vessel = is_within(site, "vessels")
+    is_beside = is_same_sentence and any(is_within(e.site, "vessels") == is_of_vessel for e in earlier)
+    is_near = is_beside or any(is_within(site, e.site) for e in earlier)
     is_said = (mention.certainty in HEDGED and is_near) or (mention.is_near and mention.certainty != "absent")
     sides = {e.side for e in earlier}
     is_known = mention.side != "none" or mention.term in _OF_BOTH_SIDES or not is_said
