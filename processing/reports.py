@@ -130,6 +130,8 @@ def _ends_sentence(text: str, start: int, gap: re.Match[str]) -> bool:
     if "\n" in gap.group():
         following = text[gap.end() : gap.end() + 1]
         return "\n\n" in gap.group() or not following.islower()
+    if text[gap.start() - 1] == "?" and text[gap.end() : gap.end() + 1].islower():
+        return False  # "temporal mass, ? glioma"
     return _NOT_AN_END.search(text[start : gap.start()]) is None
 
 

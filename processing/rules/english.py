@@ -13,18 +13,13 @@ from .english_mentions import (
     merge_descriptions,
     name_signals,
     refine_terms,
+    with_doubted_places,
     without_normal_words,
 )
-from .english_places import NEAR, REACHING, attach_sites
+from .english_places import INVOLVING, NEAR, REACHING, attach_sites
 from .matching import Token, tokenize
-from .mentions import AGED, AS_SIGNAL, Mark, Mention
+from .mentions import AGED, AS_SIGNAL, HEDGED, Mark, Mention
 
-# fmt: off
-_INVOLVING = frozenset((
-    "involved", "involves", "involve", "involvement", "affected", "affects", "infiltrated", "encased", "invaded",
-    "occupies", "fills",
-))
-# fmt: on
 _EXTENSIONS = frozenset(("extension", "invasion", "encasement", "bowing", "bulging", "protrusion"))
 _LIKENING = frozenset(("consistent", "typical", "compatible", "characteristic", "represent"))
 _ELSEWHERE = frozenset(("new", "other", "additional", "further"))
@@ -35,6 +30,12 @@ _REMOVAL = frozenset(("resection", "surgical", "operative", "postoperative"))
 _SUMMING = frozenset(
     ("findings", "finding", "finds", "appearances", "appearance", "changes", "abnormalities", "these", "features")
 )
+# fmt: off
+_ALTERNATIVES = frozenset((
+    "less", "also", "alternatively", "alternative", "alternatives", "differential", "other", "another", "next",
+    "rather",
+))
+# fmt: on
 _SEVERAL = frozenset(("these", "those", "they"))
 _POINTING = frozenset(("it", "them", "this", "these", "the"))
 _SPINE = frozenset(("spine", "lumbar", "thoracic", "cervical", "spinal", "lumbosacral"))
@@ -81,6 +82,7 @@ def read_sentence(text: str) -> list[Mention]:
     are_several = any(m.value in _SEVERAL for m in references)
     unlike = len(tokens) if _LIKENING.isdisjoint(words) else _end_of_unlike(marks, tokens)
     sum_of_all = next((i for i, t in enumerate(tokens[:6]) if t.word in _SUMMING), len(tokens))
+    is_alternative = not _ALTERNATIVES.isdisjoint(words)
     denied_verbs = {m.first for m in marks if m.kind == "certainty"}  # "does not enhance"
     _split_ages(mentions, marks)
     if "largest" in words:
@@ -93,6 +95,7 @@ def read_sentence(text: str) -> list[Mention]:
         mention.is_of_these = is_pointing and (are_several or is_of_none)
         mention.is_unlike = mention.certainty == "absent" and unlike <= mention.first
         mention.is_of_all = sum_of_all < mention.first
+        mention.is_alternative = is_alternative and mention.certainty in HEDGED
         mention.term = AGED.get(mention.term, {}).get(mention.acuity, mention.term)  # "infarcts, which appear acute"
         before = [t.word for t in tokens[max(0, mention.first - 2) : mention.first]]
         if mention.certainty == "absent" and not _ELSEWHERE.isdisjoint(before):  # "It shows ... and no new lesions"
@@ -100,10 +103,26 @@ def read_sentence(text: str) -> list[Mention]:
         elif mention.certainty == "absent" and before[-1:] == ["adjacent"]:
             mention.is_back_reference = True
         mention.is_near |= not NEAR.isdisjoint(before)
-        mention.is_definite |= bool(before) and (
-            before[-1] in DEFINITE or (before[0] in DEFINITE and len(before) == 2)
-        )
-    return mentions
+        mention.is_definite |= _is_definite(mention, marks, tokens)
+    return with_doubted_places(mentions) if any(m.doubted for m in mentions) else mentions
+
+
+def _is_definite(mention: Mention, marks: list[Mark], tokens: list[Token]) -> bool:
+    """Whether an article that points back stands before a finding ("the mass", "the left sided focus").
+
+    It does not where it is the subject ("whether this represents tumor").
+    """
+    before = [t.word for t in tokens[max(0, mention.first - 3) : mention.first]]
+    if not before or DEFINITE.isdisjoint(before):
+        return False
+    if before[-1] in DEFINITE:
+        return True
+    if before[-2:-1] and before[-2] in DEFINITE:
+        links = ("consistent", "certainty")
+        return not any(m.kind in links and m.first == mention.first - 1 for m in marks)
+    return before[0] in DEFINITE and any(
+        m.kind == "laterality" and m.first == mention.first - 2 and m.stop == mention.first for m in marks
+    )
 
 
 def _end_of_unlike(marks: list[Mark], tokens: list[Token]) -> int:
@@ -179,7 +198,7 @@ def _read_segment(
     if not own and not mentions:
         words = {t.word for t in tokens[start:stop]}
         is_signal = any(m.kind in ("signals", "sequences") for m in marks) or "signal" in words
-        is_involved = bool(words & (REACHING | _INVOLVING)) and not is_signal
+        is_involved = bool(words & (REACHING | INVOLVING)) and not is_signal
         own = [Mention("", start, start, is_involvement=is_involved)]
     if own and not mentions and _singles_out(marks, tokens[start : start + 2], own[0].first):
         own = [Mention("", start, start, is_involvement=True), *own]
@@ -187,10 +206,13 @@ def _read_segment(
     for mention in own:
         mention.certainty = certainty_of(mention, marks, tokens, own)
         if mention.is_involvement:  # what is said of the place is said of the lesion there
-            mention.certainty = next((str(m.value) for m in marks if m.kind == "certainty"), "present")
+            cues = ("certainty", "closing_hedge")  # "involvement of the sinus cannot be excluded"
+            mention.certainty = next((str(m.value) for m in marks if m.kind in cues), "present")
     is_told = not own and (carriers[0].certainty == "absent" or (carriers[0].term == "normal" and carriers[0].sites))
     if not is_told:  # "no hydrocephalus; ventricular size is ...", "the thalami are normal; the pons looks small"
         attach_sites(marks, tokens, carriers)
+    if own and mentions and not mentions[-1].term and mentions[-1].sites and not own[0].sites:
+        _take_place_of_subject(own, mentions)
     if own and mentions:
         _take_other_side(own[0], mentions[-1], tokens[start : own[0].first])
     if own and mentions and not own[0].sites and _goes_on(tokens[start : start + 2]):
@@ -218,6 +240,15 @@ def _read_segment(
         and (m.sites or not (is_outside or (m.term == "normal" and _is_of_unknown(m, marks, tokens, start))))
     ]
     mentions.extend(own)
+
+
+def _take_place_of_subject(own: list[Mention], mentions: list[Mention]) -> None:
+    """ "The left insula looks thick, which could be polymicrogyria": the place of which no finding is named yet."""
+    if own[0].certainty in HEDGED and own[0].term and load_terms().findings[own[0].term].kind == "diagnosis":
+        place = mentions.pop()
+        for mention in own:
+            if mention.certainty == own[0].certainty and not mention.sites:
+                mention.sites = list(place.sites)
 
 
 def _take_other_side(mention: Mention, earlier: Mention, opening: list[Token]) -> None:

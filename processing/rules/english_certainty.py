@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+from ..vocabulary import load_terms
 from .english_lists import LOCATIVE
 from .matching import Token
 from .mentions import Mark, Mention
@@ -16,6 +17,7 @@ _VERBS = frozenset((
     "demonstrated", "measures", "appears", "appear", "there",
 ))
 # fmt: on
+_PREDICATES = _VERBS - {"there"}
 # What no item of a denied list begins with: "no recurrence, stable postoperative changes".
 _GOING_OVER = frozenset(
     (
@@ -35,6 +37,10 @@ _GOING_OVER = frozenset(
 )
 _PAST = frozenset(("prior", "previous", "previously", "earlier", "before"))
 _BE = frozenset(("is", "are", "was", "were"))
+_SPREADING = frozenset(("extend", "involve", "invade", "infiltrate", "encase", "affect", "reach", "spread"))
+_SPREADING |= frozenset(("extended", "reached", "invaded"))
+_COMPARING = frozenset(("over", "than", "to"))
+_BEFORE_SEEN = frozenset(("felt", "thought", "believed", "considered", "to", "be", "definitely", "clearly", "well"))
 _DESCRIPTIONS = frozenset(
     ("signal abnormality", "abnormal enhancement", "restricted diffusion", "white matter lesion")
 )
@@ -58,15 +64,45 @@ def certainty_of(mention: Mention, marks: list[Mark], tokens: list[Token], own: 
     if closing is not None:
         return closing
     governing, last = _governing(mention, cues, tokens)
+    if governing in _HEDGES and _is_denied_behind(mention, cues, tokens, own):
+        return "absent"
     if governing in _HEDGES and _is_told_cause(mention, last, tokens):
         governing = "present"
     if governing == "absent" and _is_denial_over(tokens, last, mention.first):
         governing = "present"
     if governing in _HEDGES and not _is_hedged(mention, last, own, tokens):
         governing = "present"
-    if governing == "present" and _is_in_differential(mention, marks, tokens):
+    if governing == "present" and (_is_in_differential(mention, marks) or _is_less_favored(mention, marks, tokens)):
         governing = "possible"
-    return governing if governing != "present" else _cue_behind(mention, cues, tokens, own)
+    if governing == "present":
+        governing = _cue_behind(mention, cues, tokens, own)
+    return "possible" if governing == "present" and _is_alternative(mention, own, tokens) else governing
+
+
+def _is_alternative(mention: Mention, own: list[Mention], tokens: list[Token]) -> bool:
+    """Whether one of two diagnoses is told, and not which ("a lacune or perivascular space in the putamen")."""
+    kinds = load_terms().findings
+    if len(own) < 2 or mention.term not in kinds or kinds[mention.term].kind != "diagnosis":
+        return False
+    i = own.index(mention)
+    for former, latter in pairwise(own[max(0, i - 1) : i + 2]):
+        words = [t.word for t in tokens[former.stop : latter.first]]
+        other = latter if former is mention else former
+        if "or" not in words or len(words) > 4 or other.term == mention.term or other.term not in kinds:
+            continue
+        families = {kinds[former.term].family, kinds[latter.term].family}
+        if kinds[other.term].kind == "diagnosis" and len(families) == 2 and LOCATIVE.isdisjoint(words):
+            return True
+    return False
+
+
+def _is_denied_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: list[Mention]) -> bool:
+    """Whether what was suspected is denied: "the previously described possible lesion is not seen"."""
+    following = next((c for c in cues if c.first >= mention.stop), None)
+    if following is None or following.value != "absent":
+        return False
+    is_apart = not {",", "or"}.isdisjoint(t.word for t in tokens[mention.stop : following.first])
+    return not is_apart and _cue_behind(mention, cues, tokens, own) == "absent"
 
 
 def _is_told_cause(mention: Mention, start: int, tokens: list[Token]) -> bool:
@@ -92,15 +128,31 @@ def _cue_behind(mention: Mention, cues: list[Mark], tokens: list[Token], own: li
             continue
         if cue.value == "absent" and not _PAST.isdisjoint([t.word for t in tokens[cue.stop : cue.stop + 6]]):
             continue  # "was not present on the prior examination"
-        is_closing = _is_said_to_be_absent(cue, tokens) or any(
-            t.word in _SEEN for t in tokens[cue.stop : cue.stop + 3]
-        )
+        behind = [t.word for t in tokens[cue.stop : cue.stop + 5]]
+        while behind[3:] and behind[0] in _BEFORE_SEEN:  # "is not felt to be present"
+            behind.pop(0)
+        is_closing = _is_said_to_be_absent(cue, tokens) or not _SEEN.isdisjoint(behind[:3])
         following = tokens[cue.stop].word if cue.stop < len(tokens) else "."
-        is_place = following in LOCATIVE and following not in _CAUSAL  # not "collections, probably from overshunting"
+        # not "collections, probably from overshunting", nor "an infarct, likely in the PICA territory"
+        is_place = following in LOCATIVE and following not in _CAUSAL and tokens[cue.first - 1].word != ","
         is_last_word = not following.isalnum() or is_place or following in _SEEN
+        if cue.value != "absent" and not _reaches_back(mention, cue, tokens, own):
+            continue
+        if tokens[cue.stop - 1].word in _SPREADING:
+            continue  # "the lesion may extend into the putamen"
         if is_closing or (cue.value != "absent" and is_last_word):  # not "enhancement, which may reflect hypotension"
             return str(cue.value)
     return "present"
+
+
+def _reaches_back(mention: Mention, cue: Mark, tokens: list[Token], own: list[Mention]) -> bool:
+    """Whether a hedge behind several findings is of this one, too: "left parietal lesion, demyelination favored"."""
+    items = [o for o in own if mention.stop <= o.first < cue.first]
+    if _is_before_apposition(mention, items, cue, tokens):
+        return False
+    if items and not _PREDICATES.isdisjoint(t.word for t in tokens[mention.stop : items[-1].first]):
+        return False  # "the mastoid is opacified and the sinus contains fluid, so that a fracture is suspected"
+    return not items or mention.term not in _DESCRIPTIONS or items[-1].term in _DESCRIPTIONS
 
 
 def _is_said_to_be_absent(cue: Mark, tokens: list[Token]) -> bool:
@@ -119,18 +171,40 @@ def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own
         items = [o for o in own if mention.stop <= o.first < mark.first and not _is_place(o, tokens)]
         is_described = mention.term in _DESCRIPTIONS and not all(o.term in _DESCRIPTIONS for o in items)
         is_told = mention.term == "mass" and bool(items) and tokens[mention.stop].word == ","
+        is_told = is_told or _is_before_apposition(mention, items, mark, tokens)
         if is_described or is_told:  # "lesions, infarct versus tumor"; "a mass, metastasis until proven otherwise"
             return None
         for item in [*items, None]:
             stop = mark.first if item is None else item.first
-            words = {t.word for t in tokens[position:stop]}
+            words = _words_but_places(position, stop, marks, tokens)
             is_far = item is None and (len(words) > 4 or (is_versus and bool(words & {",", "and", "with"})))
             is_parted = item is not None and (not words & (_JOINING | {"with"}) or bool(words & LOCATIVE))
-            if is_far or is_parted:
+            if is_far or is_parted or words & _PREDICATES:
                 return None
             position = stop if item is None else item.stop
         return str(mark.value)
     return None
+
+
+def _words_but_places(start: int, stop: int, marks: list[Mark], tokens: list[Token]) -> set[str]:
+    """Words between two things, less those of a place: "an infarct in the left cerebellar hemisphere is suspected"."""
+    covered = {i for m in marks if m.kind in ("sites", "laterality") for i in range(m.first, m.stop)}
+    words = {tokens[i].word for i in range(start, stop) if i not in covered}
+    return words - LOCATIVE - {"the"} if covered & set(range(start, stop)) else words
+
+
+def _is_before_apposition(mention: Mention, items: list[Mention], mark: Mark, tokens: list[Token]) -> bool:
+    """Whether a finding is told before what a hedge doubts: "slow flow, thrombosis cannot be ruled out".
+
+    Behind a comma, what is doubted with it is a list: "infarct, tumor or abscess cannot be excluded".
+    """
+    if (",", "with") in pairwise(t.word for t in tokens[mention.stop : mark.first]):
+        return True  # "likely ischemic, with demyelination less likely"
+    if not items:
+        return "," in {t.word for t in tokens[mention.stop : mark.first - 1]}
+    words = {t.word for t in tokens[mention.stop : items[-1].first]}
+    is_bracket = "(" in {t.word for t in tokens[mention.stop : items[0].first]}
+    return is_bracket or ("," in words and words.isdisjoint(("and", "or", "/", "versus", "vs", "nor")))
 
 
 def _is_place(mention: Mention, tokens: list[Token]) -> bool:
@@ -142,13 +216,19 @@ def _is_place(mention: Mention, tokens: list[Token]) -> bool:
 def _closes(mark: Mark, tokens: list[Token]) -> bool:
     """Whether a hedge ends what it doubts: "infarct is likely", not "this is likely an infarct"."""
     following = tokens[mark.stop].word if mark.stop < len(tokens) else "."
-    is_over = tokens[mark.stop - 1].word == "over"
+    is_over = tokens[mark.stop - 1].word in _COMPARING
     return mark.kind == "closing_hedge" and (is_over or not following.isalnum() or following in _GOING_ON)
 
 
-def _is_in_differential(mention: Mention, marks: list[Mark], tokens: list[Token]) -> bool:
+def _is_in_differential(mention: Mention, marks: list[Mark]) -> bool:
     """Whether a finding is an item of a list that is called differential, considerations or the like."""
     return any(m.kind == "differential" and m.stop <= mention.first for m in marks)
+
+
+def _is_less_favored(mention: Mention, marks: list[Mark], tokens: list[Token]) -> bool:
+    """Whether another diagnosis is likelier: "infection favored over lymphoma"."""
+    closing = [m for m in marks if m.kind == "closing_hedge" and m.stop <= mention.first]
+    return bool(closing) and tokens[closing[-1].stop - 1].word in _COMPARING and mention.first - closing[-1].stop <= 4
 
 
 def _is_list_end(tokens: list[Token], start: int, stop: int) -> bool:
@@ -165,9 +245,14 @@ def _is_denial_over(tokens: list[Token], start: int, stop: int) -> bool:
 
 def _is_hedged(mention: Mention, start: int, own: list[Mention], tokens: list[Token]) -> bool:
     """Whether a hedge that ends at token `start` reaches a finding: the first behind it and those listed with it."""
-    position = start
+    position, last = start, None
     for item in sorted((o for o in own if start <= o.first <= mention.first), key=lambda o: o.first):
         words = {t.word for t in tokens[position : item.first]}
+        is_part = last is not None and last.term == "signal abnormality" and tokens[position].word == "of"
+        last = item
+        if is_part:  # "a focus of old hemorrhage"
+            position = item.stop
+            continue
         if position == start and tokens[position].word == "with":  # "possibly with a small cyst"
             position += 1
         if _is_new_item(tokens, position, item.first):
@@ -184,4 +269,6 @@ def _is_new_item(tokens: list[Token], start: int, stop: int) -> bool:
     """Whether a list goes on with an item of its own, not hedged ("possible gliosis as well as a cyst")."""
     words = [t.word for t in tokens[start:stop]]
     pairs = set(pairwise(words))
+    if "and" in words and not _BE.isdisjoint(words[words.index("and") :]):
+        return True  # "probably hypoplastic, and the cistern is enlarged"
     return ("as", "well") in pairs or "with" in words or any(a == "and" and b in _VERBS for a, b in pairs)

@@ -10,7 +10,7 @@ _MAGNETIC = frozenset(("mri", "mr", "mra", "mrv", "compared", "comparison"))
 # fmt: off
 REPORTING = frozenset((
     "revealed", "reveals", "showed", "shows", "demonstrated", "demonstrates", "demonstrate", "show", "shown",
-    "confirmed", "reported", "disclosed", "was", "were",
+    "confirmed", "reported", "disclosed", "suggested", "raised", "was", "were",
 ))
 OTHER_SOURCES = frozenset((
     "ct", "pet", "spect", "angiography", "angiogram", "arteriogram", "arteriography", "biopsy", "pathology",
@@ -33,6 +33,15 @@ def without_unread(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
         start = max([start, *(m.first for m in marks if m.kind == "boundary" and m.first < cue.first)])
         marks = [m for m in marks if not (start <= m.first <= cue.first and m.kind in ("findings", "predicates"))]
     return [m for m in marks if m.kind != "unread"]
+
+
+def without_conditions(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
+    """Leave out what is only supposed ("If acute infarct is suspected, diffusion imaging should be obtained")."""
+    cued = {i for m in marks if m.kind == "certainty" for i in range(m.first, m.stop)}  # "it is unclear if"
+    for start in [i for i, t in enumerate(tokens) if t.word == "if" and i not in cued]:
+        stop = next((i for i in range(start, len(tokens)) if tokens[i].word in (",", ";", "then")), len(tokens))
+        marks = [m for m in marks if not start <= m.first < stop]
+    return marks
 
 
 def without_beds(marks: list[Mark], tokens: list[Token]) -> list[Mark]:

@@ -13,6 +13,7 @@ from .english_left_out import (
     is_told_by_ct,
     tells_another_source,
     without_beds,
+    without_conditions,
     without_history,
     without_preamble,
     without_removed,
@@ -137,6 +138,8 @@ def read_marks(tokens: list[Token], words: set[str]) -> list[Mark]:
     marks = without_unread(marks, tokens) if "unread" in kinds else marks
     if ":" in words:
         _name_differentials(marks, tokens)
+    if "if" in words:
+        marks = without_conditions(marks, tokens)
     if not BEDS.isdisjoint(words):
         marks = without_beds(marks, tokens)
     return without_removed(marks, tokens) if "removed" in kinds else marks

@@ -1,11 +1,12 @@
 """One mention per lesion of an English statement: nouns with their signals, descriptions with their diagnosis."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 from ..vocabulary import load_terms
 from .english_site_terms import are_tissue, of_the_term, without_comparisons
 from .matching import Token
-from .mentions import AGED, AGES, AS_SIGNAL, Mark, Mention
+from .mentions import AGED, AGES, AS_SIGNAL, HEDGED, Mark, Mention
 
 _BETWEEN_SIGNALS = frozenset(
     ("on", "and", "the", ",", "images", "imaging", "weighted", "sequences", "with", "corresponding", "/")
@@ -182,6 +183,17 @@ def merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[M
             if last is not None and linked and _is_description(last):
                 _absorb(mention, last)
                 own.remove(last)
+        elif (
+            mention.certainty in HEDGED
+            and described
+            and described[-1].certainty == mention.certainty
+            and described[-1].term == "signal abnormality"
+            and mention.first - described[-1].stop <= 3
+            and tokens[described[-1].stop].word == "of"
+            and kinds[mention.term].kind == "diagnosis"
+        ):  # "possibly a focus of old hemorrhage"
+            _absorb(mention, described[-1])
+            own.remove(described[-1])
         elif mention.term == "normal variant" and mention.certainty == "present" and not mention.sites and described:
             _absorb(mention, described[-1])  # "a hypoplastic left A1 segment, a normal variant"
             own.remove(described[-1])
@@ -218,6 +230,26 @@ def _absorb_before_which(own: list[Mention], earlier: list[Mention], links: list
     if is_diagnosis and is_described and not first.sites:
         _absorb(first, last)
         earlier.remove(last)
+
+
+def with_doubted_places(mentions: list[Mention]) -> list[Mention]:
+    """ "A frontal mass, possibly extending into the thalamus": an entry of its own for where a lesion may be."""
+    told: list[Mention] = []
+    for mention in mentions:
+        doubts = [mention.doubted.get(p, mention.doubted.get((p[0], "none"))) for p in mention.sites]
+        levels = {level for level in doubts if level is not None}
+        if mention.certainty != "present" or not levels:
+            told.append(mention)
+            continue
+        sure = [pair for pair, doubt in zip(mention.sites, doubts, strict=True) if doubt is None]
+        if sure:
+            told.append(replace(mention, sites=sure))
+        for level in sorted(levels):
+            sites = [pair for pair, doubt in zip(mention.sites, doubts, strict=True) if doubt == level]
+            part = replace(mention, sites=sites, certainty=level, count="none", size_mm=None, reached=set())
+            part.signals, part.morphology = set(mention.signals), set()
+            told.append(part)
+    return told
 
 
 def _is_description(mention: Mention) -> bool:

@@ -18,7 +18,7 @@ from .english_site_terms import (
     without_wholes,
 )
 from .matching import Token
-from .mentions import VAGUE_SITES, Mark, Mention
+from .mentions import HEDGED, VAGUE_SITES, Mark, Mention
 
 _PARTING = frozenset((",", "with", "and"))
 _LISTING = frozenset((",", "and", "including", "as"))
@@ -50,6 +50,15 @@ REACHING = frozenset((
     "reaching", "reaches", "encasing", "encases", "surrounds",
 ))
 # fmt: on
+# fmt: off
+INVOLVING = frozenset((
+    "involved", "involves", "involve", "involving", "involvement", "affected", "affects", "affect", "infiltrated",
+    "encased", "encase", "encasement", "invaded", "invade", "occupies", "fills", "infiltrate", "infiltration", "reach",
+    "spread", "ruptured", "rupture",
+))
+# fmt: on
+_SPREADING = REACHING | INVOLVING
+_BEFORE_PLACES = frozenset(("the", "in", "within", "also", "left", "right", "of", "both", "bilateral"))
 # Not things of their own: "with most of the pons", while "with widening of the canal" is not of the lesion.
 # fmt: off
 _PARTS_OF_LESIONS = frozenset((
@@ -68,6 +77,7 @@ _WIDE = ("ventricular dilation", "sulcal widening")
 _OVER = frozenset(("frontal", "parietal", "temporal", "occipital", "parasagittal", "frontotemporal", "frontoparietal"))
 _LIKENED = frozenset(("consistent", "compatible", "keeping", "line", "correlating", "compared"))
 _BE = frozenset(("is", "are", "was", "were"))
+_ALTERNATIVES = frozenset((",", "and", "or", "/", "versus", "vs"))
 _AROUND = frozenset(("about", "around", "surrounding", "of", "from"))
 # Words between a side and a site without sides: "the left aspect of the pituitary".
 _PART_OF = frozenset(("aspect", "side", "half", "portion", "part", "lobe", "of", "the"))
@@ -107,6 +117,9 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
                 continue
             owner.reached |= {site for site, _ in placed}
         kept = owner.sites if near & _LISTING and "involving" not in near else without_wholes(owner.sites, placed)
+        if cues and owner.first < group[0].first:
+            level = _doubt_of_place(owner, group[0].first, marks, tokens)
+            owner.doubted |= dict.fromkeys(placed, level) if level else {}
         owner.sites = kept + [p for p in placed if p not in owner.sites]
         owner.sites_follow = owner.first < group[0].first
         owner.is_near = owner.is_near or bool(NEAR & near)
@@ -149,6 +162,25 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             or _goes_with(mention, following, tokens)
         ):
             mention.sites = [pair for pair in following.sites if pair[0] not in following.reached]
+
+
+def _doubt_of_place(owner: Mention, first: int, marks: list[Mark], tokens: list[Token]) -> str | None:
+    """How likely a lesion is at a place that it may have reached ("with possible extension into the thalamus").
+
+    So it is of one place in a list ("in the pons and possibly the midbrain").
+    """
+    hedges = [m for m in marks if m.kind == "certainty" and owner.stop <= m.first and m.stop <= first]
+    if not hedges or hedges[-1].value not in HEDGED:
+        return None
+    cue = hedges[-1]
+    if any(m.kind == "findings" and cue.stop <= m.first < first for m in marks):
+        return None
+    words = {t.word for t in tokens[cue.first : first]}
+    behind = [t.word for t in tokens[cue.stop : first] if t.word not in _BEFORE_PLACES]
+    before = tokens[cue.first - 1].word
+    is_place = before == "," and "in" in words  # "an infarct, likely in the PICA territory"
+    is_listed = not behind and before in ("and", "or", ",") and not is_place
+    return str(cue.value) if (is_listed and owner.sites) or words & _SPREADING else None
 
 
 def _of_one_finding(groups: list[list[Mark]], carriers: list[Mention]) -> list[list[Mark]]:
@@ -213,6 +245,9 @@ def _is_listed_with(earlier: Mention, mention: Mention, tokens: list[Token]) -> 
     """Whether one place leads two findings ("in the left parietal lobe there is gliosis and volume loss")."""
     if earlier.sites_follow or not mention.term or not earlier.term or earlier.certainty != mention.certainty:
         return False
+    if mention.certainty in HEDGED:  # "the temporal lobe change could be tumor or necrosis"
+        between = [t.word for t in tokens[earlier.stop : mention.first]]
+        return len(between) <= 5 and not _ALTERNATIVES.isdisjoint(between) and LOCATIVE.isdisjoint(between)
     kinds = load_terms().findings
     is_of_brain = kinds[mention.term].default_site in VAGUE_SITES and kinds[mention.term].kind == "diagnosis"
     is_of_brain = is_of_brain and kinds[earlier.term].kind != "status" and earlier.term not in _DISPLACED | set(_WIDE)
@@ -307,11 +342,25 @@ def _heads(left: list[Mention], position: int, tokens: list[Token]) -> list[Ment
 def _is_joined(mention: Mention, following: Mention, tokens: list[Token]) -> bool:
     """Whether only a list stands between two findings; an article opens an item of its own."""
     words = {t.word for t in tokens[mention.stop : following.first]}
+    if mention.certainty == following.certainty and mention.certainty in HEDGED and words & {"or", "versus", "vs"}:
+        # "either a cavernoma or a focus of old hemorrhage in the putamen"
+        is_near = following.first - mention.stop <= 6 and "likely" not in words
+        kinds = load_terms().findings
+        is_of_place = mention.term in kinds and kinds[mention.term].default_site in [s for s, _ in following.sites]
+        is_near = is_near and (is_of_place or _are_of_brain(mention, following))
+        return is_near and bool(following.sites) and following.sites_follow
     if following.first - mention.stop > 4 or words & LOCATIVE or words & _OPENING or mention.term == "midline shift":
         return False
     if "absent" in {mention.certainty, following.certainty} and mention.certainty != following.certainty:
         return False
-    return bool(words & {"and", "or", ",", "/", "nor"}) and bool(following.sites) and following.sites_follow
+    is_list = bool(words & {"and", "or", ",", "/", "nor", "versus", "vs"})
+    return is_list and bool(following.sites) and following.sites_follow
+
+
+def _are_of_brain(*mentions: Mention) -> bool:
+    """Whether findings have no place of their own, as meningiomas have."""
+    kinds = load_terms().findings
+    return all(m.term in kinds and kinds[m.term].default_site in VAGUE_SITES for m in mentions)
 
 
 def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: list[Mention]) -> dict[int, str]:

@@ -5,12 +5,11 @@ from itertools import product
 
 from ..findings import MAX_MORPHOLOGY, MAX_SIGNALS, MAX_SIZE_MM, Finding
 from ..vocabulary import load_terms
-from .mentions import Mention
+from .mentions import HEDGED, Mention
 
 _SEQUENCES = ("T1w", "T1c", "T2w", "FLAIR", "DWI", "ADC", "SWI", "MRA", "PD", "any")
 _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
 _SIGNAL_ORDER = {pair: i for i, pair in enumerate(product(_SEQUENCES, _SIGNALS))}
-HEDGED = ("probable", "possible")
 
 
 @dataclass

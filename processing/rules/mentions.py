@@ -20,6 +20,7 @@ ACCOMPANYING = frozenset(
 VAGUE_SITES = ("brain", "white matter", "cerebellum", "basal ganglia")
 # Terms that turn into a signal of the lesion that the same statement describes.
 AS_SIGNAL = {"abnormal enhancement": ("T1c", "enhancing"), "restricted diffusion": ("DWI", "restricted")}
+HEDGED = ("probable", "possible")
 AGED = {"infarct": {"acute": "acute infarct", "subacute": "subacute infarct", "chronic": "chronic infarct"}}
 AGED["lacune"] = {"acute": "acute infarct", "subacute": "subacute infarct"}
 # Terms that say an age of their own.
@@ -53,8 +54,10 @@ class Mention:
     is_back_reference: bool = False
     is_definite: bool = False
     reached: set[str] = field(default_factory=set)  # sites that a lesion extends into, not where it is
+    doubted: dict[tuple[str, str], str] = field(default_factory=dict)  # where it may be, too, and how likely
     is_involvement: bool = False  # tells where else the lesion spoken of last is, with no finding of its own
     is_of_all: bool = False  # of all that is told ("these findings"), not of the last
+    is_alternative: bool = False  # another cause of what the last was a doubted cause of ("... is less likely")
     is_of_these: bool = False  # of several lesions spoken of last ("these do not enhance")
     is_unlike: bool = False  # a denied cause of the lesion spoken of ("not consistent with a meningioma")
     is_near: bool = False  # at a structure told as that beside the lesion ("the adjacent sulci")

@@ -26,9 +26,31 @@ CAUSES = frozenset((
     "subarachnoid hemorrhage", "artifact", "aneurysm",
 ))
 # fmt: on
+_OF_VESSELS = ("aneurysm", "vasculopathy")
+_OF_BOTH_SIDES = ("meningitis",)
+# What is told as the cause of a lesion where it is doubted, while "postoperative change" by itself is a finding.
+DOUBTED_CAUSES = CAUSES | frozenset(
+    (
+        "postoperative change",
+        "developmental anomaly",
+        "lacune",
+        "perivascular space",
+        "normal variant",
+        "ischemic change",
+        "hemorrhage",
+        "hemosiderin deposition",
+        "encephalomalacia",
+        "diffuse axonal injury",
+    )
+)
 # Where no lesion of the brain is.
 _NO_BRAIN = ("vessels", "paranasal sinuses", "mastoid")
-_OF_ANY_PLACE = ("mass", "infection", "metastasis", "lymphoma", "necrosis", "other tumor", "calcification", "cyst")
+# fmt: off
+_OF_ANY_PLACE = frozenset((
+    "mass", "infection", "metastasis", "lymphoma", "necrosis", "other tumor", "calcification", "cyst",
+    "normal variant", "developmental anomaly", "artifact", "hemorrhage", "postoperative change",
+))
+# fmt: on
 # What has no signal of its own: an enhancement told after it is that of the lesion before.
 DISPLACEMENTS = frozenset(("mass effect", "midline shift", "herniation", "ventricular dilation", "sulcal widening"))
 
@@ -37,7 +59,9 @@ def can_be_at(term: str, site: str) -> bool:
     """Whether what a diagnosis explains may be at a site: a lesion of the brain is in no vessel and no sinus."""
     terms = load_terms()
     is_inside = terms.findings[term].default_site in VAGUE_SITES and term not in _OF_ANY_PLACE
-    is_of_vessel = term == "aneurysm" and not terms.is_within(site, "vessels")
+    is_of_vessel = term in _OF_VESSELS and not terms.is_within(site, "vessels")
+    if term == "vasculopathy" and not terms.is_within(site, "extra-axial space"):
+        return site != "sulci"  # white matter lesions may be due to vasculitis
     return not is_of_vessel and not (is_inside and any(terms.is_within(site, place) for place in _NO_BRAIN))
 
 
@@ -59,28 +83,42 @@ def placed_at(
         follows = follows or is_same_sentence or (mention.certainty in HEDGED and bool(earlier))
         follows = follows or (mention.term in ("edema", "mass effect") and mention.certainty != "absent")
     elif is_cause:
-        follows = bool(earlier)
+        # "the enhancement pattern suggests a meningioma" says no place but that of meningiomas
+        has_place = term.default_site not in VAGUE_SITES and not load_terms().is_within(term.default_site, "vessels")
+        follows = any(e.is_placed for e in earlier) or (bool(earlier) and not has_place)
     elif mention.certainty in HEDGED and term.kind == "diagnosis":
         is_told = follows or is_same_sentence
         earlier = [e for e in earlier if e.mention.term not in DISPLACEMENTS]
         follows = term.default_site in VAGUE_SITES or (is_told and any(_may_be_at(e, mention.term) for e in earlier))
     is_of_part = term.default_site in _PARTS and mention.certainty != "absent" and mention.side == "none"
+    is_of_part = is_of_part and mention.term not in _OF_BOTH_SIDES
     near = [e for e in earlier if is_of_part and load_terms().is_within(e.site, term.default_site)]
     if near:
         return [Entry(mention, e.site, e.side, e.is_placed, quote) for e in near]
     is_scattered = len({e.site for e in earlier}) > 1 and all(is_group(e) for e in earlier)
     if is_scattered and mention.certainty == "absent" and mention.is_of_these and mention.side == "none":
         return [Entry(mention, "brain", "none", False, quote)]  # "these do not enhance", of lesions here and there
-    is_of_several = len(earlier) > 1 and all(is_group(e) for e in earlier)
-    is_of_several = is_of_several or len({e.sentence for e in earlier}) > 1
-    if follows and (mention.certainty in HEDGED or is_cause) and is_of_several and not is_same_sentence:
-        return [Entry(mention, "brain", "none", False, quote)]  # "these findings" of several lesions
+    if follows and (mention.certainty in HEDGED or is_cause) and _are_several(earlier) and not is_same_sentence:
+        is_pointing = mention.is_back_reference or mention.is_of_all or mention.is_definite
+        return [Entry(mention, "brain" if is_pointing else term.default_site, "none", False, quote)]
     if not is_cause and mention.term not in ACCOMPANYING:  # "with associated hydrocephalus": not at the lesion
         follows = follows and (term.default_site in VAGUE_SITES or any(_may_be_at(e, mention.term) for e in earlier))
     if earlier and follows and mention.side == "none":
         return [Entry(mention, e.site, e.side, e.is_placed, quote) for e in earlier]
     side = _side_of_cause(mention, term.default_site, earlier, is_same_sentence)
     return [Entry(mention, term.default_site, side, False, quote)]
+
+
+def _are_several(lesions: list[Entry]) -> bool:
+    """Whether several separate lesions are spoken of, not one that is at several sites."""
+    if len({e.sentence for e in lesions}) > 1:
+        return True
+    if all(e.mention.count == 1 or (e.mention.term == "mass" and not is_group(e)) for e in lesions):
+        return len({e.quote for e in lesions}) > 1  # "a lesion in the frontal lobe and another in the cerebellum"
+    sites = {e.site for e in lesions}
+    sides = {e.side for e in lesions} - {"none"}
+    # "hyperintensity of the insula and temporal lobe" is one lesion, that of more places or of other sides is not
+    return len(sites) > 2 or (len(sites) > 1 and (len(sides) > 1 or any(is_group(e) for e in lesions)))
 
 
 def _side_at(site: str, mention: Mention, earlier: list[Entry]) -> str:
@@ -91,7 +129,7 @@ def _side_at(site: str, mention: Mention, earlier: list[Entry]) -> str:
         return mention.side
     if load_terms().findings[mention.term].kind == "status":
         return "none"
-    is_cause = mention.certainty in HEDGED and mention.term in CAUSES
+    is_cause = mention.certainty in HEDGED and load_terms().findings[mention.term].kind == "diagnosis"
     beside = {e.side for e in earlier if mention.is_near or (is_cause and e.site == site)}
     return beside.pop() if len(beside) == 1 else "none"
 
@@ -99,10 +137,14 @@ def _side_at(site: str, mention: Mention, earlier: list[Entry]) -> str:
 def _side_of_cause(mention: Mention, site: str, earlier: list[Entry], is_same_sentence: bool) -> str:
     """Side of a diagnosis that has a place of its own, where what it explains has a side: "a collection on the left,
     probably a subdural hematoma"."""
-    is_near = any(load_terms().is_within(site, e.site) for e in earlier) or (is_same_sentence and bool(earlier))
+    is_within = load_terms().is_within
+    is_of_vessel = is_within(site, "vessels")
+    is_beside = is_same_sentence and any(is_within(e.site, "vessels") == is_of_vessel for e in earlier)
+    is_near = is_beside or any(is_within(site, e.site) for e in earlier)
     is_said = (mention.certainty in HEDGED and is_near) or (mention.is_near and mention.certainty != "absent")
     sides = {e.side for e in earlier}
-    if mention.side != "none" or not is_said or not load_terms().sites[site].paired or len(sides) != 1:
+    is_known = mention.side != "none" or mention.term in _OF_BOTH_SIDES or not is_said
+    if is_known or not load_terms().sites[site].paired or len(sides) != 1:
         return mention.side
     return sides.pop()
 

@@ -21,8 +21,8 @@ from .chinese import heading_sequence
 from .chinese import read_sentence as read_chinese_sentence
 from .english import read_sentence
 from .entries import HEDGED, Entry, add_details, is_group, is_reached, merge_into, to_finding
-from .mentions import ACCOMPANYING, AS_SIGNAL, Mention
-from .placing import CAUSES, DISPLACEMENTS, can_be_at, placed_at
+from .mentions import ACCOMPANYING, AS_SIGNAL, VAGUE_SITES, Mention
+from .placing import CAUSES, DISPLACEMENTS, DOUBTED_CAUSES, can_be_at, placed_at
 
 VERSION = "0.8"  # raise with every change that alters the findings of some report
 # Languages that have rules: how a sentence of each is read.
@@ -41,6 +41,7 @@ _COMPANIONS = ACCOMPANYING | {
 _DESCRIBED = frozenset(("mass", "signal abnormality", "abnormal enhancement", "restricted diffusion", "cyst"))
 # What a mass does to the bone around it is not what "it" points at, even with a place of its own.
 _EFFECTS = frozenset(("sellar enlargement",))
+_OF_SHAPE = frozenset(("normal variant", "developmental anomaly", "arachnoid cyst"))
 # Families of what reaches nowhere: "it also extends into the sinus" is of the mass told before.
 _OF_NO_EXTENT = ("sinus disease", "displacement", "wide fluid spaces", "skull", "sella")
 
@@ -56,6 +57,8 @@ class _Reading:
     lesion: list[Entry] = field(default_factory=list)  # the last that can enhance or restrict
     # what is described without a cause, sentence by sentence, which a diagnosis explains
     descriptions: list[list[Entry]] = field(default_factory=list)
+    # the sentence of the last doubted cause, and where it stands
+    doubted: tuple[int, list[Entry]] = (-1, [])
     section: int = 0
     sentence: int = 0
     heading: str = ""  # the sequence that it names
@@ -105,13 +108,18 @@ def _read(sentence: str, reading: _Reading) -> None:
         if mention.is_apart:  # at the bed of what was taken out
             beds = [e for e in reading.entries if e.mention.term == "postoperative change"]
             earlier = beds[-1:] or earlier
+        if mention.is_definite and mention.side != "none" and not mention.sites:
+            on_side = _on_side(mention.side, reading)
+            earlier, described = on_side or earlier, on_side or described
         is_cause = _explains(mention, reading, bool(spoken_of))
         if is_cause:
-            is_of_sentence = bool(described) or not reading.descriptions
             summed = reading.told if mention.is_of_all and not lesion else []
             is_any = mention.certainty != "present" or mention.count in ("none", 1)
             spoken = lesion or reading.lesion or earlier if is_any else lesion  # "multiple infarcts" are no single one
-            earlier = described or _meant(mention, reading) or summed or spoken
+            beside = _beside(mention, spoken_of)
+            other = _of_alternative(mention, reading) if not (described or beside) else []
+            is_of_sentence = bool(described or beside or other)
+            earlier = described or beside or other or _meant(mention, reading) or summed or spoken
             earlier = [e for e in earlier if can_be_at(mention.term, e.site)]
         elif mention.is_of_all and mention.certainty in HEDGED and not (spoken_of or mention.sites):
             earlier = _meant(mention, reading) or reading.told  # "these changes suggest small vessel disease"
@@ -140,6 +148,8 @@ def _read(sentence: str, reading: _Reading) -> None:
             replace(k, site=p.site, side=p.side) if p.site == "brain" and (p.is_placed or is_group(p)) else k
             for k, p in zip(kept, placed, strict=True)
         ]
+        if mention.certainty in HEDGED and mention.term in DOUBTED_CAUSES:
+            reading.doubted = reading.sentence, entries
         is_lesion = mention.certainty != "absent" and load_terms().findings[mention.term].kind != "status"
         # a companion with a place of its own is a lesion in its own right
         is_effect = mention.term in _EFFECTS and bool(earlier)
@@ -157,6 +167,40 @@ def _read(sentence: str, reading: _Reading) -> None:
     reading.last = spoken_of or reading.last
     reading.lesion = lesion or reading.lesion
     reading.told = told or reading.told
+
+
+def _beside(mention: Mention, spoken_of: list[Entry]) -> list[Entry]:
+    """What the sentence has told before a doubted cause ("narrowing of the basilar artery, likely atheromatous")."""
+    if mention.certainty not in HEDGED:
+        return []
+    is_of_shape = mention.term in _OF_SHAPE  # "a wide left ventricle, likely a normal variant"
+    told = [e for e in spoken_of if e.mention.certainty == "present"]
+    return [e for e in told if is_of_shape or e.mention.term not in DISPLACEMENTS]
+
+
+def _of_alternative(mention: Mention, reading: _Reading) -> list[Entry]:
+    """Where the cause stands that another is told beside ("... is favored; a glioma is less likely")."""
+    sentence, entries = reading.doubted
+    is_near = sentence == reading.sentence or (mention.is_alternative and sentence == reading.sentence - 1)
+    if mention.certainty not in HEDGED or not is_near or not all(e.is_placed for e in entries):
+        return []
+    kinds = load_terms().findings  # "macroadenoma" says itself where it is
+    is_own = all(e.site == kinds[e.mention.term].default_site and e.site not in VAGUE_SITES for e in entries)
+    return [] if is_own else [e for e in entries if can_be_at(mention.term, e.site)]
+
+
+def _on_side(side: str, reading: _Reading) -> list[Entry]:
+    """The lesion told last on a side ("the left sided focus may be an infarct")."""
+    kinds = load_terms().findings
+    told = [
+        e
+        for e in reading.entries
+        if e.side == side
+        and e.mention.certainty != "absent"
+        and e.mention.term not in _COMPANIONS
+        and kinds[e.mention.term].kind != "status"
+    ]
+    return [e for e in told if e.sentence == told[-1].sentence]
 
 
 def _agree_on_mass(mention: Mention, earlier: list[Entry]) -> None:
@@ -230,7 +274,8 @@ def _is_repetition(mention: Mention, reading: _Reading) -> bool:
 
 def _explains(mention: Mention, reading: _Reading, is_same_sentence: bool) -> bool:
     """Whether a diagnosis without a place, doubted or of the impression, names the cause of what is described."""
-    if mention.sites or mention.side != "none" or mention.term not in CAUSES:
+    causes = DOUBTED_CAUSES if mention.certainty in HEDGED else CAUSES
+    if mention.sites or mention.side != "none" or mention.term not in causes:
         return False
     if mention.certainty != "present":
         return mention.certainty in HEDGED or mention.is_unlike
@@ -259,7 +304,8 @@ def _with_known_side(entry: Entry, reading: _Reading) -> Entry:
     if reading.section == 0 or entry.side != "none" or entry.mention.certainty == "absent":
         return entry
     terms = load_terms()
-    is_inner = terms.is_within(entry.site, "extra-axial space")  # a hematoma told as a collection before
+    # a hematoma told as a collection before
+    is_inner = terms.is_within(entry.site, "extra-axial space") and entry.mention.term != "meningitis"
     if terms.findings[entry.mention.term].kind == "status" or not (entry.is_placed or is_inner):
         return entry
     told = [e for e in reading.entries if e.mention.certainty != "absent" and e.mention.term not in DISPLACEMENTS]
