@@ -100,7 +100,8 @@ def _phrases() -> Iterator[tuple[str, str, Any]]:
 def _variants(word: str, spelling: list[tuple[str, str]], *, plural: bool) -> set[str]:
     forms = {word}
     for american, british in spelling:
-        forms |= {form.replace(american, british) for form in forms}
+        if american in word:  # few are, and there are tens of thousands of hedges
+            forms |= {form.replace(american, british) for form in forms}
     if plural:
         for form in tuple(forms):
             if form.endswith("is"):
