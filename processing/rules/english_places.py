@@ -9,6 +9,7 @@ from .english_site_terms import (
     are_tissue,
     around_the_brain,
     in_the_midline,
+    joined_to_heads,
     lists_brain,
     of_the_term,
     on_the_side_of_the_lesion,
@@ -33,7 +34,7 @@ _FILLERS = frozenset((
 _DISPLACED = frozenset(("mass effect", "midline shift", "herniation", "hydrocephalus"))
 # fmt: off
 _TOUCHING = frozenset((
-    "abutting", "abuts", "abut", "contacts", "contacting", "touches", "touching", "toward", "towards", "sparing",
+    "abutting", "abuts", "abut", "contacts", "contacting", "touches", "touching", "attached", "toward", "towards", "sparing",
     "spares", "beyond", "obscuring", "obscures",
 ))
 _BESIDE = _TOUCHING | frozenset((
@@ -76,7 +77,7 @@ _PART_OF = frozenset(("aspect", "side", "half", "portion", "part", "lobe", "of",
 def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> None:
     """Give each list of sites to a finding, then to those joined to it ("edema and mass effect in ...")."""
     named = [m for m in marks if m.kind == "sites"]
-    sites = without_compartments(without_comparisons(named, tokens), tokens)
+    sites = joined_to_heads(without_compartments(without_comparisons(named, tokens), tokens))
     sides = _sides(marks, tokens, sites, carriers)
     listed_brains: set[int] = set()
     cues = {i for m in marks if m.kind in ("certainty", "consistent") for i in range(m.first, m.stop)}

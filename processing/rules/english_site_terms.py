@@ -39,12 +39,24 @@ _OVER_LOBES = frozenset(
         "meningeal enhancement",
     )
 )
+_UNDER_BONE = frozenset(("subdural hematoma", "epidural hematoma", "extra-axial collection", "subarachnoid hemorrhage"))
 _OF_TERRITORIES = frozenset(
     ("infarct", "acute infarct", "subacute infarct", "chronic infarct", "encephalomalacia", "ischemic change")
 )
 _TERRITORIES = dict.fromkeys(
     ("anterior cerebral artery", "middle cerebral artery", "posterior cerebral artery"), "cerebral hemisphere"
 )
+# Beside these the white matter says where it is.
+_WITH_WHITE_MATTER = frozenset(("brain", "cerebral hemisphere", "posterior fossa"))
+_PART_OF_WHOLE = frozenset(("of", "the", "left", "right", "both", "bilateral"))
+# Nouns that a word of a larger or neighbouring place describes.
+# fmt: off
+_HEADS = frozenset((
+    "sulci", "basal cisterns", "vermis", "cerebellar hemisphere", "cerebellar peduncle", "optic nerve", "cranial nerves",
+    "carotid artery", "vertebrobasilar arteries", "dural venous sinuses", "middle cerebral artery",
+    "anterior cerebral artery", "posterior cerebral artery", "lateral ventricle", "skull base", "paranasal sinuses",
+))
+# fmt: on
 _OF_A_LOBE = frozenset(("of", "the", "left", "right", "in", "both", "bilateral"))
 
 
@@ -134,6 +146,9 @@ def of_the_term(term: str, sites: list[tuple[str, str]]) -> list[tuple[str, str]
         lobes = [pair for pair in sites if terms.is_within(pair[0], "cerebral hemisphere") or pair[0] == "meninges"]
         if len(lobes) == len(sites):
             return list(dict.fromkeys((own, side) for _, side in lobes))
+    if term in _UNDER_BONE:  # "an epidural hematoma beneath the temporal squama"
+        own = terms.findings[term].default_site
+        sites = list(dict.fromkeys((own if site == "skull" else site, side) for site, side in sites))
     if term in _OF_TERRITORIES:
         return list(dict.fromkeys((_TERRITORIES.get(site, site), side) for site, side in sites))
     return sites
@@ -199,9 +214,25 @@ def without_compartments(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
             is_tissue = terms.is_within(tissue.value[0], "white matter") or tissue.value[0] == "cortex"
             if is_lobe and is_tissue and between <= joining:
                 dropped.add(id(tissue))
-        if not between and b.first == a.stop and b.value == ("white matter",) and are_tissue([(a.value[0], "")]):
-            dropped.add(id(b))  # "juxtacortical white matter"
-        is_inner = a.value == ("white matter",) and terms.is_within(b.value[0], "white matter")
-        if is_inner and between <= {"of", "the", "left", "right"} and "of" in between:
-            dropped.add(id(a))
+        if b.value == ("white matter",) and b.first == a.stop and a.value[0] not in _WITH_WHITE_MATTER:
+            dropped.add(id(b))  # "juxtacortical white matter", "the pyramidal tracts of the brainstem"
+        elif "of" in between and between <= _PART_OF_WHOLE and a.value != b.value:
+            # "the ependyma of the lateral ventricle", "the white matter of the centrum semiovale"
+            if terms.is_within(b.value[0], a.value[0]):
+                dropped.add(id(a))
+            elif len(b.value) == 1 and terms.is_within(a.value[0], b.value[0]):
+                dropped.add(id(b))
     return [site for site in sites if id(site) not in dropped]
+
+
+def joined_to_heads(sites: list[Mark]) -> list[Mark]:
+    """Where one word of a place leads to the next at once, the last says where: "superior frontal sulcus",
+    "intraorbital optic nerve"."""
+    joined: list[Mark] = []
+    for site in sites:
+        last = joined[-1] if joined else None
+        if last is not None and last.stop == site.first and site.value[0] in _HEADS and last.value != site.value:
+            joined[-1] = Mark(site.kind, site.value, last.first, site.stop)
+        else:
+            joined.append(site)
+    return joined
