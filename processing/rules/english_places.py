@@ -63,6 +63,10 @@ _PARTS_OF_LESIONS = frozenset((
 NEAR = frozenset(("adjacent", "underlying", "overlying", "ipsilateral", "surrounding", "subjacent", "neighboring"))
 # What opens an item of its own in a list.
 _OPENING = frozenset(("a", "an", "multiple", "several", "another"))
+_SINUSES = ("paranasal sinuses", "maxillary sinus", "ethmoid sinus", "sphenoid sinus")
+_IN_LISTS_OF_SINUSES = frozenset(
+    ("and", ",", "/", "or", "the", "left", "right", "bilateral", "both", "anterior", "posterior")
+)
 _WIDENED = ("sellar enlargement",)
 _WIDE = ("ventricular dilation", "sulcal widening")
 # "A left frontal meningioma", which is one of the dura over that lobe.
@@ -77,6 +81,7 @@ _PART_OF = frozenset(("aspect", "side", "half", "portion", "part", "lobe", "of",
 def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> None:
     """Give each list of sites to a finding, then to those joined to it ("edema and mass effect in ...")."""
     named = [m for m in marks if m.kind == "sites"]
+    _name_frontal_sinuses(named, tokens)
     sites = joined_to_heads(without_compartments(without_comparisons(named, tokens), tokens))
     sides = _sides(marks, tokens, sites, carriers)
     listed_brains: set[int] = set()
@@ -118,7 +123,7 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             mention.sites = [s for s in mention.sites if s[0] != "brain" or mention.term == "atrophy"]
         if len(mention.sites) > 1:
             mention.sites = in_the_midline(
-                without_whole_vessels(around_the_brain(mention.sites), mention.term), mention.term
+                without_whole_vessels(around_the_brain(mention.sites, mention.term), mention.term), mention.term
             )
         if ("spinal cord", "none") in mention.sites:  # "a lesion of the cord at C3"
             mention.sites = [pair for pair in mention.sites if pair[0] != "spine"]
@@ -150,6 +155,19 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             or _goes_with(mention, following, tokens)
         ):
             mention.sites = [pair for pair in following.sites if pair[0] not in following.reached]
+
+
+def _name_frontal_sinuses(sites: list[Mark], tokens: list[Token]) -> None:
+    """ "The frontal and maxillary sinuses": in a list of sinuses, the frontal one is meant."""
+    sinuses = [m for m in sites if m.value[0] in _SINUSES]
+    for mark in sites if sinuses else ():
+        if mark.value != ("frontal lobe",) or tokens[mark.stop - 1].word != "frontal":
+            continue
+        near = min(sinuses, key=lambda m: abs(m.first - mark.first))
+        low, high = min(near.stop, mark.stop), max(near.first, mark.first)
+        if all(tokens[i].word in _IN_LISTS_OF_SINUSES for i in range(low, high)):
+            mark.value = ("frontal sinus",)
+            sinuses.append(mark)
 
 
 def _of_one_finding(groups: list[list[Mark]], carriers: list[Mention]) -> list[list[Mark]]:
@@ -268,6 +286,8 @@ def _site_owner(first: Mark, last: Mark, tokens: list[Token], cues: set[int], ca
         return right[0]
     if left[-1].term == "normal" and first.first - left[-1].stop <= 1 and not left[-1].sites:
         return left[-1]  # "normal midbrain, pons and medulla and a normal brainstem"
+    if first.first - left[-1].stop <= 1 and not left[-1].sites and tokens[last.stop].word == "and":
+        return left[-1]  # "air fluid level right maxillary antrum and mucosal thickening of ..."
     if _is_new_clause(first.first, last.stop, right[0].first, tokens):
         return right[0]
     if first.first == left[-1].stop and left[-1].term in _WIDE:  # "enlarged fourth ventricle with a cyst"

@@ -40,6 +40,9 @@ _OVER_LOBES = frozenset(
     )
 )
 _UNDER_BONE = frozenset(("subdural hematoma", "epidural hematoma", "extra-axial collection", "subarachnoid hemorrhage"))
+# Where a hematoma of a space of its own is told to lie along.
+_ALONG = frozenset(("falx", "meninges", "sulci", "skull"))
+_OF_SINUSES = frozenset(("sinusitis", "mucosal thickening", "sinus opacification", "retention cyst"))
 _OF_TERRITORIES = frozenset(
     ("infarct", "acute infarct", "subacute infarct", "chronic infarct", "encephalomalacia", "ischemic change")
 )
@@ -146,9 +149,16 @@ def of_the_term(term: str, sites: list[tuple[str, str]]) -> list[tuple[str, str]
         lobes = [pair for pair in sites if terms.is_within(pair[0], "cerebral hemisphere") or pair[0] == "meninges"]
         if len(lobes) == len(sites):
             return list(dict.fromkeys((own, side) for _, side in lobes))
-    if term in _UNDER_BONE:  # "an epidural hematoma beneath the temporal squama"
+    if term in _UNDER_BONE:  # "an epidural hematoma beneath the temporal squama", "a subdural hematoma along the falx"
         own = terms.findings[term].default_site
-        sites = list(dict.fromkeys((own if site == "skull" else site, side) for site, side in sites))
+        along = _ALONG if own in ("subdural space", "epidural space") else ("skull",)
+        sites = list(dict.fromkeys((own if site in along else site, side) for site, side in sites))
+    if term in _OF_SINUSES:  # "right frontal mucosal thickening"
+        sites = [("frontal sinus" if site == "frontal lobe" else site, side) for site, side in sites]
+    if term == "empty sella":
+        sites = list(dict.fromkeys(("sella" if site == "pituitary" else site, side) for site, side in sites))
+    if term == "postoperative change" and any(terms.sites[site].parent == "cerebral hemisphere" for site, _ in sites):
+        sites = [pair for pair in sites if pair[0] != "skull"] or sites  # "a left frontal burr hole"
     if term in _OF_TERRITORIES:
         return list(dict.fromkeys((_TERRITORIES.get(site, site), side) for site, side in sites))
     return sites
@@ -166,7 +176,7 @@ def on_the_side_of_the_lesion(mention: Mention) -> list[tuple[str, str]]:
     ]
 
 
-def around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def around_the_brain(sites: list[tuple[str, str]], term: str) -> list[tuple[str, str]]:
     """A lesion of the dura is at the dura, not in the lobe beside it, whose side it takes; a territory that a lobe
     follows is that lobe."""
     terms = load_terms()
@@ -185,7 +195,7 @@ def around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
         shared = sides.pop() if len(sides) == 1 else "none"
         return [(site, shared if side == "none" else side) for site, side in exact]
     outside = [pair for pair in sites if pair[0] in _OUTSIDE]
-    if outside and lobes:  # "the left parietal scalp"
+    if outside and lobes and term != "postoperative change":  # "the left parietal scalp"
         side = next((side for _, side in lobes if side != "none"), "none")
         return [(site, side if own == "none" else own) for site, own in sites if (site, own) not in lobes]
     tissue = [pair for pair in sites if terms.is_within(pair[0], "white matter")]
