@@ -13,6 +13,7 @@ from .english_site_terms import (
     lists_brain,
     of_the_term,
     on_the_side_of_the_lesion,
+    term_at,
     without_comparisons,
     without_compartments,
     without_whole_vessels,
@@ -67,6 +68,8 @@ _SINUSES = ("paranasal sinuses", "maxillary sinus", "ethmoid sinus", "sphenoid s
 _IN_LISTS_OF_SINUSES = frozenset(
     ("and", ",", "/", "or", "the", "left", "right", "bilateral", "both", "anterior", "posterior")
 )
+_SCARS = frozenset(("encephalomalacia", "gliosis", "atrophy"))
+_SCARRING = frozenset(("infarct", "chronic infarct", "subacute infarct", "hemorrhage", "contusion", "ischemic change"))
 _WIDENED = ("sellar enlargement",)
 _WIDE = ("ventricular dilation", "sulcal widening")
 # "A left frontal meningioma", which is one of the dura over that lobe.
@@ -129,6 +132,7 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             mention.sites = [pair for pair in mention.sites if pair[0] != "spine"]
         if mention.sites[0][0] == "midline" and mention.side == "midline":  # "the midline structures are normal"
             mention.side = "none"
+        mention.term = term_at(mention.term, mention.sites)
         mention.sites = of_the_term(mention.term, mention.sites)
         mention.sites = on_the_side_of_the_lesion(mention)
         if mention.term == "meningioma" and tokens[mention.first - 1].word in _OVER and are_lobes(mention.sites):
@@ -142,6 +146,8 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             # "the sella is expanded by a mass"
             mention.sites = list(earlier.sites) or [(load_terms().findings[earlier.term].default_site, "none")]
     for earlier, mention in pairwise(carriers):
+        if earlier.sites and _is_left_by(earlier, mention, tokens):
+            mention.sites = list(earlier.sites)
         if not earlier.sites or mention.sites:
             continue
         if _is_had(earlier, mention, tokens) or _is_listed_with(earlier, mention, tokens):
@@ -228,6 +234,13 @@ def _is_had(lesion: Mention, mention: Mention, tokens: list[Token]) -> bool:
     )
 
 
+def _is_left_by(scar: Mention, mention: Mention, tokens: list[Token]) -> bool:
+    """Whether a finding is told to come from another, which was there: "occipital encephalomalacia from a PCA stroke"."""
+    words = [t.word for t in tokens[scar.stop : mention.first]]
+    is_cause = "from" in words[-5:] and scar.term in _SCARS and mention.term in _SCARRING
+    return is_cause and all(site in ("cerebral hemisphere", "brain") for site, _ in mention.sites)
+
+
 def _is_listed_with(earlier: Mention, mention: Mention, tokens: list[Token]) -> bool:
     """Whether one place leads two findings ("in the left parietal lobe there is gliosis and volume loss")."""
     if earlier.sites_follow or not mention.term or not earlier.term or earlier.certainty != mention.certainty:
@@ -236,6 +249,8 @@ def _is_listed_with(earlier: Mention, mention: Mention, tokens: list[Token]) -> 
     is_of_brain = kinds[mention.term].default_site in VAGUE_SITES and kinds[mention.term].kind == "diagnosis"
     is_of_brain = is_of_brain and kinds[earlier.term].kind != "status" and earlier.term not in _DISPLACED | set(_WIDE)
     words = [t.word for t in tokens[earlier.stop : mention.first]]
+    if mention.term == "signal abnormality" and earlier.term in ("atrophy", "edema"):
+        return words[:1] == ["and"] and len(words) <= 4  # "the hippocampus is atrophic and bright on FLAIR"
     return is_of_brain and words == ["and"] and mention.term not in _DISPLACED
 
 

@@ -17,6 +17,7 @@ _WHOLES = (
     "vessels",
     "white matter",
     "meninges",
+    "skull",
 )
 _COMPARING = ("than", "to", "with")
 _BASAL = ("middle cranial fossa", "sella", "suprasellar region", "cavernous sinus", "skull base")
@@ -47,8 +48,22 @@ _OF_TERRITORIES = frozenset(
     ("infarct", "acute infarct", "subacute infarct", "chronic infarct", "encephalomalacia", "ischemic change")
 )
 _TERRITORIES = dict.fromkeys(
-    ("anterior cerebral artery", "middle cerebral artery", "posterior cerebral artery"), "cerebral hemisphere"
+    ("anterior cerebral artery", "middle cerebral artery", "posterior cerebral artery", "carotid artery"),
+    "cerebral hemisphere",
 )
+_TERRITORIES |= {"vertebrobasilar arteries": "cerebellum", "vessels": "brain"}  # "PICA infarct", "perforator infarct"
+# A term that has another name at the place where it is told.
+_TERMS_AT = {
+    "cavernous malformation": dict.fromkeys(("orbit", "skull", "face", "scalp", "spine"), "hemangioma"),
+    "mucosal thickening": {"mastoid": "mastoiditis"},
+    "edema": dict.fromkeys(("scalp", "face"), "soft tissue swelling"),
+    "hemorrhage": {
+        "subdural space": "subdural hematoma",
+        "epidural space": "epidural hematoma",
+        "subarachnoid space": "subarachnoid hemorrhage",
+    },
+    "abnormal enhancement": {"sulci": "meningeal enhancement"},
+}
 # Beside these the white matter says where it is.
 _WITH_WHITE_MATTER = frozenset(("brain", "cerebral hemisphere", "posterior fossa"))
 _PART_OF_WHOLE = frozenset(("of", "the", "left", "right", "both", "bilateral"))
@@ -132,6 +147,12 @@ def in_the_midline(sites: list[tuple[str, str]], term: str) -> list[tuple[str, s
     return [(site, "midline" if side == "none" else side) for site, side in others]
 
 
+def term_at(term: str, sites: list[tuple[str, str]]) -> str:
+    """The name of a term at its places: a cavernous hemangioma of the orbit, blood in the subdural space."""
+    names = {_TERMS_AT[term].get(site, term) for site, _ in sites} if term in _TERMS_AT else {term}
+    return names.pop() if len(names) == 1 else term
+
+
 def of_the_term(term: str, sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Sites that a term turns into others.
 
@@ -151,10 +172,15 @@ def of_the_term(term: str, sites: list[tuple[str, str]]) -> list[tuple[str, str]
             return list(dict.fromkeys((own, side) for _, side in lobes))
     if term in _UNDER_BONE:  # "an epidural hematoma beneath the temporal squama", "a subdural hematoma along the falx"
         own = terms.findings[term].default_site
-        along = _ALONG if own in ("subdural space", "epidural space") else ("skull",)
+        along = _ALONG if own in ("subdural space", "epidural space") else ("skull", "cortex")
         sites = list(dict.fromkeys((own if site in along else site, side) for site, side in sites))
     if term in _OF_SINUSES:  # "right frontal mucosal thickening"
         sites = [("frontal sinus" if site == "frontal lobe" else site, side) for site, side in sites]
+    if term == "soft tissue swelling":  # "overlying the parietal bone"
+        sites = list(dict.fromkeys(("scalp" if site == "skull" else site, side) for site, side in sites))
+    if term == "vascular malformation":  # "a dural arteriovenous fistula"
+        others = [pair for pair in sites if pair[0] != "meninges"]
+        sites = others or [("vessels", side) for _, side in sites]
     if term == "empty sella":
         sites = list(dict.fromkeys(("sella" if site == "pituitary" else site, side) for site, side in sites))
     if term == "postoperative change" and any(terms.sites[site].parent == "cerebral hemisphere" for site, _ in sites):
