@@ -226,7 +226,7 @@ def _name_signals_beside(marks: list[Mark], tokens: list[Token]) -> None:
         before = next((m for m in marks if m.value in _SEEN_IN_TISSUE and 0 < signal.first - m.stop <= 4), None)
         if before is not None and not any(m.kind == "findings" and m.first >= before.stop for m in marks):
             gap = [i for i in range(before.stop, signal.first) if i not in sequences]
-            if tokens[before.stop].word == "and" and {tokens[i].word for i in gap} <= {"and", "is", "mildly", "slightly"}:
+            if tokens[before.stop].word == "and" and {tokens[i].word for i in gap} <= {"and", "is", "mildly"}:
                 marks.append(Mark("findings", "signal abnormality", signal.first, signal.stop))
             continue
         behind = next((m for m in marks if m.value in _SEEN_IN_TISSUE and 0 < m.first - signal.stop <= 4), None)

@@ -35,7 +35,8 @@ _FILLERS = frozenset((
 _DISPLACED = frozenset(("mass effect", "midline shift", "herniation", "hydrocephalus"))
 # fmt: off
 _TOUCHING = frozenset((
-    "abutting", "abuts", "abut", "contacts", "contacting", "touches", "touching", "attached", "toward", "towards", "sparing",
+    "abutting", "abuts", "abut", "contacts", "contacting", "touches", "touching", "attached", "toward", "towards",
+    "sparing",
     "spares", "beyond", "obscuring", "obscures",
 ))
 _BESIDE = _TOUCHING | frozenset((
@@ -208,6 +209,7 @@ def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[T
         return False
     known = {i for m in marks for i in range(m.first, m.stop) if m.kind not in _DESCRIBING}
     ends = ("of", "at", "in") if tokens[start].word == "its" else ("of", "at")
+    start += tokens[start].word == "of"  # "a cyst of ... and of asymmetric pneumatization of the apices"
     end = next((i for i in range(start, first) if tokens[i].word in ends), None)
     if end is None or end == start or any(i in known or tokens[i].word in LOCATIVE for i in range(start, end)):
         return False
@@ -235,7 +237,7 @@ def _is_had(lesion: Mention, mention: Mention, tokens: list[Token]) -> bool:
 
 
 def _is_left_by(scar: Mention, mention: Mention, tokens: list[Token]) -> bool:
-    """Whether a finding is told to come from another, which was there: "occipital encephalomalacia from a PCA stroke"."""
+    """Whether a finding is told to come from another, which was there: "gliosis of the pons from an old infarct"."""
     words = [t.word for t in tokens[scar.stop : mention.first]]
     is_cause = "from" in words[-5:] and scar.term in _SCARS and mention.term in _SCARRING
     return is_cause and all(site in ("cerebral hemisphere", "brain") for site, _ in mention.sites)

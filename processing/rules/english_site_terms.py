@@ -40,7 +40,9 @@ _OVER_LOBES = frozenset(
         "meningeal enhancement",
     )
 )
-_UNDER_BONE = frozenset(("subdural hematoma", "epidural hematoma", "extra-axial collection", "subarachnoid hemorrhage"))
+_UNDER_BONE = frozenset(
+    ("subdural hematoma", "epidural hematoma", "extra-axial collection", "subarachnoid hemorrhage")
+)
 # Where a hematoma of a space of its own is told to lie along.
 _ALONG = frozenset(("falx", "meninges", "sulci", "skull"))
 _OF_SINUSES = frozenset(("sinusitis", "mucosal thickening", "sinus opacification", "retention cyst"))
@@ -70,7 +72,8 @@ _PART_OF_WHOLE = frozenset(("of", "the", "left", "right", "both", "bilateral"))
 # Nouns that a word of a larger or neighbouring place describes.
 # fmt: off
 _HEADS = frozenset((
-    "sulci", "basal cisterns", "vermis", "cerebellar hemisphere", "cerebellar peduncle", "optic nerve", "cranial nerves",
+    "sulci", "basal cisterns", "vermis", "cerebellar hemisphere", "cerebellar peduncle", "optic nerve",
+    "cranial nerves",
     "carotid artery", "vertebrobasilar arteries", "dural venous sinuses", "middle cerebral artery",
     "anterior cerebral artery", "posterior cerebral artery", "lateral ventricle", "skull base", "paranasal sinuses",
 ))
@@ -183,6 +186,10 @@ def of_the_term(term: str, sites: list[tuple[str, str]]) -> list[tuple[str, str]
         sites = others or [("vessels", side) for _, side in sites]
     if term == "empty sella":
         sites = list(dict.fromkeys(("sella" if site == "pituitary" else site, side) for site, side in sites))
+    if term == "postoperative change" and ("posterior fossa", "none") in sites and len(sites) > 1:
+        # "a suboccipital craniectomy" is told by the fossa, one "in the occipital bone on the left" by the bone
+        bones = [pair for pair in sites if pair[0] == "skull" and pair[1] != "none"]
+        sites = bones or [pair for pair in sites if pair[0] != "skull"]
     if term == "postoperative change" and any(terms.sites[site].parent == "cerebral hemisphere" for site, _ in sites):
         sites = [pair for pair in sites if pair[0] != "skull"] or sites  # "a left frontal burr hole"
     if term in _OF_TERRITORIES:
