@@ -88,10 +88,15 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
     _name_frontal_sinuses(named, tokens)
     sites = joined_to_heads(without_compartments(without_comparisons(named, tokens), tokens))
     sides = _sides(marks, tokens, sites, carriers)
+    paired = load_terms().sites
     listed_brains: set[int] = set()
     cues = {i for m in marks if m.kind in ("certainty", "consistent") for i in range(m.first, m.stop)}
     for group in _of_one_finding(grouped(sites, marks, tokens), carriers):
-        placed = [(term, sides.get(id(mark), "none")) for mark in group for term in mark.value]
+        placed = [  # "left lateral and third ventricles": the left of the paired one
+            (term, side if paired[term].paired or term == mark.value[0] else "none")
+            for mark, side in ((mark, sides.get(id(mark), "none")) for mark in group)
+            for term in mark.value
+        ]
         if len(group) > 1 and not lists_brain(group, tokens):
             # "an intra-axial mass in the thalamus": the whole brain beside a part of it says nothing
             placed = [p for p in placed if p[0] != "brain"] or placed[:1]
@@ -119,7 +124,10 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         kept = owner.sites if near & _LISTING and "involving" not in near else without_wholes(owner.sites, placed)
         owner.sites = kept + [p for p in placed if p not in owner.sites]
         owner.sites_follow = owner.first < group[0].first
-        owner.is_near = owner.is_near or bool(NEAR & near)
+        is_one = not kept and not _is_plural(tokens[group[-1].stop - 1].word)
+        # "displacing the tip of the temporal lobe": that on the side of the lesion
+        is_beside = owner.term == "mass effect" and owner.sites_follow and is_one
+        owner.is_near = owner.is_near or bool(NEAR & near) or is_beside
     for mention in carriers:
         if not mention.sites:
             continue
@@ -162,6 +170,10 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             or _goes_with(mention, following, tokens)
         ):
             mention.sites = [pair for pair in following.sites if pair[0] not in following.reached]
+
+
+def _is_plural(word: str) -> bool:
+    return word.endswith("s") and not word.endswith(("us", "is", "ss"))
 
 
 def _name_frontal_sinuses(sites: list[Mark], tokens: list[Token]) -> None:
@@ -214,6 +226,8 @@ def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[T
     if end is None or end == start or any(i in known or tokens[i].word in LOCATIVE for i in range(start, end)):
         return False
     word = tokens[end - 1].word
+    if word in ("mm", "cm"):  # "19 mm in the cerebellum, 8 mm at the frontal pole"
+        return False
     return word not in LOCATIVE and word not in LIST_WORDS and word not in REACHING | _PARTS_OF_LESIONS | _FILLERS
 
 

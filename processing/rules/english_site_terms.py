@@ -234,7 +234,9 @@ def around_the_brain(sites: list[tuple[str, str]], term: str) -> list[tuple[str,
     tissue = [pair for pair in sites if terms.is_within(pair[0], "white matter")]
     if len(whole) == 1 and tissue and len(sites) == len(tissue) + 1:  # "the white matter of both hemispheres"
         return [(site, whole[0][1] if side == "none" else side) for site, side in tissue]
-    if whole and lobes:
+    is_status = term == "normal" or whole[:1] == [("cerebral hemisphere", "none")]
+    is_item = len(whole) + len(lobes) < len(sites) and is_status
+    if whole and lobes and not is_item:  # "in the hemispheres, basal ganglia or brainstem" lists the hemispheres, too
         side = whole[0][1]
         return [
             (s, side if own == "none" and terms.sites[s].paired else own)
