@@ -2,9 +2,9 @@
 
 import re
 
-from .english_lists import grouped, owner_of
+from .english_lists import LIST_WORDS, grouped, owner_of
 from .matching import Token
-from .mentions import Mark, Mention
+from .mentions import AGED, Mark, Mention
 
 _BY = r"(?:\s*(?:cm|mm)?\s*(?:x|\u00d7|by)\s*(\d+(?:\.\d+)?))?"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)" + _BY + _BY + r"[\s-]*(mm|cm|millimet|centimet)", re.IGNORECASE)
@@ -101,6 +101,8 @@ def attach_attributes(
     for mark in marks:
         if mark.kind in ("severity", "acuity", "change", "morphology", "count"):
             owner = owner_of(mark, tokens, carriers)
+            if mark.kind == "acuity":
+                owner = _aged(mark, marks, tokens, carriers) or owner
             if owner is None:
                 continue
             if mark.kind == "morphology":
@@ -121,6 +123,16 @@ def attach_attributes(
     for mention in carriers:
         if mention.term and mention.count == "none" and mention.certainty != "absent":
             mention.count = _count_before(mention, tokens, carriers, start)
+
+
+def _aged(age: Mark, marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> Mention | None:
+    """The infarct whose places alone stand behind its age: "acute pontine, cerebellar and thalamic infarction"."""
+    lesion = next((c for c in carriers if c.first >= age.stop), None)
+    if lesion is None or lesion.term not in AGED:
+        return None
+    placed = {i for m in marks if m.kind in ("sites", "laterality") for i in range(m.first, m.stop)}
+    is_led = all(i in placed or tokens[i].word in LIST_WORDS for i in range(age.stop, lesion.first))
+    return lesion if is_led else None
 
 
 def _count_before(mention: Mention, tokens: list[Token], carriers: list[Mention], start: int) -> int | str:

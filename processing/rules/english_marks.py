@@ -52,6 +52,8 @@ _BEHIND_PRONOUNS = frozenset((
     "restrict", "lesion", "masses", "foci", "appear", "exhibit",
 ))
 # fmt: on
+_SYMMETRIC = frozenset(("symmetric", "symmetrical"))
+_SEEN_IN_TISSUE = frozenset(("atrophy", "edema"))
 _LOCATING = frozenset(("in", "within", "on", "at", "involving"))
 _OF = frozenset(("of", "the", "both", "cerebral", "cortical", "overlying", "adjacent", "underlying"))
 
@@ -77,6 +79,10 @@ def _phrases() -> Iterator[tuple[str, str, Any]]:
         for phrase in _variants(word, spelling, plural=True):
             yield phrase, "findings", term
             yield phrase, "sites", (site,)
+    for word, terms in lexicon.extra["compound_findings"].items():
+        for phrase in _variants(word, spelling, plural=False):
+            for term in terms:
+                yield phrase, "findings", term
     for word, term in lexicon.extra["denied_findings"].items():
         yield word, "findings", term
         yield word, "certainty", "absent"
@@ -135,6 +141,10 @@ def read_marks(tokens: list[Token], words: set[str]) -> list[Mark]:
     if "both" in words:
         marks = [m for m in marks if m.value != "bilateral" or not _is_pronoun(m, tokens)]
     _name_bare_signals(marks, tokens)
+    if not _SYMMETRIC.isdisjoint(words):
+        _name_symmetric_structures(marks, tokens)
+    if "and" in words and any(m.value in _SEEN_IN_TISSUE for m in marks):
+        _name_signals_beside(marks, tokens)
     kinds = {m.kind for m in marks}
     marks = without_unread(marks, tokens) if "unread" in kinds else marks
     if ":" in words:
@@ -203,6 +213,34 @@ def _name_bare_signals(marks: list[Mark], tokens: list[Token]) -> None:
     marks.sort(key=lambda m: m.first)
 
 
+def _name_symmetric_structures(marks: list[Mark], tokens: list[Token]) -> None:
+    """ "Hippocampi symmetric.": without a verb, too, what is symmetric is normal."""
+    for site in [m for m in marks if m.kind == "sites"]:
+        ends = site.stop + 1 == len(tokens) or (site.stop + 1 < len(tokens) and tokens[site.stop + 1].word in ".;,")
+        if ends and tokens[site.stop].word in _SYMMETRIC:
+            marks[:] = [m for m in marks if m.first != site.stop]
+            marks.append(Mark("findings", "normal", site.stop, site.stop + 1))
+    marks.sort(key=lambda m: m.first)
+
+
+def _name_signals_beside(marks: list[Mark], tokens: list[Token]) -> None:
+    """ "The hippocampus is atrophic and bright on FLAIR": the signal is seen beside the change of size."""
+    sequences = {i for m in marks if m.kind == "sequences" for i in range(m.first, m.stop)}
+    for signal in [m for m in marks if m.kind == "signals" and m.value in ("hyper", "hypo", "mixed")]:
+        before = next((m for m in marks if m.value in _SEEN_IN_TISSUE and 0 < signal.first - m.stop <= 4), None)
+        if before is not None and not any(m.kind == "findings" and m.first >= before.stop for m in marks):
+            gap = [i for i in range(before.stop, signal.first) if i not in sequences]
+            if tokens[before.stop].word == "and" and {tokens[i].word for i in gap} <= {"and", "is", "mildly"}:
+                marks.append(Mark("findings", "signal abnormality", signal.first, signal.stop))
+            continue
+        behind = next((m for m in marks if m.value in _SEEN_IN_TISSUE and 0 < m.first - signal.stop <= 4), None)
+        if behind is not None and not any(m.kind == "findings" and m.first < behind.first for m in marks):
+            gap = [i for i in range(signal.stop, behind.first) if i not in sequences]
+            if {tokens[i].word for i in gap} <= {"and", "on", "images"} and tokens[behind.first - 1].word == "and":
+                marks.append(Mark("findings", "signal abnormality", signal.first, signal.stop))
+    marks.sort(key=lambda m: m.first)
+
+
 def _is_pronoun(mark: Mark, tokens: list[Token]) -> bool:
     """Whether "both" stands for the lesions spoken of ("both enhance", "both of which are surrounded by edema")."""
     following = tokens[mark.stop].word if mark.stop < len(tokens) else "."
@@ -259,6 +297,11 @@ def _sites_of(predicate: Mark, marks: list[Mark], tokens: list[Token], findings:
     sites = [m for m in marks if m.kind == "sites"]
     following = next((s for s in sites if s.first >= predicate.stop), None)
     sides = {i for m in marks if m.kind == "laterality" for i in range(m.first, m.stop)}
+    while following is not None:  # "prominent bifrontal extra-axial spaces": the last of places that touch
+        nearer = next((s for s in sites if s.first == following.stop), None)
+        if nearer is None:
+            break
+        following = nearer
     if following is not None:
         gap = range(predicate.stop, following.first)
         if len(gap) <= 4 and all(

@@ -9,9 +9,11 @@ from .english_site_terms import (
     are_tissue,
     around_the_brain,
     in_the_midline,
+    joined_to_heads,
     lists_brain,
     of_the_term,
     on_the_side_of_the_lesion,
+    term_at,
     without_comparisons,
     without_compartments,
     without_whole_vessels,
@@ -33,7 +35,8 @@ _FILLERS = frozenset((
 _DISPLACED = frozenset(("mass effect", "midline shift", "herniation", "hydrocephalus"))
 # fmt: off
 _TOUCHING = frozenset((
-    "abutting", "abuts", "abut", "contacts", "contacting", "touches", "touching", "toward", "towards", "sparing",
+    "abutting", "abuts", "abut", "contacts", "contacting", "touches", "touching", "attached", "toward", "towards",
+    "sparing",
     "spares", "beyond", "obscuring", "obscures",
 ))
 _BESIDE = _TOUCHING | frozenset((
@@ -71,6 +74,12 @@ _PARTS_OF_LESIONS = frozenset((
 NEAR = frozenset(("adjacent", "underlying", "overlying", "ipsilateral", "surrounding", "subjacent", "neighboring"))
 # What opens an item of its own in a list.
 _OPENING = frozenset(("a", "an", "multiple", "several", "another"))
+_SINUSES = ("paranasal sinuses", "maxillary sinus", "ethmoid sinus", "sphenoid sinus")
+_IN_LISTS_OF_SINUSES = frozenset(
+    ("and", ",", "/", "or", "the", "left", "right", "bilateral", "both", "anterior", "posterior")
+)
+_SCARS = frozenset(("encephalomalacia", "gliosis", "atrophy"))
+_SCARRING = frozenset(("infarct", "chronic infarct", "subacute infarct", "hemorrhage", "contusion", "ischemic change"))
 _WIDENED = ("sellar enlargement",)
 _WIDE = ("ventricular dilation", "sulcal widening")
 # "A left frontal meningioma", which is one of the dura over that lobe.
@@ -86,12 +95,18 @@ _PART_OF = frozenset(("aspect", "side", "half", "portion", "part", "lobe", "of",
 def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> None:
     """Give each list of sites to a finding, then to those joined to it ("edema and mass effect in ...")."""
     named = [m for m in marks if m.kind == "sites"]
-    sites = without_compartments(without_comparisons(named, tokens), tokens)
+    _name_frontal_sinuses(named, tokens)
+    sites = joined_to_heads(without_compartments(without_comparisons(named, tokens), tokens))
     sides = _sides(marks, tokens, sites, carriers)
+    paired = load_terms().sites
     listed_brains: set[int] = set()
     cues = {i for m in marks if m.kind in ("certainty", "consistent") for i in range(m.first, m.stop)}
     for group in _of_one_finding(grouped(sites, marks, tokens), carriers):
-        placed = [(term, sides.get(id(mark), "none")) for mark in group for term in mark.value]
+        placed = [  # "left lateral and third ventricles": the left of the paired one
+            (term, side if paired[term].paired or term == mark.value[0] else "none")
+            for mark, side in ((mark, sides.get(id(mark), "none")) for mark in group)
+            for term in mark.value
+        ]
         if len(group) > 1 and not lists_brain(group, tokens):
             # "an intra-axial mass in the thalamus": the whole brain beside a part of it says nothing
             placed = [p for p in placed if p[0] != "brain"] or placed[:1]
@@ -122,7 +137,10 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             owner.doubted |= dict.fromkeys(placed, level) if level else {}
         owner.sites = kept + [p for p in placed if p not in owner.sites]
         owner.sites_follow = owner.first < group[0].first
-        owner.is_near = owner.is_near or bool(NEAR & near)
+        is_one = not kept and not _is_plural(tokens[group[-1].stop - 1].word)
+        # "displacing the tip of the temporal lobe": that on the side of the lesion
+        is_beside = owner.term == "mass effect" and owner.sites_follow and is_one
+        owner.is_near = owner.is_near or bool(NEAR & near) or is_beside
     for mention in carriers:
         if not mention.sites:
             continue
@@ -130,12 +148,13 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             mention.sites = [s for s in mention.sites if s[0] != "brain" or mention.term == "atrophy"]
         if len(mention.sites) > 1:
             mention.sites = in_the_midline(
-                without_whole_vessels(around_the_brain(mention.sites), mention.term), mention.term
+                without_whole_vessels(around_the_brain(mention.sites, mention.term), mention.term), mention.term
             )
         if ("spinal cord", "none") in mention.sites:  # "a lesion of the cord at C3"
             mention.sites = [pair for pair in mention.sites if pair[0] != "spine"]
         if mention.sites[0][0] == "midline" and mention.side == "midline":  # "the midline structures are normal"
             mention.side = "none"
+        mention.term = term_at(mention.term, mention.sites)
         mention.sites = of_the_term(mention.term, mention.sites)
         mention.sites = on_the_side_of_the_lesion(mention)
         if mention.term == "meningioma" and tokens[mention.first - 1].word in _OVER and are_lobes(mention.sites):
@@ -149,6 +168,8 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
             # "the sella is expanded by a mass"
             mention.sites = list(earlier.sites) or [(load_terms().findings[earlier.term].default_site, "none")]
     for earlier, mention in pairwise(carriers):
+        if earlier.sites and _is_left_by(earlier, mention, tokens):
+            mention.sites = list(earlier.sites)
         if not earlier.sites or mention.sites:
             continue
         if _is_had(earlier, mention, tokens) or _is_listed_with(earlier, mention, tokens):
@@ -183,6 +204,23 @@ def _doubt_of_place(owner: Mention, first: int, marks: list[Mark], tokens: list[
     return str(cue.value) if (is_listed and owner.sites) or words & _SPREADING else None
 
 
+def _is_plural(word: str) -> bool:
+    return word.endswith("s") and not word.endswith(("us", "is", "ss"))
+
+
+def _name_frontal_sinuses(sites: list[Mark], tokens: list[Token]) -> None:
+    """ "The frontal and maxillary sinuses": in a list of sinuses, the frontal one is meant."""
+    sinuses = [m for m in sites if m.value[0] in _SINUSES]
+    for mark in sites if sinuses else ():
+        if mark.value != ("frontal lobe",) or tokens[mark.stop - 1].word != "frontal":
+            continue
+        near = min(sinuses, key=lambda m: abs(m.first - mark.first))
+        low, high = min(near.stop, mark.stop), max(near.first, mark.first)
+        if all(tokens[i].word in _IN_LISTS_OF_SINUSES for i in range(low, high)):
+            mark.value = ("frontal sinus",)
+            sinuses.append(mark)
+
+
 def _of_one_finding(groups: list[list[Mark]], carriers: list[Mention]) -> list[list[Mark]]:
     """Lists cut where their last site leads up to a finding: "trapping of the horn and periventricular edema"."""
     if len(carriers) < 2:
@@ -215,10 +253,13 @@ def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[T
         return False
     known = {i for m in marks for i in range(m.first, m.stop) if m.kind not in _DESCRIBING}
     ends = ("of", "at", "in") if tokens[start].word == "its" else ("of", "at")
+    start += tokens[start].word == "of"  # "a cyst of ... and of asymmetric pneumatization of the apices"
     end = next((i for i in range(start, first) if tokens[i].word in ends), None)
     if end is None or end == start or any(i in known or tokens[i].word in LOCATIVE for i in range(start, end)):
         return False
     word = tokens[end - 1].word
+    if word in ("mm", "cm"):  # "19 mm in the cerebellum, 8 mm at the frontal pole"
+        return False
     return word not in LOCATIVE and word not in LIST_WORDS and word not in REACHING | _PARTS_OF_LESIONS | _FILLERS
 
 
@@ -241,6 +282,13 @@ def _is_had(lesion: Mention, mention: Mention, tokens: list[Token]) -> bool:
     )
 
 
+def _is_left_by(scar: Mention, mention: Mention, tokens: list[Token]) -> bool:
+    """Whether a finding is told to come from another, which was there: "gliosis of the pons from an old infarct"."""
+    words = [t.word for t in tokens[scar.stop : mention.first]]
+    is_cause = "from" in words[-5:] and scar.term in _SCARS and mention.term in _SCARRING
+    return is_cause and all(site in ("cerebral hemisphere", "brain") for site, _ in mention.sites)
+
+
 def _is_listed_with(earlier: Mention, mention: Mention, tokens: list[Token]) -> bool:
     """Whether one place leads two findings ("in the left parietal lobe there is gliosis and volume loss")."""
     if earlier.sites_follow or not mention.term or not earlier.term or earlier.certainty != mention.certainty:
@@ -252,6 +300,8 @@ def _is_listed_with(earlier: Mention, mention: Mention, tokens: list[Token]) -> 
     is_of_brain = kinds[mention.term].default_site in VAGUE_SITES and kinds[mention.term].kind == "diagnosis"
     is_of_brain = is_of_brain and kinds[earlier.term].kind != "status" and earlier.term not in _DISPLACED | set(_WIDE)
     words = [t.word for t in tokens[earlier.stop : mention.first]]
+    if mention.term == "signal abnormality" and earlier.term in ("atrophy", "edema"):
+        return words[:1] == ["and"] and len(words) <= 4  # "the hippocampus is atrophic and bright on FLAIR"
     return is_of_brain and words == ["and"] and mention.term not in _DISPLACED
 
 
@@ -302,6 +352,8 @@ def _site_owner(first: Mark, last: Mark, tokens: list[Token], cues: set[int], ca
         return right[0]
     if left[-1].term == "normal" and first.first - left[-1].stop <= 1 and not left[-1].sites:
         return left[-1]  # "normal midbrain, pons and medulla and a normal brainstem"
+    if first.first - left[-1].stop <= 1 and not left[-1].sites and tokens[last.stop].word == "and":
+        return left[-1]  # "air fluid level right maxillary antrum and mucosal thickening of ..."
     if _is_new_clause(first.first, last.stop, right[0].first, tokens):
         return right[0]
     if first.first == left[-1].stop and left[-1].term in _WIDE:  # "enlarged fourth ventricle with a cyst"

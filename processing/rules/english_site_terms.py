@@ -17,6 +17,7 @@ _WHOLES = (
     "vessels",
     "white matter",
     "meninges",
+    "skull",
 )
 _COMPARING = ("than", "to", "with")
 _BASAL = ("middle cranial fossa", "sella", "suprasellar region", "cavernous sinus", "skull base")
@@ -39,12 +40,44 @@ _OVER_LOBES = frozenset(
         "meningeal enhancement",
     )
 )
+_UNDER_BONE = frozenset(
+    ("subdural hematoma", "epidural hematoma", "extra-axial collection", "subarachnoid hemorrhage")
+)
+# Where a hematoma of a space of its own is told to lie along.
+_ALONG = frozenset(("falx", "meninges", "sulci", "skull"))
+_OF_SINUSES = frozenset(("sinusitis", "mucosal thickening", "sinus opacification", "retention cyst"))
 _OF_TERRITORIES = frozenset(
     ("infarct", "acute infarct", "subacute infarct", "chronic infarct", "encephalomalacia", "ischemic change")
 )
 _TERRITORIES = dict.fromkeys(
-    ("anterior cerebral artery", "middle cerebral artery", "posterior cerebral artery"), "cerebral hemisphere"
+    ("anterior cerebral artery", "middle cerebral artery", "posterior cerebral artery", "carotid artery"),
+    "cerebral hemisphere",
 )
+_TERRITORIES |= {"vertebrobasilar arteries": "cerebellum", "vessels": "brain"}  # "PICA infarct", "perforator infarct"
+# A term that has another name at the place where it is told.
+_TERMS_AT = {
+    "cavernous malformation": dict.fromkeys(("orbit", "skull", "face", "scalp", "spine"), "hemangioma"),
+    "mucosal thickening": {"mastoid": "mastoiditis"},
+    "edema": dict.fromkeys(("scalp", "face"), "soft tissue swelling"),
+    "hemorrhage": {
+        "subdural space": "subdural hematoma",
+        "epidural space": "epidural hematoma",
+        "subarachnoid space": "subarachnoid hemorrhage",
+    },
+    "abnormal enhancement": {"sulci": "meningeal enhancement"},
+}
+# Beside these the white matter says where it is.
+_WITH_WHITE_MATTER = frozenset(("brain", "cerebral hemisphere", "posterior fossa"))
+_PART_OF_WHOLE = frozenset(("of", "the", "left", "right", "both", "bilateral"))
+# Nouns that a word of a larger or neighbouring place describes.
+# fmt: off
+_HEADS = frozenset((
+    "sulci", "basal cisterns", "vermis", "cerebellar hemisphere", "cerebellar peduncle", "optic nerve",
+    "cranial nerves",
+    "carotid artery", "vertebrobasilar arteries", "dural venous sinuses", "middle cerebral artery",
+    "anterior cerebral artery", "posterior cerebral artery", "lateral ventricle", "skull base", "paranasal sinuses",
+))
+# fmt: on
 _OF_A_LOBE = frozenset(("of", "the", "left", "right", "in", "both", "bilateral"))
 
 
@@ -117,6 +150,12 @@ def in_the_midline(sites: list[tuple[str, str]], term: str) -> list[tuple[str, s
     return [(site, "midline" if side == "none" else side) for site, side in others]
 
 
+def term_at(term: str, sites: list[tuple[str, str]]) -> str:
+    """The name of a term at its places: a cavernous hemangioma of the orbit, blood in the subdural space."""
+    names = {_TERMS_AT[term].get(site, term) for site, _ in sites} if term in _TERMS_AT else {term}
+    return names.pop() if len(names) == 1 else term
+
+
 def of_the_term(term: str, sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Sites that a term turns into others.
 
@@ -134,6 +173,25 @@ def of_the_term(term: str, sites: list[tuple[str, str]]) -> list[tuple[str, str]
         lobes = [pair for pair in sites if terms.is_within(pair[0], "cerebral hemisphere") or pair[0] == "meninges"]
         if len(lobes) == len(sites):
             return list(dict.fromkeys((own, side) for _, side in lobes))
+    if term in _UNDER_BONE:  # "an epidural hematoma beneath the temporal squama", "a subdural hematoma along the falx"
+        own = terms.findings[term].default_site
+        along = _ALONG if own in ("subdural space", "epidural space") else ("skull", "cortex")
+        sites = list(dict.fromkeys((own if site in along else site, side) for site, side in sites))
+    if term in _OF_SINUSES:  # "right frontal mucosal thickening"
+        sites = [("frontal sinus" if site == "frontal lobe" else site, side) for site, side in sites]
+    if term == "soft tissue swelling":  # "overlying the parietal bone"
+        sites = list(dict.fromkeys(("scalp" if site == "skull" else site, side) for site, side in sites))
+    if term == "vascular malformation":  # "a dural arteriovenous fistula"
+        others = [pair for pair in sites if pair[0] != "meninges"]
+        sites = others or [("vessels", side) for _, side in sites]
+    if term == "empty sella":
+        sites = list(dict.fromkeys(("sella" if site == "pituitary" else site, side) for site, side in sites))
+    if term == "postoperative change" and ("posterior fossa", "none") in sites and len(sites) > 1:
+        # "a suboccipital craniectomy" is told by the fossa, one "in the occipital bone on the left" by the bone
+        bones = [pair for pair in sites if pair[0] == "skull" and pair[1] != "none"]
+        sites = bones or [pair for pair in sites if pair[0] != "skull"]
+    if term == "postoperative change" and any(terms.sites[site].parent == "cerebral hemisphere" for site, _ in sites):
+        sites = [pair for pair in sites if pair[0] != "skull"] or sites  # "a left frontal burr hole"
     if term in _OF_TERRITORIES:
         return list(dict.fromkeys((_TERRITORIES.get(site, site), side) for site, side in sites))
     return sites
@@ -151,7 +209,7 @@ def on_the_side_of_the_lesion(mention: Mention) -> list[tuple[str, str]]:
     ]
 
 
-def around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def around_the_brain(sites: list[tuple[str, str]], term: str) -> list[tuple[str, str]]:
     """A lesion of the dura is at the dura, not in the lobe beside it, whose side it takes; a territory that a lobe
     follows is that lobe."""
     terms = load_terms()
@@ -170,13 +228,15 @@ def around_the_brain(sites: list[tuple[str, str]]) -> list[tuple[str, str]]:
         shared = sides.pop() if len(sides) == 1 else "none"
         return [(site, shared if side == "none" else side) for site, side in exact]
     outside = [pair for pair in sites if pair[0] in _OUTSIDE]
-    if outside and lobes:  # "the left parietal scalp"
+    if outside and lobes and term != "postoperative change":  # "the left parietal scalp"
         side = next((side for _, side in lobes if side != "none"), "none")
         return [(site, side if own == "none" else own) for site, own in sites if (site, own) not in lobes]
     tissue = [pair for pair in sites if terms.is_within(pair[0], "white matter")]
     if len(whole) == 1 and tissue and len(sites) == len(tissue) + 1:  # "the white matter of both hemispheres"
         return [(site, whole[0][1] if side == "none" else side) for site, side in tissue]
-    if whole and lobes:
+    is_status = term == "normal" or whole[:1] == [("cerebral hemisphere", "none")]
+    is_item = len(whole) + len(lobes) < len(sites) and is_status
+    if whole and lobes and not is_item:  # "in the hemispheres, basal ganglia or brainstem" lists the hemispheres, too
         side = whole[0][1]
         return [
             (s, side if own == "none" and terms.sites[s].paired else own)
@@ -199,9 +259,25 @@ def without_compartments(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
             is_tissue = terms.is_within(tissue.value[0], "white matter") or tissue.value[0] == "cortex"
             if is_lobe and is_tissue and between <= joining:
                 dropped.add(id(tissue))
-        if not between and b.first == a.stop and b.value == ("white matter",) and are_tissue([(a.value[0], "")]):
-            dropped.add(id(b))  # "juxtacortical white matter"
-        is_inner = a.value == ("white matter",) and terms.is_within(b.value[0], "white matter")
-        if is_inner and between <= {"of", "the", "left", "right"} and "of" in between:
-            dropped.add(id(a))
+        if b.value == ("white matter",) and b.first == a.stop and a.value[0] not in _WITH_WHITE_MATTER:
+            dropped.add(id(b))  # "juxtacortical white matter", "the pyramidal tracts of the brainstem"
+        elif "of" in between and between <= _PART_OF_WHOLE and a.value != b.value:
+            # "the ependyma of the lateral ventricle", "the white matter of the centrum semiovale"
+            if terms.is_within(b.value[0], a.value[0]):
+                dropped.add(id(a))
+            elif len(b.value) == 1 and terms.is_within(a.value[0], b.value[0]):
+                dropped.add(id(b))
     return [site for site in sites if id(site) not in dropped]
+
+
+def joined_to_heads(sites: list[Mark]) -> list[Mark]:
+    """Where one word of a place leads to the next at once, the last says where: "superior frontal sulcus",
+    "intraorbital optic nerve"."""
+    joined: list[Mark] = []
+    for site in sites:
+        last = joined[-1] if joined else None
+        if last is not None and last.stop == site.first and site.value[0] in _HEADS and last.value != site.value:
+            joined[-1] = Mark(site.kind, site.value, last.first, site.stop)
+        else:
+            joined.append(site)
+    return joined
