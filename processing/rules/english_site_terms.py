@@ -227,6 +227,10 @@ def around_the_brain(sites: list[tuple[str, str]], term: str) -> list[tuple[str,
         sides = {side for _, side in sites} - {"none"}
         shared = sides.pop() if len(sides) == 1 else "none"
         return [(site, shared if side == "none" else side) for site, side in exact]
+    if {site for site, _ in sites} == {"skull base", "cerebellopontine angle"} and term != "bone erosion":
+        # "along the left petrous bone in the cerebellopontine angle"
+        side = next((side for _, side in sites if side != "none"), "none")
+        return [("cerebellopontine angle", side)]
     outside = [pair for pair in sites if pair[0] in _OUTSIDE]
     if outside and lobes and term != "postoperative change":  # "the left parietal scalp"
         side = next((side for _, side in lobes if side != "none"), "none")
