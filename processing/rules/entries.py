@@ -3,17 +3,19 @@
 from dataclasses import dataclass
 from itertools import product
 
-from ..findings import MAX_MORPHOLOGY, MAX_SIGNALS, MAX_SIZE_MM, Finding
+from ..findings import MAX_MORPHOLOGY, MAX_SIGNALS, MAX_SIZE_MM, Finding, Signal
 from ..vocabulary import load_terms
 from .mentions import Mention
 
 _SEQUENCES = ("T1w", "T1c", "T2w", "FLAIR", "DWI", "ADC", "SWI", "MRA", "PD", "any")
 _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
 _SIGNAL_ORDER = {pair: i for i, pair in enumerate(product(_SEQUENCES, _SIGNALS))}
+# A signal cannot be changed, so findings share it; one validated before is not validated again.
+_SIGNAL_OF = {(s, w): Signal(sequence=s, signal=w) for s, w in _SIGNAL_ORDER}
 HEDGED = ("probable", "possible")
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
     """A lesion or statement while its mentions are collected. `is_placed`: the report names its site."""
 
@@ -24,10 +26,6 @@ class Entry:
     quote: str
     section: int = 0
     sentence: int = 0
-
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        return self.mention.term, self.site, self.side, self.mention.certainty
 
 
 def is_reached(entry: Entry) -> bool:
@@ -51,7 +49,7 @@ def merge_into(new: Entry, entries: list[Entry]) -> Entry:
             continue
         if _is_another_denial(new, old):
             continue
-        if old.key == new.key or _is_vaguer(new, old):
+        if (old.site, old.side) == (new.site, new.side) or _is_vaguer(new, old):
             add_details(old.mention, new.mention)
             return old
         if _is_vaguer(old, new) and not new.mention.is_involvement:
@@ -80,13 +78,13 @@ def _is_another_denial(new: Entry, old: Entry) -> bool:
 
 def _is_vaguer(vague: Entry, exact: Entry) -> bool:
     """Whether `vague` repeats `exact` with less of site or side. A broader denial says more, not less."""
+    if vague.mention.certainty == "absent" or vague.side not in ("none", exact.side):
+        return False
+    if load_terms().findings[vague.mention.term].kind == "status":
+        return False
     is_whole = vague.is_placed or "diffuse" in vague.mention.morphology
     if vague.mention.term == "atrophy" and is_whole and vague.site != exact.site:
         return False  # that of the whole brain is more than that of a part
-    if vague.mention.certainty == "absent" or load_terms().findings[vague.mention.term].kind == "status":
-        return False
-    if vague.side not in ("none", exact.side):
-        return False
     return (
         not vague.is_placed
         or vague.site == exact.site
@@ -121,7 +119,7 @@ def to_finding(entry: Entry) -> Finding:
             "finding": mention.term,
             "site": entry.site,
             "laterality": entry.side,
-            "signals": [{"sequence": s, "signal": w} for s, w in signals[:MAX_SIGNALS]],
+            "signals": [_SIGNAL_OF[pair] for pair in signals[:MAX_SIGNALS]],
             "morphology": sorted(mention.morphology, key=order)[:MAX_MORPHOLOGY],
             "count": mention.count,
             "size_mm": size,
