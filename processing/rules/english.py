@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ..vocabulary import load_terms
 from .english_attachment import attach_attributes, attach_signals
-from .english_certainty import certainty_of
+from .english_certainty import CUE_KINDS, certainty_of
 from .english_left_out import REPORTING
 from .english_marks import read_marks, split_segments, with_causes, with_predicates
 from .english_mentions import (
@@ -25,6 +25,7 @@ _INVOLVING = frozenset((
     "occupies", "fills",
 ))
 # fmt: on
+_SIGNAL_KINDS = frozenset(("signals", "sequences"))
 _EXTENSIONS = frozenset(("extension", "invasion", "encasement", "bowing", "bulging", "protrusion"))
 _LIKENING = frozenset(("consistent", "typical", "compatible", "characteristic", "represent"))
 _ELSEWHERE = frozenset(("new", "other", "additional", "further"))
@@ -65,7 +66,7 @@ def read_sentence(text: str) -> list[Mention]:
     words = {t.word for t in tokens}
     marks = read_marks(tokens, words)
     mentions: list[Mention] = []
-    for segment, start, stop in split_segments(marks, tokens):
+    for segment, start, stop in split_segments(marks, tokens, words):
         _read_segment(segment, tokens, start, stop, mentions, text)
     if not mentions:
         return []
@@ -173,18 +174,24 @@ def _is_within_it(mention: Mention, tokens: list[Token]) -> bool:
 def _read_segment(
     marks: list[Mark], tokens: list[Token], start: int, stop: int, mentions: list[Mention], text: str
 ) -> None:
-    marks = with_causes(with_predicates(marks, tokens), tokens)
+    kinds = {m.kind for m in marks}  # what no mark is of, is passed over
+    if "predicates" in kinds:
+        marks = with_predicates(marks, tokens)
+    if "causes" in kinds:
+        marks = with_causes(marks, tokens)
     own = [Mention(m.value, m.first, m.stop) for m in marks if m.kind == "findings"]
-    own = name_signals(joined_to_nouns(without_normal_words(own), marks, tokens), marks, tokens, mentions)
+    own = joined_to_nouns(without_normal_words(own), marks, tokens)
+    if "signals" in kinds:
+        own = name_signals(own, marks, tokens, mentions)
     if not own and not mentions:
         words = {t.word for t in tokens[start:stop]}
-        is_signal = any(m.kind in ("signals", "sequences") for m in marks) or "signal" in words
+        is_signal = not kinds.isdisjoint(_SIGNAL_KINDS) or "signal" in words
         is_involved = bool(words & (REACHING | _INVOLVING)) and not is_signal
         own = [Mention("", start, start, is_involvement=is_involved)]
     if own and not mentions and _singles_out(marks, tokens[start : start + 2], own[0].first):
         own = [Mention("", start, start, is_involvement=True), *own]
     carriers = own or mentions[-1:]
-    for mention in own:
+    for mention in own if not kinds.isdisjoint(CUE_KINDS) else ():
         mention.certainty = certainty_of(mention, marks, tokens, own)
         if mention.is_involvement:  # what is said of the place is said of the lesion there
             mention.certainty = next((str(m.value) for m in marks if m.kind == "certainty"), "present")
@@ -195,7 +202,8 @@ def _read_segment(
         _take_other_side(own[0], mentions[-1], tokens[start : own[0].first])
     if own and mentions and not own[0].sites and _goes_on(tokens[start : start + 2]):
         own[0].sites = list(mentions[-1].sites)  # "the left MCA is displaced but not narrowed"
-    attach_signals(marks, tokens, carriers)
+    if not kinds.isdisjoint(_SIGNAL_KINDS):
+        attach_signals(marks, tokens, carriers)
     attach_attributes(marks, tokens, carriers, text, start, stop)
     sites = [m for m in marks if m.kind == "sites"]
     for mention in own:
@@ -210,7 +218,7 @@ def _read_segment(
     is_status = bool(own) and own[0].term in ("normal", "normal variant")
     if is_status and not own[0].sites and start and tokens[start].word == "which":
         _point_back(own, mentions)
-    is_outside = any(m.kind == "outside" for m in marks)
+    is_outside = "outside" in kinds
     own = [
         m
         for m in own

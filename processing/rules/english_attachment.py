@@ -10,6 +10,7 @@ _BY = r"(?:\s*(?:cm|mm)?\s*(?:x|\u00d7|by)\s*(\d+(?:\.\d+)?))?"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)" + _BY + _BY + r"[\s-]*(mm|cm|millimet|centimet)", re.IGNORECASE)
 _DIGIT = re.compile("[0-9]")
 _NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6}
+_ATTRIBUTES = frozenset(("severity", "acuity", "change", "morphology", "count"))
 _ONE = frozenset(("a", "an", "single", "solitary", "one"))
 
 
@@ -17,8 +18,6 @@ def attach_signals(marks: list[Mark], tokens: list[Token], carriers: list[Mentio
     """Pair signal words with sequences and hand the pairs to their finding."""
     signals = [m for m in marks if m.kind == "signals"]
     sequences = [m for m in marks if m.kind == "sequences"]
-    if not signals and not sequences:
-        return
     if signals and not any(c.certainty == "absent" for c in carriers):
         # "does not enhance" gives no enhancement; "no high signal" is a finding of its own, which keeps its signal
         denials = [m.stop for m in marks if m.kind == "certainty" and m.value == "absent"]
@@ -99,7 +98,7 @@ def attach_attributes(
 ) -> None:
     """Hand severity, age, change, shape, size and count to their finding."""
     for mark in marks:
-        if mark.kind in ("severity", "acuity", "change", "morphology", "count"):
+        if mark.kind in _ATTRIBUTES:
             owner = owner_of(mark, tokens, carriers)
             if owner is None:
                 continue

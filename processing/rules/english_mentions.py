@@ -158,6 +158,8 @@ def merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[M
     - "hyperintensity consistent with infarct": the diagnosis takes over what was described.
     - "infarct with restricted diffusion", "mass with T2 hyperintensity": the second term is a signal of the first.
     """
+    if len(own) + len(earlier) < 2:
+        return
     links = [m.first for m in marks if m.kind == "consistent"]
     _absorb_before_which(own, earlier, links)
     brackets = [i for i, t in enumerate(tokens) if t.word == "("] if len(own) > 1 else []
@@ -168,12 +170,12 @@ def merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[M
         if mention.side == "none" and [t.word for t in tokens[former.stop : mention.first]] == ["and"]:
             own.remove(mention)  # "compressed and displaced"
     for mention in list(own):
+        if not mention.term or mention.certainty == "absent":
+            continue
         described = [m for m in own if m.term and m.first < mention.first and m.certainty != "absent"]
         lesions = [
             m for m in (*earlier, *described) if m.term and m.certainty != "absent" and kinds[m.term].kind != "status"
         ]
-        if not mention.term:
-            continue
         if mention.certainty == "present" and kinds[mention.term].kind == "diagnosis":
             last = described[-1] if described else None
             linked = last is not None and any(last.first <= link < mention.first for link in (*links, *brackets))
@@ -185,10 +187,8 @@ def merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[M
         elif mention.term == "normal variant" and mention.certainty == "present" and not mention.sites and described:
             _absorb(mention, described[-1])  # "a hypoplastic left A1 segment, a normal variant"
             own.remove(described[-1])
-        elif (
-            mention.certainty != "absent"
-            and lesions
-            and ((not mention.sites and mention.side == "none") or _is_signal_of_tissue(mention, lesions[-1], tokens))
+        elif lesions and (
+            (not mention.sites and mention.side == "none") or _is_signal_of_tissue(mention, lesions[-1], tokens)
         ):
             is_signal = mention.term in AS_SIGNAL or (mention.term == "signal abnormality" and mention.signals)
             if is_signal and lesions[-1] is not mention:

@@ -181,10 +181,12 @@ def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[T
     start = next((i + 1 for i in range(first - 1, owner.stop - 1, -1) if tokens[i].word in _PARTING), None)
     if start is None:
         return False
-    known = {i for m in marks for i in range(m.first, m.stop) if m.kind not in _DESCRIBING}
     ends = ("of", "at", "in") if tokens[start].word == "its" else ("of", "at")
     end = next((i for i in range(start, first) if tokens[i].word in ends), None)
-    if end is None or end == start or any(i in known or tokens[i].word in LOCATIVE for i in range(start, end)):
+    if end is None or end == start:
+        return False
+    known = {i for m in marks for i in range(m.first, m.stop) if m.kind not in _DESCRIBING}
+    if any(i in known or tokens[i].word in LOCATIVE for i in range(start, end)):
         return False
     word = tokens[end - 1].word
     return word not in LOCATIVE and word not in LIST_WORDS and word not in REACHING | _PARTS_OF_LESIONS | _FILLERS
@@ -321,6 +323,7 @@ def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: 
     sides = [m for m in marks if m.kind == "laterality" and not any(c.first <= m.first < c.stop for c in carriers)]
     if not sides:
         return result
+    lists = grouped(sites, marks, tokens)
     is_of_stalk = any("pituitary" in s.value for s in sites)
     shifts = [c for c in carriers if c.term == "midline shift" or (is_of_stalk and _is_deviation(c, tokens))]
     for k, side in enumerate(sides):
@@ -336,7 +339,7 @@ def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: 
             and not {",", "and", "in"} & {t.word for t in tokens[side.stop : ahead[0].first]}
         )
         if tokens[side.first].word == "bilaterally":  # said of the list that it ends
-            for site in [s for g in grouped(sites, marks, tokens) if g[-1].stop == side.first for s in g]:
+            for site in [s for g in lists if g[-1].stop == side.first for s in g]:
                 if paired[site.value[0]].paired:
                     result.setdefault(id(site), side.value)
         if near:
@@ -346,7 +349,7 @@ def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: 
                 if paired[site.value[0]].paired or site.first == side.stop or (is_part and site is group[0]):
                     result.setdefault(id(site), side.value)
             continue
-        behind = [g for g in grouped(sites, marks, tokens) if g[-1].stop <= side.first]
+        behind = [g for g in lists if g[-1].stop <= side.first]
         if behind and side.first - behind[-1][-1].stop <= 4:
             for site in behind[-1]:
                 if paired[site.value[0]].paired or site.stop == side.first:

@@ -40,8 +40,9 @@ def is_group(entry: Entry) -> bool:
 
 def merge_into(new: Entry, entries: list[Entry]) -> Entry:
     """Add an entry or merge it with that of the same lesion, the more specific place winning; returns the kept."""
+    term = new.mention.term
     for old in entries:
-        if old.mention.term != new.mention.term:
+        if old.mention.term != term:
             continue
         if _is_hedged_repetition(new, old):
             return old
