@@ -117,8 +117,10 @@ def _end_of_unlike(marks: list[Mark], tokens: list[Token]) -> int:
 
 def _split_ages(mentions: list[Mention], marks: list[Mark]) -> None:
     """ "Infarcts of both thalami, acute on the right and subacute on the left": an entry of each side and age."""
+    if len(mentions) != 1 or not mentions[0].sites:
+        return
     ages = [m for m in marks if m.kind == "acuity"]
-    if len(ages) != 2 or ages[0].value == ages[1].value or len(mentions) != 1 or not mentions[0].sites:
+    if len(ages) != 2 or ages[0].value == ages[1].value:
         return
     sides = [next((m for m in marks if m.kind == "laterality" and 0 <= m.first - a.stop <= 2), None) for a in ages]
     if None in sides or {s.value for s in sides if s} != {"left", "right"}:

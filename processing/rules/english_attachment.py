@@ -11,7 +11,8 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)" + _BY + _BY + r"[\s-]*(mm|cm|millimet|cent
 _DIGIT = re.compile("[0-9]")
 _NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6}
 _ATTRIBUTES = frozenset(("severity", "acuity", "change", "morphology", "count"))
-_ONE = frozenset(("a", "an", "single", "solitary", "one"))
+_ONE = dict.fromkeys(("a", "an", "single", "solitary", "one"), 1)
+_PLURALS = ("lesions", "foci", "infarcts", "masses", "nodules", "cysts", "spaces", "hyperintensities", "areas")
 
 
 def attach_signals(marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> None:
@@ -123,12 +124,10 @@ def attach_attributes(
 
 
 def _count_before(mention: Mention, tokens: list[Token], carriers: list[Mention], start: int) -> int | str:
-    low = max([start, mention.first - 7, *(c.stop for c in carriers if c.stop <= mention.first)])
-    nouns = ("lesions", "foci", "infarcts", "masses", "nodules", "cysts", "spaces", "hyperintensities", "areas")
-    plural = any(t.word.endswith(nouns) for t in tokens[mention.first : mention.stop])
+    low = max([start, mention.first - 7, *[c.stop for c in carriers if c.stop <= mention.first]])
+    plural = any([t.word.endswith(_PLURALS) for t in tokens[mention.first : mention.stop]])
+    counts = _NUMBERS if plural else _ONE
     for token in reversed(tokens[low : mention.first]):
-        if token.word in _NUMBERS and plural:
-            return _NUMBERS[token.word]
-        if token.word in _ONE and not plural:
-            return 1
+        if token.word in counts:
+            return counts[token.word]
     return "multiple" if plural else "none"

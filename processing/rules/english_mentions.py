@@ -148,6 +148,8 @@ def refine_terms(own: list[Mention], marks: list[Mark], tokens: list[Token]) -> 
 
 def without_normal_words(own: list[Mention]) -> list[Mention]:
     """ "Normal enhancement", "normal flow void": what is normal is no finding of its own."""
+    if len(own) < 2:
+        return own
     normal = {m.stop for m in own if m.term == "normal"}
     return [m for m in own if m.term == "normal" or m.first not in normal]
 

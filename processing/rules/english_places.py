@@ -77,10 +77,13 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
     """Give each list of sites to a finding, then to those joined to it ("edema and mass effect in ...")."""
     named = [m for m in marks if m.kind == "sites"]
     sites = without_compartments(without_comparisons(named, tokens), tokens)
-    sides = _sides(marks, tokens, sites, carriers)
+    groups = grouped(sites, marks, tokens)
+    sides = _sides(marks, tokens, sites, groups, carriers)
     listed_brains: set[int] = set()
-    cues = {i for m in marks if m.kind in ("certainty", "consistent") for i in range(m.first, m.stop)}
-    for group in _of_one_finding(grouped(sites, marks, tokens), carriers):
+    cues: set[int] = set()
+    if len(carriers) > 1:  # which of several findings a place belongs to
+        cues = {i for m in marks if m.kind in ("certainty", "consistent") for i in range(m.first, m.stop)}
+    for group in _of_one_finding(groups, carriers):
         placed = [(term, sides.get(id(mark), "none")) for mark in group for term in mark.value]
         if len(group) > 1 and not lists_brain(group, tokens):
             # "an intra-axial mass in the thalamus": the whole brain beside a part of it says nothing
@@ -127,6 +130,8 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         mention.sites = on_the_side_of_the_lesion(mention)
         if mention.term == "meningioma" and tokens[mention.first - 1].word in _OVER and are_lobes(mention.sites):
             mention.sites = list(dict.fromkeys(("meninges", side) for _, side in mention.sites))
+    if len(carriers) < 2:
+        return
     for earlier, mention in pairwise(carriers):
         if (
             earlier.term in _WIDENED
@@ -316,14 +321,15 @@ def _is_joined(mention: Mention, following: Mention, tokens: list[Token]) -> boo
     return bool(words & {"and", "or", ",", "/", "nor"}) and bool(following.sites) and following.sites_follow
 
 
-def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: list[Mention]) -> dict[int, str]:
+def _sides(
+    marks: list[Mark], tokens: list[Token], sites: list[Mark], groups: list[list[Mark]], carriers: list[Mention]
+) -> dict[int, str]:
     """Side of each site mark, by the mark's identity. A side covers the list it leads, or the list that it ends."""
     paired = load_terms().sites
     result: dict[int, str] = {}
     sides = [m for m in marks if m.kind == "laterality" and not any(c.first <= m.first < c.stop for c in carriers)]
     if not sides:
         return result
-    lists = grouped(sites, marks, tokens)
     is_of_stalk = any("pituitary" in s.value for s in sites)
     shifts = [c for c in carriers if c.term == "midline shift" or (is_of_stalk and _is_deviation(c, tokens))]
     for k, side in enumerate(sides):
@@ -339,7 +345,7 @@ def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: 
             and not {",", "and", "in"} & {t.word for t in tokens[side.stop : ahead[0].first]}
         )
         if tokens[side.first].word == "bilaterally":  # said of the list that it ends
-            for site in [s for g in lists if g[-1].stop == side.first for s in g]:
+            for site in [s for g in groups if g[-1].stop == side.first for s in g]:
                 if paired[site.value[0]].paired:
                     result.setdefault(id(site), side.value)
         if near:
@@ -349,7 +355,7 @@ def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: 
                 if paired[site.value[0]].paired or site.first == side.stop or (is_part and site is group[0]):
                     result.setdefault(id(site), side.value)
             continue
-        behind = [g for g in lists if g[-1].stop <= side.first]
+        behind = [g for g in groups if g[-1].stop <= side.first]
         if behind and side.first - behind[-1][-1].stop <= 4:
             for site in behind[-1]:
                 if paired[site.value[0]].paired or site.stop == side.first:
