@@ -78,10 +78,12 @@ def read_sentence(text: str) -> list[Mention]:
             mention.sites = mention.sites or ([("vessels", "none")] if mention.term == "normal" else [])
     references = [m for m in marks if m.kind == "back_reference"]
     reference = references[0].first if references else len(tokens)
-    is_at_it = any(m.value.startswith(("at ", "in ")) for m in references)
-    are_several = any(m.value in _SEVERAL for m in references)
+    is_at_it = any([m.value.startswith(("at ", "in ")) for m in references])
+    are_several = any([m.value in _SEVERAL for m in references])
     unlike = len(tokens) if _LIKENING.isdisjoint(words) else _end_of_unlike(marks, tokens)
-    sum_of_all = next((i for i, t in enumerate(tokens[:6]) if t.word in _SUMMING), len(tokens))
+    sum_of_all = len(tokens)
+    if not _SUMMING.isdisjoint(words):
+        sum_of_all = next((i for i, t in enumerate(tokens[:6]) if t.word in _SUMMING), len(tokens))
     denied_verbs = {m.first for m in marks if m.kind == "certainty"}  # "does not enhance"
     _split_ages(mentions, marks)
     if "largest" in words:
@@ -209,7 +211,7 @@ def _read_segment(
     attach_attributes(marks, tokens, carriers, text, start, stop)
     sites = [m for m in marks if m.kind == "sites"]
     for mention in own:
-        last = max([mention.stop, *[m.stop for m in sites if m.first < mention.stop + 8]])
+        last = max([mention.stop, *[m.stop for m in sites if m.first < mention.stop + 8]]) if sites else mention.stop
         mention.quote = (
             tokens[mention.first].start if tokens else 0,
             tokens[min(last, stop) - 1].end if tokens else 0,
@@ -221,13 +223,12 @@ def _read_segment(
     if is_status and not own[0].sites and start and tokens[start].word == "which":
         _point_back(own, mentions)
     is_outside = "outside" in kinds
-    own = [
-        m
-        for m in own
-        if (m.term, m.certainty) != ("normal", "absent")
-        and (m.sites or not (is_outside or (m.term == "normal" and _is_of_unknown(m, marks, tokens, start))))
-    ]
-    mentions.extend(own)
+    for mention in own:
+        is_normal = mention.term == "normal"
+        if is_normal and mention.certainty == "absent":
+            continue
+        if mention.sites or not (is_outside or (is_normal and _is_of_unknown(mention, marks, tokens, start))):
+            mentions.append(mention)
 
 
 def _take_other_side(mention: Mention, earlier: Mention, opening: list[Token]) -> None:
@@ -260,8 +261,9 @@ def _goes_on(opening: list[Token]) -> bool:
 
 def _singles_out(marks: list[Mark], opening: list[Token], first: int) -> bool:
     """Whether a sentence places one of the lesions told before ("The largest is in the parietal lobe and ...")."""
-    is_largest = [t.word for t in opening] == ["the", "largest"]
-    return is_largest and any(m.kind == "sites" and m.stop <= first for m in marks)
+    if len(opening) < 2 or (opening[0].word, opening[1].word) != ("the", "largest"):
+        return False
+    return any(m.kind == "sites" and m.stop <= first for m in marks)
 
 
 def _point_back(own: list[Mention], earlier: list[Mention]) -> None:

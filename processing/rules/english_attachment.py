@@ -98,15 +98,14 @@ def attach_attributes(
     marks: list[Mark], tokens: list[Token], carriers: list[Mention], text: str, start: int, stop: int
 ) -> None:
     """Hand severity, age, change, shape, size and count to their finding."""
-    for mark in marks:
-        if mark.kind in _ATTRIBUTES:
-            owner = owner_of(mark, tokens, carriers)
-            if owner is None:
-                continue
-            if mark.kind == "morphology":
-                owner.morphology.add(mark.value)
-            elif getattr(owner, mark.kind) == "none":
-                setattr(owner, mark.kind, mark.value)
+    for mark in [m for m in marks if m.kind in _ATTRIBUTES]:
+        owner = owner_of(mark, tokens, carriers)
+        if owner is None:
+            continue
+        if mark.kind == "morphology":
+            owner.morphology.add(mark.value)
+        elif getattr(owner, mark.kind) == "none":
+            setattr(owner, mark.kind, mark.value)
     low = tokens[start].start if start < len(tokens) else 0
     high = tokens[stop - 1].end if stop else 0
     for size in _SIZE.finditer(text, low, high) if _DIGIT.search(text, low, high) else ():

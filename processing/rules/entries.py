@@ -41,19 +41,20 @@ def is_group(entry: Entry) -> bool:
 def merge_into(new: Entry, entries: list[Entry]) -> Entry:
     """Add an entry or merge it with that of the same lesion, the more specific place winning; returns the kept."""
     term = new.mention.term
-    for old in entries:
-        if old.mention.term != term:
-            continue
+    told = [old for old in entries if old.mention.term == term]
+    # A broader denial says more, not less; and nothing is more of a status.
+    can_be_vague = told and new.mention.certainty != "absent" and load_terms().findings[term].kind != "status"
+    for old in told:
         if _is_hedged_repetition(new, old):
             return old
         if old.mention.certainty != new.mention.certainty:
             continue
         if _is_another_denial(new, old):
             continue
-        if (old.site, old.side) == (new.site, new.side) or _is_vaguer(new, old):
+        if (old.site, old.side) == (new.site, new.side) or (can_be_vague and _is_vaguer(new, old)):
             add_details(old.mention, new.mention)
             return old
-        if _is_vaguer(old, new) and not new.mention.is_involvement:
+        if can_be_vague and _is_vaguer(old, new) and not new.mention.is_involvement:
             old.site, old.side, old.is_placed, old.quote = new.site, new.side, new.is_placed, new.quote
             add_details(old.mention, new.mention)
             return old
@@ -78,10 +79,8 @@ def _is_another_denial(new: Entry, old: Entry) -> bool:
 
 
 def _is_vaguer(vague: Entry, exact: Entry) -> bool:
-    """Whether `vague` repeats `exact` with less of site or side. A broader denial says more, not less."""
-    if vague.mention.certainty == "absent" or vague.side not in ("none", exact.side):
-        return False
-    if load_terms().findings[vague.mention.term].kind == "status":
+    """Whether `vague` repeats `exact`, of one term and certainty, with less of site or side."""
+    if vague.side not in ("none", exact.side):
         return False
     is_whole = vague.is_placed or "diffuse" in vague.mention.morphology
     if vague.mention.term == "atrophy" and is_whole and vague.site != exact.site:
