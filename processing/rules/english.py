@@ -63,8 +63,9 @@ def read_sentence(text: str) -> list[Mention]:
     to the lesion of the sentence before.
     """
     tokens = tokenize(text)
-    words = {t.word for t in tokens}
-    marks = read_marks(tokens, words)
+    said = [t.word for t in tokens]
+    words = set(said)
+    marks = read_marks(tokens, said, words)
     mentions: list[Mention] = []
     for segment, start, stop in split_segments(marks, tokens, words):
         _read_segment(segment, tokens, start, stop, mentions, text)

@@ -112,14 +112,14 @@ def _variants(word: str, spelling: list[tuple[str, str]], *, plural: bool) -> se
     return forms
 
 
-def read_marks(tokens: list[Token], words: set[str]) -> list[Mark]:
+def read_marks(tokens: list[Token], said: list[str], words: set[str]) -> list[Mark]:
     """Words and phrases of a sentence that mean something, in order; none where the sentence tells no MRI.
 
-    `words` are those of the tokens: most steps concern few sentences.
+    `said` are the words of the tokens in order, `words` the same as a set: most steps concern few sentences.
     """
     if not OTHER_SOURCES.isdisjoint(words) and tells_another_source(tokens):
         return []
-    marks = _marks(english_matcher().find(tokens))
+    marks = _marks(english_matcher().find(said))
     kinds = {m.kind for m in marks}
     marks = marks if SCAN.isdisjoint(words) else without_preamble(marks, tokens)
     marks = without_history(marks, tokens)

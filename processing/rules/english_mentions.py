@@ -24,6 +24,7 @@ _SEEN_CHANGES = frozenset(
         "extra-axial collection",
     )
 )
+_SEEN_SIGNALS = frozenset(("signal abnormality", *AS_SIGNAL))
 _PRONOUNS = frozenset(("it", "they", "this", "these", "both"))
 DEFINITE = frozenset(("the", "this", "these", "that", "its"))
 
@@ -33,7 +34,7 @@ def joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token]) 
 
     So it is in "hyperintensity with restricted diffusion" and "enhancement of a small lesion", if nothing is denied.
     """
-    if len(own) < 2:
+    if len(own) < 2 or _SEEN_SIGNALS.isdisjoint([m.term for m in own]):
         return own
     denials = [m.first for m in marks if m.kind == "certainty" and m.value == "absent"]
     named = {i for m in marks if m.kind == "sites" for i in range(m.first, m.stop)}

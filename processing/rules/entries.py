@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
 
 from ..findings import MAX_MORPHOLOGY, MAX_SIGNALS, MAX_SIZE_MM, Finding, Signal
 from ..vocabulary import load_terms
@@ -12,6 +15,7 @@ _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
 _SIGNAL_ORDER = {pair: i for i, pair in enumerate(product(_SEQUENCES, _SIGNALS))}
 # A signal cannot be changed, so findings share it; one validated before is not validated again.
 _SIGNAL_OF = {(s, w): Signal(sequence=s, signal=w) for s, w in _SIGNAL_ORDER}
+_FINDINGS = TypeAdapter(list[Finding], config=ConfigDict(hide_input_in_errors=True))  # an input may be patient text
 HEDGED = ("probable", "possible")
 
 
@@ -108,25 +112,28 @@ def add_details(target: Mention, source: Mention) -> None:
             setattr(target, name, getattr(source, name))
 
 
-def to_finding(entry: Entry) -> Finding:
-    """An entry as it is told, signals and shapes in canonical order and cut to what a finding holds."""
+def to_findings(entries: list[Entry]) -> list[Finding]:
+    """Entries as they are told; validated together, which takes less time than one by one."""
+    return _FINDINGS.validate_python([_row_of(entry) for entry in entries])
+
+
+def _row_of(entry: Entry) -> dict[str, Any]:
+    """The fields of a finding, signals and shapes in canonical order and cut to what it holds."""
     mention = entry.mention
     signals = sorted(mention.signals, key=_SIGNAL_ORDER.__getitem__)
     order = load_terms().morphology.index
     size = mention.size_mm if mention.size_mm is not None and 0 < mention.size_mm <= MAX_SIZE_MM else None
-    return Finding.model_validate(
-        {
-            "finding": mention.term,
-            "site": entry.site,
-            "laterality": entry.side,
-            "signals": [_SIGNAL_OF[pair] for pair in signals[:MAX_SIGNALS]],
-            "morphology": sorted(mention.morphology, key=order)[:MAX_MORPHOLOGY],
-            "count": mention.count,
-            "size_mm": size,
-            "severity": mention.severity,
-            "acuity": mention.acuity,
-            "change": mention.change,
-            "certainty": mention.certainty,
-            "quote": entry.quote,
-        }
-    )
+    return {
+        "finding": mention.term,
+        "site": entry.site,
+        "laterality": entry.side,
+        "signals": [_SIGNAL_OF[pair] for pair in signals[:MAX_SIGNALS]],
+        "morphology": sorted(mention.morphology, key=order)[:MAX_MORPHOLOGY],
+        "count": mention.count,
+        "size_mm": size,
+        "severity": mention.severity,
+        "acuity": mention.acuity,
+        "change": mention.change,
+        "certainty": mention.certainty,
+        "quote": entry.quote,
+    }

@@ -52,10 +52,9 @@ class PhraseMatcher:
             if (kind, value) not in meanings:
                 node[_END] = (*meanings, (kind, value))
 
-    def find(self, tokens: list[Token]) -> list[Match]:
-        """Matches from left to right that do not overlap, each the longest at its place."""
+    def find(self, words: list[str]) -> list[Match]:
+        """Matches in the words of a text from left to right, which do not overlap, each the longest at its place."""
         matches, root = [], self._root
-        words = [token.word for token in tokens]
         n, stop = len(words), 0
         for i in [i for i, word in enumerate(words) if word in root]:
             if i < stop:
