@@ -95,8 +95,8 @@ class StructuredReport(_Strict):
 
     @model_validator(mode="after")
     def _normal_has_no_abnormality(self) -> "StructuredReport":
-        wrong = [f.finding for f in self.findings if is_abnormal(f)]
-        if self.normal and wrong:
+        wrong = [f.finding for f in self.findings if is_abnormal(f)] if self.normal else []
+        if wrong:
             raise ValueError(f"expected no abnormal finding in a report marked normal, got {', '.join(wrong[:3])}")
         return self
 

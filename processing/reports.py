@@ -13,9 +13,12 @@ _HAN = re.compile(r"[\u4e00-\u9fff]")
 # English: a full stop ends a sentence unless it follows an abbreviation, an initial or a list number, or stands inside
 # a number.
 _ABBREVIATIONS = r"(?:dr|mr|mrs|ms|vs|approx|fig|no|cf|etc|e\.g|i\.e|st|ca|resp|incl)"
-_SENTENCE_END = re.compile(r"(?<=[.?!])[\"')\]]*\s+(?=\S)|[ \t]*\n+\s*")
-_NOT_AN_END = re.compile(r"(?:\b" + _ABBREVIATIONS + r"|\b[A-Z]|(?:^|\n)\s*\d{1,2})\.$", re.IGNORECASE)
-_LIST_MARK = re.compile(r"^\s*(?:\(?\d{1,2}[.)]|[-*\u2022\u2013])\s+")
+# No other character than those looked ahead for opens a gap: most places are passed over at once.
+_SENTENCE_END = re.compile(r"(?=[\s\"')\]])(?:(?<=[.?!])[\"')\]]*\s+(?=\S)|[ \t]*\n+\s*)")
+_SHORTENED = re.compile(r"\b(?:" + _ABBREVIATIONS + r"|[A-Z])\.$", re.IGNORECASE)
+_SHORTENED_REACH = len(" approx.")  # the longest, and the character before it
+_LIST_NUMBER = re.compile(r"\s*\d{1,2}\.")
+_LIST_MARK = re.compile(r"\s*(?:\(?\d{1,2}[.)]|[-*\u2022\u2013])\s+")
 
 # Chinese: what ends a sentence belongs to it, a list mark ("1、", "(2)", ③, 四、) to none. A full stop of Latin script
 # ends one behind a word, not inside a number; 、 behind a number is a list mark unless what it counts stands before it
@@ -132,12 +135,15 @@ def _ends_sentence(text: str, start: int, gap: re.Match[str]) -> bool:
         return "\n\n" in gap.group() or not following.islower()
     if text[gap.start() - 1] == "?" and text[gap.end() : gap.end() + 1].islower():
         return False  # "temporal mass, ? glioma"
-    return _NOT_AN_END.search(text[start : gap.start()]) is None
+    before = text[start : gap.start()]
+    if _SHORTENED.search(before[-_SHORTENED_REACH:]):
+        return False
+    return _LIST_NUMBER.fullmatch(before.rpartition("\n")[2]) is None
 
 
 def _after_mark(text: str, start: int, end: int) -> int:
-    mark = _LIST_MARK.match(text[start:end])
-    return start + mark.end() if mark else start
+    mark = _LIST_MARK.match(text, start, end)
+    return mark.end() if mark else start
 
 
 def _chinese_spans(text: str) -> Iterator[tuple[int, int]]:
@@ -167,6 +173,7 @@ def _number(mark: re.Match[str]) -> int:
 
 
 def _sentence(text: str, start: int, end: int) -> Sentence:
-    stripped = text[start:end].strip()
-    start += len(text[start:end]) - len(text[start:end].lstrip())
+    said = text[start:end]
+    stripped = said.strip()
+    start += len(said) - len(said.lstrip())
     return Sentence(stripped, start, start + len(stripped))

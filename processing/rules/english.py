@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ..vocabulary import load_terms
 from .english_attachment import attach_attributes, attach_signals
-from .english_certainty import certainty_of
+from .english_certainty import CUE_KINDS, certainty_of
 from .english_left_out import REPORTING
 from .english_marks import read_marks, split_segments, with_causes, with_predicates
 from .english_mentions import (
@@ -20,6 +20,7 @@ from .english_places import INVOLVING, NEAR, REACHING, attach_sites
 from .matching import Token, tokenize
 from .mentions import AGED, AS_SIGNAL, HEDGED, Mark, Mention
 
+_SIGNAL_KINDS = frozenset(("signals", "sequences"))
 _EXTENSIONS = frozenset(("extension", "invasion", "encasement", "bowing", "bulging", "protrusion"))
 _LIKENING = frozenset(("consistent", "typical", "compatible", "characteristic", "represent"))
 _ELSEWHERE = frozenset(("new", "other", "additional", "further"))
@@ -63,10 +64,11 @@ def read_sentence(text: str) -> list[Mention]:
     to the lesion of the sentence before.
     """
     tokens = tokenize(text)
-    words = {t.word for t in tokens}
-    marks = read_marks(tokens, words)
+    said = [t.word for t in tokens]
+    words = set(said)
+    marks = read_marks(tokens, said, words)
     mentions: list[Mention] = []
-    for segment, start, stop in split_segments(marks, tokens):
+    for segment, start, stop in split_segments(marks, tokens, words):
         _read_segment(segment, tokens, start, stop, mentions, text)
     if not mentions:
         return []
@@ -78,10 +80,12 @@ def read_sentence(text: str) -> list[Mention]:
             mention.sites = mention.sites or ([("vessels", "none")] if mention.term == "normal" else [])
     references = [m for m in marks if m.kind == "back_reference"]
     reference = references[0].first if references else len(tokens)
-    is_at_it = any(m.value.startswith(("at ", "in ")) for m in references)
-    are_several = any(m.value in _SEVERAL for m in references)
+    is_at_it = any([m.value.startswith(("at ", "in ")) for m in references])
+    are_several = any([m.value in _SEVERAL for m in references])
     unlike = len(tokens) if _LIKENING.isdisjoint(words) else _end_of_unlike(marks, tokens)
-    sum_of_all = next((i for i, t in enumerate(tokens[:6]) if t.word in _SUMMING), len(tokens))
+    sum_of_all = len(tokens)
+    if not _SUMMING.isdisjoint(words):
+        sum_of_all = next((i for i, t in enumerate(tokens[:6]) if t.word in _SUMMING), len(tokens))
     is_alternative = not _ALTERNATIVES.isdisjoint(words)
     denied_verbs = {m.first for m in marks if m.kind == "certainty"}  # "does not enhance"
     _split_ages(mentions, marks)
@@ -135,8 +139,10 @@ def _end_of_unlike(marks: list[Mark], tokens: list[Token]) -> int:
 
 def _split_ages(mentions: list[Mention], marks: list[Mark]) -> None:
     """ "Infarcts of both thalami, acute on the right and subacute on the left": an entry of each side and age."""
+    if len(mentions) != 1 or not mentions[0].sites:
+        return
     ages = [m for m in marks if m.kind == "acuity"]
-    if len(ages) != 2 or ages[0].value == ages[1].value or len(mentions) != 1 or not mentions[0].sites:
+    if len(ages) != 2 or ages[0].value == ages[1].value:
         return
     sides = [next((m for m in marks if m.kind == "laterality" and 0 <= m.first - a.stop <= 2), None) for a in ages]
     if None in sides or {s.value for s in sides if s} != {"left", "right"}:
@@ -192,18 +198,24 @@ def _is_within_it(mention: Mention, tokens: list[Token]) -> bool:
 def _read_segment(
     marks: list[Mark], tokens: list[Token], start: int, stop: int, mentions: list[Mention], text: str
 ) -> None:
-    marks = with_causes(with_predicates(marks, tokens), tokens)
+    kinds = {m.kind for m in marks}  # what no mark is of, is passed over
+    if "predicates" in kinds:
+        marks = with_predicates(marks, tokens)
+    if "causes" in kinds:
+        marks = with_causes(marks, tokens)
     own = [Mention(m.value, m.first, m.stop) for m in marks if m.kind == "findings"]
-    own = name_signals(joined_to_nouns(without_normal_words(own), marks, tokens), marks, tokens, mentions)
+    own = joined_to_nouns(without_normal_words(own), marks, tokens)
+    if "signals" in kinds:
+        own = name_signals(own, marks, tokens, mentions)
     if not own and not mentions:
         words = {t.word for t in tokens[start:stop]}
-        is_signal = any(m.kind in ("signals", "sequences") for m in marks) or "signal" in words
+        is_signal = not kinds.isdisjoint(_SIGNAL_KINDS) or "signal" in words
         is_involved = bool(words & (REACHING | INVOLVING)) and not is_signal
         own = [Mention("", start, start, is_involvement=is_involved)]
     if own and not mentions and _singles_out(marks, tokens[start : start + 2], own[0].first):
         own = [Mention("", start, start, is_involvement=True), *own]
     carriers = own or mentions[-1:]
-    for mention in own:
+    for mention in own if not kinds.isdisjoint(CUE_KINDS) else ():
         mention.certainty = certainty_of(mention, marks, tokens, own)
         if mention.is_involvement:  # what is said of the place is said of the lesion there
             cues = ("certainty", "closing_hedge")  # "involvement of the sinus cannot be excluded"
@@ -217,11 +229,12 @@ def _read_segment(
         _take_other_side(own[0], mentions[-1], tokens[start : own[0].first])
     if own and mentions and not own[0].sites and _goes_on(tokens[start : start + 2]):
         own[0].sites = list(mentions[-1].sites)  # "the left MCA is displaced but not narrowed"
-    attach_signals(marks, tokens, carriers)
+    if not kinds.isdisjoint(_SIGNAL_KINDS):
+        attach_signals(marks, tokens, carriers)
     attach_attributes(marks, tokens, carriers, text, start, stop)
     sites = [m for m in marks if m.kind == "sites"]
     for mention in own:
-        last = max([mention.stop, *[m.stop for m in sites if m.first < mention.stop + 8]])
+        last = max([mention.stop, *[m.stop for m in sites if m.first < mention.stop + 8]]) if sites else mention.stop
         mention.quote = (
             tokens[mention.first].start if tokens else 0,
             tokens[min(last, stop) - 1].end if tokens else 0,
@@ -232,14 +245,13 @@ def _read_segment(
     is_status = bool(own) and own[0].term in ("normal", "normal variant")
     if is_status and not own[0].sites and start and tokens[start].word == "which":
         _point_back(own, mentions)
-    is_outside = any(m.kind == "outside" for m in marks)
-    own = [
-        m
-        for m in own
-        if (m.term, m.certainty) != ("normal", "absent")
-        and (m.sites or not (is_outside or (m.term == "normal" and _is_of_unknown(m, marks, tokens, start))))
-    ]
-    mentions.extend(own)
+    is_outside = "outside" in kinds
+    for mention in own:
+        is_normal = mention.term == "normal"
+        if is_normal and mention.certainty == "absent":
+            continue
+        if mention.sites or not (is_outside or (is_normal and _is_of_unknown(mention, marks, tokens, start))):
+            mentions.append(mention)
 
 
 def _take_place_of_subject(own: list[Mention], mentions: list[Mention]) -> None:
@@ -281,8 +293,9 @@ def _goes_on(opening: list[Token]) -> bool:
 
 def _singles_out(marks: list[Mark], opening: list[Token], first: int) -> bool:
     """Whether a sentence places one of the lesions told before ("The largest is in the parietal lobe and ...")."""
-    is_largest = [t.word for t in opening] == ["the", "largest"]
-    return is_largest and any(m.kind == "sites" and m.stop <= first for m in marks)
+    if len(opening) < 2 or (opening[0].word, opening[1].word) != ("the", "largest"):
+        return False
+    return any(m.kind == "sites" and m.stop <= first for m in marks)
 
 
 def _point_back(own: list[Mention], earlier: list[Mention]) -> None:

@@ -10,15 +10,15 @@ _BY = r"(?:\s*(?:cm|mm)?\s*(?:x|\u00d7|by)\s*(\d+(?:\.\d+)?))?"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)" + _BY + _BY + r"[\s-]*(mm|cm|millimet|centimet)", re.IGNORECASE)
 _DIGIT = re.compile("[0-9]")
 _NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6}
-_ONE = frozenset(("a", "an", "single", "solitary", "one"))
+_ATTRIBUTES = frozenset(("severity", "acuity", "change", "morphology", "count"))
+_ONE = dict.fromkeys(("a", "an", "single", "solitary", "one"), 1)
+_PLURALS = ("lesions", "foci", "infarcts", "masses", "nodules", "cysts", "spaces", "hyperintensities", "areas")
 
 
 def attach_signals(marks: list[Mark], tokens: list[Token], carriers: list[Mention]) -> None:
     """Pair signal words with sequences and hand the pairs to their finding."""
     signals = [m for m in marks if m.kind == "signals"]
     sequences = [m for m in marks if m.kind == "sequences"]
-    if not signals and not sequences:
-        return
     if signals and not any(c.certainty == "absent" for c in carriers):
         # "does not enhance" gives no enhancement; "no high signal" is a finding of its own, which keeps its signal
         denials = [m.stop for m in marks if m.kind == "certainty" and m.value == "absent"]
@@ -98,17 +98,16 @@ def attach_attributes(
     marks: list[Mark], tokens: list[Token], carriers: list[Mention], text: str, start: int, stop: int
 ) -> None:
     """Hand severity, age, change, shape, size and count to their finding."""
-    for mark in marks:
-        if mark.kind in ("severity", "acuity", "change", "morphology", "count"):
-            owner = owner_of(mark, tokens, carriers)
-            if mark.kind == "acuity":
-                owner = _aged(mark, marks, tokens, carriers) or owner
-            if owner is None:
-                continue
-            if mark.kind == "morphology":
-                owner.morphology.add(mark.value)
-            elif getattr(owner, mark.kind) == "none":
-                setattr(owner, mark.kind, mark.value)
+    for mark in [m for m in marks if m.kind in _ATTRIBUTES]:
+        owner = owner_of(mark, tokens, carriers)
+        if mark.kind == "acuity":
+            owner = _aged(mark, marks, tokens, carriers) or owner
+        if owner is None:
+            continue
+        if mark.kind == "morphology":
+            owner.morphology.add(mark.value)
+        elif getattr(owner, mark.kind) == "none":
+            setattr(owner, mark.kind, mark.value)
     low = tokens[start].start if start < len(tokens) else 0
     high = tokens[stop - 1].end if stop else 0
     for size in _SIZE.finditer(text, low, high) if _DIGIT.search(text, low, high) else ():
@@ -136,12 +135,10 @@ def _aged(age: Mark, marks: list[Mark], tokens: list[Token], carriers: list[Ment
 
 
 def _count_before(mention: Mention, tokens: list[Token], carriers: list[Mention], start: int) -> int | str:
-    low = max([start, mention.first - 7, *(c.stop for c in carriers if c.stop <= mention.first)])
-    nouns = ("lesions", "foci", "infarcts", "masses", "nodules", "cysts", "spaces", "hyperintensities", "areas")
-    plural = any(t.word.endswith(nouns) for t in tokens[mention.first : mention.stop])
+    low = max([start, mention.first - 7, *[c.stop for c in carriers if c.stop <= mention.first]])
+    plural = any([t.word.endswith(_PLURALS) for t in tokens[mention.first : mention.stop]])
+    counts = _NUMBERS if plural else _ONE
     for token in reversed(tokens[low : mention.first]):
-        if token.word in _NUMBERS and plural:
-            return _NUMBERS[token.word]
-        if token.word in _ONE and not plural:
-            return 1
+        if token.word in counts:
+            return counts[token.word]
     return "multiple" if plural else "none"

@@ -53,6 +53,7 @@ _GOING_ON = frozenset((
 _JOINING = frozenset((",", "and", "or", "/", "versus", "vs", "such", "including", "like", "("))
 _CAUSAL = frozenset(("from", "of", "to", "on"))
 _HEDGES = ("probable", "possible")
+CUE_KINDS = frozenset(("certainty", "closing_hedge", "differential"))  # where none is, all is told as present
 
 
 def certainty_of(mention: Mention, marks: list[Mark], tokens: list[Token], own: list[Mention]) -> str:
@@ -164,8 +165,10 @@ def _is_said_to_be_absent(cue: Mark, tokens: list[Token]) -> bool:
 def _closing_hedge(mention: Mention, marks: list[Mark], tokens: list[Token], own: list[Mention]) -> str | None:
     """A hedge that stands behind what it doubts: "a tumor or abscess cannot be excluded", "infarct versus tumor"."""
     for mark in marks:
+        if mark.first < mention.stop or mark.kind not in CUE_KINDS:
+            continue
         is_versus = mark.kind == "certainty" and tokens[mark.first].word in ("versus", "vs")
-        if mark.first < mention.stop or not (is_versus or _closes(mark, tokens)):
+        if not is_versus and not _closes(mark, tokens):
             continue
         position = mention.stop
         items = [o for o in own if mention.stop <= o.first < mark.first and not _is_place(o, tokens)]

@@ -96,8 +96,10 @@ def without_history(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     """Leave out what was operated on, is asked for or lies in the past ("history of meningioma")."""
     cues = [m for m in marks if m.kind == "history"]
     after = load_lexicon("en").extra["history_after"]
-    followers = ((m, tokens[m.stop].word) for m in marks if m.kind == "findings" and m.stop < len(tokens))
-    dropped = {id(m) for m, word in followers if word in after}  # "aneurysm clipping"
+    findings = [m for m in marks if m.kind == "findings" and m.stop < len(tokens)]
+    dropped = {id(m) for m in findings if tokens[m.stop].word in after}  # "aneurysm clipping"
+    if not cues and not dropped:
+        return marks
     for cue in cues:
         end = cue.stop
         for mark in marks:

@@ -55,6 +55,8 @@ def grouped(sites: list[Mark], marks: list[Mark], tokens: list[Token]) -> list[l
 
 def _opens_clause(start: int, site: Mark, tokens: list[Token]) -> bool:
     """Whether a site is the subject of a clause of its own: "fluid in the mastoid, and the sinuses are clear"."""
+    if tokens[start].word != ",":
+        return False
     words = [t.word for t in tokens[start : site.first]]
     behind = tokens[site.stop].word if site.stop < len(tokens) else "."
     return words[:2] == [",", "and"] and "the" in words and behind in _COPULAS and not _has_copula(tokens, start)

@@ -54,6 +54,7 @@ _BEHIND_PRONOUNS = frozenset((
 # fmt: on
 _SYMMETRIC = frozenset(("symmetric", "symmetrical"))
 _SEEN_IN_TISSUE = frozenset(("atrophy", "edema"))
+_PARTING = frozenset((";", ":"))
 _LOCATING = frozenset(("in", "within", "on", "at", "involving"))
 _OF = frozenset(("of", "the", "both", "cerebral", "cortical", "overlying", "adjacent", "underlying"))
 
@@ -119,14 +120,15 @@ def _variants(word: str, spelling: list[tuple[str, str]], *, plural: bool) -> se
     return forms
 
 
-def read_marks(tokens: list[Token], words: set[str]) -> list[Mark]:
+def read_marks(tokens: list[Token], said: list[str], words: set[str]) -> list[Mark]:
     """Words and phrases of a sentence that mean something, in order; none where the sentence tells no MRI.
 
-    `words` are those of the tokens: most steps concern few sentences.
+    `said` are the words of the tokens in order, `words` the same as a set: most steps concern few sentences.
     """
     if not OTHER_SOURCES.isdisjoint(words) and tells_another_source(tokens):
         return []
-    marks = _marks(english_matcher().find(tokens))
+    marks = _marks(english_matcher().find(said))
+    kinds = {m.kind for m in marks}
     marks = marks if SCAN.isdisjoint(words) else without_preamble(marks, tokens)
     marks = without_history(marks, tokens)
     if "ct" in words:  # "with rim calcification on CT"
@@ -140,10 +142,11 @@ def read_marks(tokens: list[Token], words: set[str]) -> list[Mark]:
             mark.value = ("dural venous sinuses",) if mark.value == ("paranasal sinuses",) else mark.value
     if "both" in words:
         marks = [m for m in marks if m.value != "bilateral" or not _is_pronoun(m, tokens)]
-    _name_bare_signals(marks, tokens)
+    if "sequences" in kinds or "matter" in words or not _BARE_NOUNS.isdisjoint(words):
+        _name_bare_signals(marks, tokens)
     if not _SYMMETRIC.isdisjoint(words):
         _name_symmetric_structures(marks, tokens)
-    if "and" in words and any(m.value in _SEEN_IN_TISSUE for m in marks):
+    if "and" in words and any([m.value in _SEEN_IN_TISSUE for m in marks]):
         _name_signals_beside(marks, tokens)
     kinds = {m.kind for m in marks}
     marks = without_unread(marks, tokens) if "unread" in kinds else marks
@@ -158,9 +161,9 @@ def read_marks(tokens: list[Token], words: set[str]) -> list[Mark]:
 
 def _marks(matches: list[Match]) -> list[Mark]:
     return [
-        Mark(kind, value, match.first, match.stop)
-        for match in matches
-        for kind, value in match.meanings
+        Mark(kind, value, first, stop)
+        for meanings, first, stop in matches
+        for kind, value in meanings
         if kind != "neutral"
     ]
 
@@ -251,13 +254,10 @@ def _name_denied_abnormalities(marks: list[Mark], tokens: list[Token], covered: 
     """ "No cerebral or cerebellar abnormality": what has no abnormality is normal."""
     for cue in [m for m in marks if m.kind == "certainty" and m.value == "absent"]:
         end = next((i for i in range(cue.stop, min(cue.stop + 8, len(tokens))) if tokens[i].word in _BARE_NOUNS), None)
+        if end is None:
+            continue
         is_new = any(m.value == "new" and cue.stop <= m.first < cue.stop + 4 for m in marks)
-        if (
-            end is None
-            or is_new
-            or end in covered
-            or any(m.kind == "findings" and cue.stop <= m.first < end for m in marks)
-        ):
+        if is_new or end in covered or any(m.kind == "findings" and cue.stop <= m.first < end for m in marks):
             continue
         if all(i in covered or tokens[i].word in _BARE_WORDS for i in range(cue.stop, end)):
             marks.remove(cue)
@@ -269,8 +269,6 @@ def with_predicates(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
 
     A word that names a finding without a site, too ("any"), does so where no site names it better.
     """
-    if not any(m.kind == "predicates" for m in marks):
-        return marks
     named = []
     for mark in marks:
         if mark.kind != "predicates":
@@ -320,8 +318,6 @@ def _sites_of(predicate: Mark, marks: list[Mark], tokens: list[Token], findings:
 
 def with_causes(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     """A hedged adjective that ends its phrase names a diagnosis ("probably ischemic or demyelinating in nature")."""
-    if not any(m.kind == "causes" for m in marks):
-        return marks
     hedges = {m.stop for m in marks if m.kind == "certainty" and m.value in ("probable", "possible")}
     ends: set[int] = set()
     read = []
@@ -339,11 +335,17 @@ def with_causes(marks: list[Mark], tokens: list[Token]) -> list[Mark]:
     return read
 
 
-def split_segments(marks: list[Mark], tokens: list[Token]) -> list[tuple[list[Mark], int, int]]:
-    """Parts of a sentence between semicolons and boundary words; scopes of negation and hedging end there."""
-    headings = {m.stop for m in marks if m.kind == "differential"}  # "Differential considerations: ..."
-    cuts = [i for i, token in enumerate(tokens) if token.word in ";:" and i not in headings]
-    cuts += [mark.first for mark in marks if mark.kind == "boundary"]
+def split_segments(marks: list[Mark], tokens: list[Token], words: set[str]) -> list[tuple[list[Mark], int, int]]:
+    """Parts of a sentence between semicolons and boundary words; scopes of negation and hedging end there.
+
+    `words` are those of the tokens: most sentences have no such mark.
+    """
+    cuts = [mark.first for mark in marks if mark.kind == "boundary"]
+    if not _PARTING.isdisjoint(words):
+        headings = {m.stop for m in marks if m.kind == "differential"}  # "Differential considerations: ..."
+        cuts += [i for i, token in enumerate(tokens) if token.word in _PARTING and i not in headings]
+    if not cuts:
+        return [(marks, 0, len(tokens))] if marks else []
     edges = [0, *sorted(set(cuts)), len(tokens)]
     parts: list[tuple[list[Mark], int, int]] = []
     for start, stop in pairwise(edges):

@@ -25,6 +25,7 @@ _SEEN_CHANGES = frozenset(
         "extra-axial collection",
     )
 )
+_SEEN_SIGNALS = frozenset(("signal abnormality", *AS_SIGNAL))
 _PRONOUNS = frozenset(("it", "they", "this", "these", "both"))
 DEFINITE = frozenset(("the", "this", "these", "that", "its"))
 
@@ -34,7 +35,7 @@ def joined_to_nouns(own: list[Mention], marks: list[Mark], tokens: list[Token]) 
 
     So it is in "hyperintensity with restricted diffusion" and "enhancement of a small lesion", if nothing is denied.
     """
-    if len(own) < 2:
+    if len(own) < 2 or _SEEN_SIGNALS.isdisjoint([m.term for m in own]):
         return own
     denials = [m.first for m in marks if m.kind == "certainty" and m.value == "absent"]
     named = {i for m in marks if m.kind == "sites" for i in range(m.first, m.stop)}
@@ -149,6 +150,8 @@ def refine_terms(own: list[Mention], marks: list[Mark], tokens: list[Token]) -> 
 
 def without_normal_words(own: list[Mention]) -> list[Mention]:
     """ "Normal enhancement", "normal flow void": what is normal is no finding of its own."""
+    if len(own) < 2:
+        return own
     normal = {m.stop for m in own if m.term == "normal"}
     return [m for m in own if m.term == "normal" or m.first not in normal]
 
@@ -159,6 +162,8 @@ def merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[M
     - "hyperintensity consistent with infarct": the diagnosis takes over what was described.
     - "infarct with restricted diffusion", "mass with T2 hyperintensity": the second term is a signal of the first.
     """
+    if len(own) + len(earlier) < 2:
+        return
     links = [m.first for m in marks if m.kind == "consistent"]
     _absorb_before_which(own, earlier, links)
     brackets = [i for i, t in enumerate(tokens) if t.word == "("] if len(own) > 1 else []
@@ -169,12 +174,12 @@ def merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[M
         if mention.side == "none" and [t.word for t in tokens[former.stop : mention.first]] == ["and"]:
             own.remove(mention)  # "compressed and displaced"
     for mention in list(own):
+        if not mention.term or mention.certainty == "absent":
+            continue
         described = [m for m in own if m.term and m.first < mention.first and m.certainty != "absent"]
         lesions = [
             m for m in (*earlier, *described) if m.term and m.certainty != "absent" and kinds[m.term].kind != "status"
         ]
-        if not mention.term:
-            continue
         if mention.certainty == "present" and kinds[mention.term].kind == "diagnosis":
             last = described[-1] if described else None
             linked = last is not None and any(last.first <= link < mention.first for link in (*links, *brackets))
@@ -197,10 +202,8 @@ def merge_descriptions(own: list[Mention], earlier: list[Mention], marks: list[M
         elif mention.term == "normal variant" and mention.certainty == "present" and not mention.sites and described:
             _absorb(mention, described[-1])  # "a hypoplastic left A1 segment, a normal variant"
             own.remove(described[-1])
-        elif (
-            mention.certainty != "absent"
-            and lesions
-            and ((not mention.sites and mention.side == "none") or _is_signal_of_tissue(mention, lesions[-1], tokens))
+        elif lesions and (
+            (not mention.sites and mention.side == "none") or _is_signal_of_tissue(mention, lesions[-1], tokens)
         ):
             is_signal = mention.term in AS_SIGNAL or (mention.term == "signal abnormality" and mention.signals)
             if is_signal and lesions[-1] is not mention:

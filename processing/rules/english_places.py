@@ -97,11 +97,12 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
     named = [m for m in marks if m.kind == "sites"]
     _name_frontal_sinuses(named, tokens)
     sites = joined_to_heads(without_compartments(without_comparisons(named, tokens), tokens))
-    sides = _sides(marks, tokens, sites, carriers)
+    groups = grouped(sites, marks, tokens)
+    sides = _sides(marks, tokens, sites, groups, carriers)
     paired = load_terms().sites
     listed_brains: set[int] = set()
     cues = {i for m in marks if m.kind in ("certainty", "consistent") for i in range(m.first, m.stop)}
-    for group in _of_one_finding(grouped(sites, marks, tokens), carriers):
+    for group in _of_one_finding(groups, carriers):
         placed = [  # "left lateral and third ventricles": the left of the paired one
             (term, side if paired[term].paired or term == mark.value[0] else "none")
             for mark, side in ((mark, sides.get(id(mark), "none")) for mark in group)
@@ -159,6 +160,8 @@ def attach_sites(marks: list[Mark], tokens: list[Token], carriers: list[Mention]
         mention.sites = on_the_side_of_the_lesion(mention)
         if mention.term == "meningioma" and tokens[mention.first - 1].word in _OVER and are_lobes(mention.sites):
             mention.sites = list(dict.fromkeys(("meninges", side) for _, side in mention.sites))
+    if len(carriers) < 2:
+        return
     for earlier, mention in pairwise(carriers):
         if (
             earlier.term in _WIDENED
@@ -251,11 +254,13 @@ def _is_of_another(owner: Mention, first: int, marks: list[Mark], tokens: list[T
     start = next((i + 1 for i in range(first - 1, owner.stop - 1, -1) if tokens[i].word in _PARTING), None)
     if start is None:
         return False
-    known = {i for m in marks for i in range(m.first, m.stop) if m.kind not in _DESCRIBING}
     ends = ("of", "at", "in") if tokens[start].word == "its" else ("of", "at")
     start += tokens[start].word == "of"  # "a cyst of ... and of asymmetric pneumatization of the apices"
     end = next((i for i in range(start, first) if tokens[i].word in ends), None)
-    if end is None or end == start or any(i in known or tokens[i].word in LOCATIVE for i in range(start, end)):
+    if end is None or end == start:
+        return False
+    known = {i for m in marks for i in range(m.first, m.stop) if m.kind not in _DESCRIBING}
+    if any(i in known or tokens[i].word in LOCATIVE for i in range(start, end)):
         return False
     word = tokens[end - 1].word
     if word in ("mm", "cm"):  # "19 mm in the cerebellum, 8 mm at the frontal pole"
@@ -415,7 +420,9 @@ def _are_of_brain(*mentions: Mention) -> bool:
     return all(m.term in kinds and kinds[m.term].default_site in VAGUE_SITES for m in mentions)
 
 
-def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: list[Mention]) -> dict[int, str]:
+def _sides(
+    marks: list[Mark], tokens: list[Token], sites: list[Mark], groups: list[list[Mark]], carriers: list[Mention]
+) -> dict[int, str]:
     """Side of each site mark, by the mark's identity. A side covers the list it leads, or the list that it ends."""
     paired = load_terms().sites
     result: dict[int, str] = {}
@@ -437,7 +444,7 @@ def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: 
             and not {",", "and", "in"} & {t.word for t in tokens[side.stop : ahead[0].first]}
         )
         if tokens[side.first].word == "bilaterally":  # said of the list that it ends
-            for site in [s for g in grouped(sites, marks, tokens) if g[-1].stop == side.first for s in g]:
+            for site in [s for g in groups if g[-1].stop == side.first for s in g]:
                 if paired[site.value[0]].paired:
                     result.setdefault(id(site), side.value)
         if near:
@@ -447,7 +454,7 @@ def _sides(marks: list[Mark], tokens: list[Token], sites: list[Mark], carriers: 
                 if paired[site.value[0]].paired or site.first == side.stop or (is_part and site is group[0]):
                     result.setdefault(id(site), side.value)
             continue
-        behind = [g for g in grouped(sites, marks, tokens) if g[-1].stop <= side.first]
+        behind = [g for g in groups if g[-1].stop <= side.first]
         if behind and side.first - behind[-1][-1].stop <= 4:
             for site in behind[-1]:
                 if paired[site.value[0]].paired or site.stop == side.first:

@@ -19,7 +19,7 @@ _WHOLES = (
     "meninges",
     "skull",
 )
-_COMPARING = ("than", "to", "with")
+_COMPARING = frozenset(("than", "to", "with"))
 _BASAL = ("middle cranial fossa", "sella", "suprasellar region", "cavernous sinus", "skull base")
 _OUTSIDE = ("scalp", "skull", "face")
 _ARTICLES = ("the", "that", "of", "normal", "adjacent", "left", "right")
@@ -118,10 +118,11 @@ def without_comparisons(sites: list[Mark], tokens: list[Token]) -> list[Mark]:
     """Leave out what a signal or size is only compared with ("isointense to gray matter", "relative to the sulci")."""
     kept = []
     for site in sites:
-        if not any(t.word in _COMPARING for t in tokens[max(0, site.first - 4) : site.first]):
+        before = [t.word for t in tokens[max(0, site.first - 4) : site.first]]
+        if _COMPARING.isdisjoint(before):
             kept.append(site)
             continue
-        words = [t.word for t in tokens[max(0, site.first - 4) : site.first] if t.word not in _ARTICLES]
+        words = [word for word in before if word not in _ARTICLES]
         is_listed = words[-2:] in (["more", "than"], ["greater", "than"]) and any(
             other.stop == site.first - 2 - (tokens[site.first - 1].word in _ARTICLES) for other in sites
         )  # "the vermis more than the hemispheres"

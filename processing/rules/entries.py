@@ -2,17 +2,23 @@
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
-from ..findings import MAX_MORPHOLOGY, MAX_SIGNALS, MAX_SIZE_MM, Finding
+from pydantic import ConfigDict, TypeAdapter
+
+from ..findings import MAX_MORPHOLOGY, MAX_SIGNALS, MAX_SIZE_MM, Finding, Signal
 from ..vocabulary import load_terms
 from .mentions import HEDGED, Mention
 
 _SEQUENCES = ("T1w", "T1c", "T2w", "FLAIR", "DWI", "ADC", "SWI", "MRA", "PD", "any")
 _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
 _SIGNAL_ORDER = {pair: i for i, pair in enumerate(product(_SEQUENCES, _SIGNALS))}
+# A signal cannot be changed, so findings share it; one validated before is not validated again.
+_SIGNAL_OF = {(s, w): Signal(sequence=s, signal=w) for s, w in _SIGNAL_ORDER}
+_FINDINGS = TypeAdapter(list[Finding], config=ConfigDict(hide_input_in_errors=True))  # an input may be patient text
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
     """A lesion or statement while its mentions are collected. `is_placed`: the report names its site."""
 
@@ -23,10 +29,6 @@ class Entry:
     quote: str
     section: int = 0
     sentence: int = 0
-
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        return self.mention.term, self.site, self.side, self.mention.certainty
 
 
 def is_reached(entry: Entry) -> bool:
@@ -41,19 +43,21 @@ def is_group(entry: Entry) -> bool:
 
 def merge_into(new: Entry, entries: list[Entry]) -> Entry:
     """Add an entry or merge it with that of the same lesion, the more specific place winning; returns the kept."""
-    for old in entries:
-        if old.mention.term != new.mention.term:
-            continue
+    term = new.mention.term
+    told = [old for old in entries if old.mention.term == term]
+    # A broader denial says more, not less; and nothing is more of a status.
+    can_be_vague = told and new.mention.certainty != "absent" and load_terms().findings[term].kind != "status"
+    for old in told:
         if _is_hedged_repetition(new, old):
             return old
         if old.mention.certainty != new.mention.certainty:
             continue
         if _is_another_denial(new, old):
             continue
-        if old.key == new.key or _is_vaguer(new, old):
+        if (old.site, old.side) == (new.site, new.side) or (can_be_vague and _is_vaguer(new, old)):
             add_details(old.mention, new.mention)
             return old
-        if _is_vaguer(old, new) and not new.mention.is_involvement:
+        if can_be_vague and _is_vaguer(old, new) and not new.mention.is_involvement:
             old.site, old.side, old.is_placed, old.quote = new.site, new.side, new.is_placed, new.quote
             add_details(old.mention, new.mention)
             return old
@@ -78,14 +82,12 @@ def _is_another_denial(new: Entry, old: Entry) -> bool:
 
 
 def _is_vaguer(vague: Entry, exact: Entry) -> bool:
-    """Whether `vague` repeats `exact` with less of site or side. A broader denial says more, not less."""
+    """Whether `vague` repeats `exact`, of one term and certainty, with less of site or side."""
+    if vague.side not in ("none", exact.side):
+        return False
     is_whole = vague.is_placed or "diffuse" in vague.mention.morphology
     if vague.mention.term == "atrophy" and is_whole and vague.site != exact.site:
         return False  # that of the whole brain is more than that of a part
-    if vague.mention.certainty == "absent" or load_terms().findings[vague.mention.term].kind == "status":
-        return False
-    if vague.side not in ("none", exact.side):
-        return False
     return (
         not vague.is_placed
         or vague.site == exact.site
@@ -109,25 +111,28 @@ def add_details(target: Mention, source: Mention) -> None:
             setattr(target, name, getattr(source, name))
 
 
-def to_finding(entry: Entry) -> Finding:
-    """An entry as it is told, signals and shapes in canonical order and cut to what a finding holds."""
+def to_findings(entries: list[Entry]) -> list[Finding]:
+    """Entries as they are told; validated together, which takes less time than one by one."""
+    return _FINDINGS.validate_python([_row_of(entry) for entry in entries])
+
+
+def _row_of(entry: Entry) -> dict[str, Any]:
+    """The fields of a finding, signals and shapes in canonical order and cut to what it holds."""
     mention = entry.mention
     signals = sorted(mention.signals, key=_SIGNAL_ORDER.__getitem__)
     order = load_terms().morphology.index
     size = mention.size_mm if mention.size_mm is not None and 0 < mention.size_mm <= MAX_SIZE_MM else None
-    return Finding.model_validate(
-        {
-            "finding": mention.term,
-            "site": entry.site,
-            "laterality": entry.side,
-            "signals": [{"sequence": s, "signal": w} for s, w in signals[:MAX_SIGNALS]],
-            "morphology": sorted(mention.morphology, key=order)[:MAX_MORPHOLOGY],
-            "count": mention.count,
-            "size_mm": size,
-            "severity": mention.severity,
-            "acuity": mention.acuity,
-            "change": mention.change,
-            "certainty": mention.certainty,
-            "quote": entry.quote,
-        }
-    )
+    return {
+        "finding": mention.term,
+        "site": entry.site,
+        "laterality": entry.side,
+        "signals": [_SIGNAL_OF[pair] for pair in signals[:MAX_SIGNALS]],
+        "morphology": sorted(mention.morphology, key=order)[:MAX_MORPHOLOGY],
+        "count": mention.count,
+        "size_mm": size,
+        "severity": mention.severity,
+        "acuity": mention.acuity,
+        "change": mention.change,
+        "certainty": mention.certainty,
+        "quote": entry.quote,
+    }

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 # Hyphens and blanks only part words; every other mark is a token, so that no phrase reaches across a comma.
-_TOKEN = re.compile(r"\d+(?:\.\d+)?(?:st|nd|rd|th)?(?![A-Za-z0-9])|\d+(?:\.\d+)?|[^\W\d_][^\W_]*\*?|[^\s\w-]")
+_TOKEN = re.compile(r"[^\W\d_][^\W_]*\*?|\d+(?:\.\d+)?(?:st|nd|rd|th)?(?![A-Za-z0-9])|\d+(?:\.\d+)?|[^\s\w-]")
+# Builds a named tuple without its own constructor, which takes longer than all else that a token needs.
+_new = tuple.__new__
 _END = ""  # no token is empty, so the key can hold the meanings of a phrase
 
 
@@ -27,8 +29,7 @@ class Match(NamedTuple):
 
 def tokenize(text: str) -> list[Token]:
     """Words, numbers and punctuation marks of a text in order."""
-    new = tuple.__new__  # without the constructor of a named tuple, which takes longer than the rest
-    return [new(Token, (m[0].lower(), *m.span())) for m in _TOKEN.finditer(text)]
+    return [_new(Token, (m[0].lower(), m.start(), m.end())) for m in _TOKEN.finditer(text)]
 
 
 class PhraseMatcher:
@@ -51,15 +52,14 @@ class PhraseMatcher:
             if (kind, value) not in meanings:
                 node[_END] = (*meanings, (kind, value))
 
-    def find(self, tokens: list[Token]) -> list[Match]:
-        """Matches from left to right that do not overlap, each the longest at its place."""
+    def find(self, words: list[str]) -> list[Match]:
+        """Matches in the words of a text from left to right, which do not overlap, each the longest at its place."""
         matches, root = [], self._root
-        words = [token.word for token in tokens]
         n, stop = len(words), 0
-        for i, word in enumerate(words):
-            if i < stop or word not in root:
+        for i in [i for i, word in enumerate(words) if word in root]:
+            if i < stop:
                 continue
-            node, meanings, j = root[word], None, i + 1
+            node, meanings, j = root[words[i]], None, i + 1
             while True:
                 if _END in node:
                     meanings, stop = node[_END], j
@@ -67,5 +67,5 @@ class PhraseMatcher:
                     break
                 node, j = below, j + 1
             if meanings is not None:
-                matches.append(Match(meanings, i, stop))
+                matches.append(_new(Match, (meanings, i, stop)))
         return matches

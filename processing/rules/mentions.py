@@ -66,9 +66,12 @@ class Mention:
     quote: tuple[int, int] = (0, 0)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Mark:
-    """A word or phrase at [first, stop), counted in tokens (English) or characters (Chinese), and what it means."""
+    """A word or phrase at [first, stop), counted in tokens (English) or characters (Chinese), and what it means.
+
+    Marks are told apart as objects: no two of a sentence mean the same at the same place.
+    """
 
     kind: str
     value: Any

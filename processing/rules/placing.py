@@ -72,11 +72,19 @@ def placed_at(
     if len(earlier) > 1:
         earlier = [e for e in earlier if not is_reached(e)] or earlier
     if mention.sites:
-        sides = [side if side != "none" else _side_at(site, mention, earlier) for site, side in mention.sites]
-        placed = zip(mention.sites, sides, strict=True)
-        return [Entry(_named_by_site(mention, site), site, side, True, quote) for (site, _), side in placed]
-    terms = load_terms().findings
-    term = terms[mention.term]
+        return [
+            Entry(
+                _named_by_site(mention, site),
+                site,
+                side if side != "none" else _side_at(site, mention, earlier),
+                True,
+                quote,
+            )
+            for site, side in mention.sites
+        ]
+    term = load_terms().findings[mention.term]
+    if not earlier:
+        return [Entry(mention, term.default_site, mention.side, False, quote)]
     follows = mention.is_back_reference or mention.is_definite
     follows = follows or (mention.is_near and mention.certainty != "absent")
     if mention.term in ACCOMPANYING:

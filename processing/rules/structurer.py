@@ -20,7 +20,7 @@ from ..vocabulary import load_terms
 from .chinese import heading_sequence
 from .chinese import read_sentence as read_chinese_sentence
 from .english import read_sentence
-from .entries import HEDGED, Entry, add_details, is_group, is_reached, merge_into, to_finding
+from .entries import HEDGED, Entry, add_details, is_group, is_reached, merge_into, to_findings
 from .mentions import ACCOMPANYING, AS_SIGNAL, VAGUE_SITES, Mention
 from .placing import CAUSES, DISPLACEMENTS, DOUBTED_CAUSES, can_be_at, placed_at
 
@@ -86,7 +86,7 @@ def structure_report(findings: str, impression: str, language: str = "en") -> St
             reading.heading = reading.heading if heading is None else heading
             reading.sentence += 1
             _read(sentence.text, reading)
-    entries = [to_finding(entry) for entry in reading.entries[:MAX_FINDINGS]]
+    entries = to_findings(reading.entries[:MAX_FINDINGS])
     sentences = [" ".join(s.text.split())[:MAX_SENTENCE_CHARACTERS] for s in sections[1]]
     return StructuredReport(normal=is_normal(entries), findings=entries, impression=sentences[:MAX_IMPRESSION])
 
