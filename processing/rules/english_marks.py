@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise, product
+from itertools import pairwise, permutations, product
 from typing import Any
 
 from ..vocabulary import load_lexicon, load_terms
@@ -80,10 +80,11 @@ def _phrases() -> Iterator[tuple[str, str, Any]]:
         for phrase in _variants(word, spelling, plural=True):
             yield phrase, "findings", term
             yield phrase, "sites", (site,)
-    for word, terms in lexicon.extra["compound_findings"].items():
-        for phrase in _variants(word, spelling, plural=False):
-            for term in terms:
-                yield phrase, "findings", term
+    for row in lexicon.extra["shared_nouns"]:
+        for (one, term), (other, next_term) in permutations(row["terms"].items(), 2):
+            for joint, noun in product(("and", "or") if term != next_term else (), row["words"]):
+                for phrase in _variants(f"{one} {joint} {other} {noun}", spelling, plural=False):
+                    yield from ((phrase, "findings", term), (phrase, "findings", next_term))
     for word, term in lexicon.extra["denied_findings"].items():
         yield word, "findings", term
         yield word, "certainty", "absent"

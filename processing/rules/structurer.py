@@ -24,7 +24,7 @@ from .entries import HEDGED, Entry, add_details, is_group, is_reached, merge_int
 from .mentions import ACCOMPANYING, AS_SIGNAL, VAGUE_SITES, Mention
 from .placing import CAUSES, DISPLACEMENTS, DOUBTED_CAUSES, can_be_at, placed_at
 
-VERSION = "0.8"  # raise with every change that alters the findings of some report
+VERSION = "0.9"  # raise with every change that alters the findings of some report
 # Languages that have rules: how a sentence of each is read.
 READERS: Mapping[str, Callable[[str], list[Mention]]] = {"en": read_sentence, "zh": read_chinese_sentence}
 # What sequence the heading in front of a sentence names: it covers the sentences up to the next heading.
