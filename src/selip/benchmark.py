@@ -118,7 +118,7 @@ def run_benchmark(config: BenchmarkConfig) -> BenchmarkSummary:
     work.run()
     chosen: tuple[str, ...] = ()
     if config.heads:
-        chosen = best_arms(config.out / RESULTS, arm_names(plan), plan.seeds)
+        chosen = best_arms(config.out / RESULTS, arm_names(plan), plan.head_seeds)
         work = StagedWork(config.out, RECORD_NAME, [*stages, *head_stages(plan, chosen)], overwrite=config.overwrite)
         work.run()
     result = compare_runs(
