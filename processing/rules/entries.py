@@ -14,7 +14,7 @@ _SEQUENCES = ("T1w", "T1c", "T2w", "FLAIR", "DWI", "ADC", "SWI", "MRA", "PD", "a
 _SIGNALS = ("hyper", "hypo", "iso", "mixed", "restricted", "enhancing", "none")
 _SIGNAL_ORDER = {pair: i for i, pair in enumerate(product(_SEQUENCES, _SIGNALS))}
 # A signal cannot be changed, so findings share it; one validated before is not validated again.
-_SIGNAL_OF = {(s, w): Signal(sequence=s, signal=w) for s, w in _SIGNAL_ORDER}
+_SIGNAL_OF = {(s, w): Signal.model_validate({"sequence": s, "signal": w}) for s, w in _SIGNAL_ORDER}
 _FINDINGS = TypeAdapter(list[Finding], config=ConfigDict(hide_input_in_errors=True))  # an input may be patient text
 
 

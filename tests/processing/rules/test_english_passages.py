@@ -66,9 +66,9 @@ def test_passages_that_were_never_mended_for_are_mostly_read() -> None:
     assert f1(HELD) > 0.80
 
 
-@pytest.mark.parametrize(("use", "n", "lowest"), [("seen", 128, 0.80), ("held", 52, 0.75)])
+@pytest.mark.parametrize(("use", "n", "lowest"), [("seen", 128, 0.86), ("held", 52, 0.77)])
 def test_passages_of_blind_writers_are_read_as_well_as_they_were(use: str, n: int, lowest: float) -> None:
-    """Invariant: F1 of what others wrote without knowing the rules does not fall (81.3 and 77.0 with rules 0.8)."""
+    """Invariant: F1 of what others wrote without knowing the rules does not fall (88.3, mended for, and 79.5)."""
     passages = [passage for passage in BLIND if passage["use"] == use]
     assert len(passages) == n
     assert f1(passages) > lowest
