@@ -127,7 +127,7 @@ def draw_benchmark(record: dict[str, Any], path: Path) -> None:
             axes.plot(100 * each["value"], place, "o", color=colour, markersize=5)
         axes.axvline(100 * record["values"][record["baseline"]][name]["value"], color="#c9c9c9", linewidth=1, zorder=0)
         axes.set_yticks(range(len(arms)), arms if number % columns == 0 else [""] * len(arms), fontsize=8)
-        axes.invert_yaxis()
+        axes.set_ylim(len(arms) - 0.5, -0.5)  # the same rows in every panel, also where an arm has no value
         axes.set_title(record["metrics"][name], fontsize=9)
         axes.tick_params(axis="x", labelsize=8)
         for side in ("top", "right", "left"):
