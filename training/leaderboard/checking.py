@@ -49,7 +49,10 @@ class CheckedSubmission:
         count = sum(len(each[0]) for each in self.points.values())
         lines = [f"taken: {self.submission.system}, {self.submission.runs} run(s), {count} metrics computed again"]
         lines += [f"- {task}: {len(points[0])} metrics" for task, points in self.points.items()]
-        lines += [f"- {task}: {len(each)} self-reported" for task, each in self.self_reported.items()]
+        for task, each in self.self_reported.items():
+            has_no_scores = task == "retrieval" and task not in self.points
+            hint = "; its result holds no scores, evaluate with --scores" if has_no_scores else ""
+            lines.append(f"- {task}: {len(each)} self-reported{hint}")
         return "\n".join(lines)
 
 
