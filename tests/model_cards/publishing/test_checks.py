@@ -265,3 +265,11 @@ def test_all_checks_run_and_all_problems_are_told(tmp_path: Path) -> None:
     verify(tmp_path, [only], ["a:X"])
     with pytest.raises(ValueError, match="nothing was found for z:Y"):
         verify(tmp_path, [only], ["a:X", "z:Y"])
+
+
+def test_a_fingerprint_that_begins_with_digits_is_no_number_of_a_record(tmp_path: Path) -> None:
+    """Reference: the fingerprint of the demo's studies, which a card could not be published with."""
+    (tmp_path / "README.md").write_text("| fingerprint | `7013481cea305e4c` |\nsimulated studies (7013481cea30)\n")
+    assert list(text_checks.find_personal_patterns(tmp_path)) == []
+    (tmp_path / "README.md").write_text("accession number 7013481cea30\nMRN (70134812)\n")
+    assert [problem.accepted_by for problem in text_checks.find_personal_patterns(tmp_path)] == ["README.md:ID"]
