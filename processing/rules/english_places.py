@@ -36,8 +36,7 @@ _DISPLACED = frozenset(("mass effect", "midline shift", "herniation", "hydroceph
 # fmt: off
 _TOUCHING = frozenset((
     "abutting", "abuts", "abut", "contacts", "contacting", "touches", "touching", "attached", "toward", "towards",
-    "sparing",
-    "spares", "beyond", "obscuring", "obscures",
+    "sparing", "spares", "beyond", "obscuring", "obscures",
 ))
 _BESIDE = _TOUCHING | frozenset((
     "continuous", "adjacent", "adjoining", "perpendicular", "contiguous", "bordering", "communicating", "attached",
@@ -52,8 +51,6 @@ REACHING = frozenset((
     "crosses", "spreading", "spreads", "protruding", "protrudes", "bulging", "bulges", "infiltrating", "infiltrates",
     "reaching", "reaches", "encasing", "encases", "surrounds",
 ))
-# fmt: on
-# fmt: off
 INVOLVING = frozenset((
     "involved", "involves", "involve", "involving", "involvement", "affected", "affects", "affect", "infiltrated",
     "encased", "encase", "encasement", "invaded", "invade", "occupies", "fills", "infiltrate", "infiltration", "reach",

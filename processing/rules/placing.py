@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from ..vocabulary import load_terms
-from .entries import HEDGED, Entry, copy_of, is_group, is_reached
-from .mentions import ACCOMPANYING, VAGUE_SITES, Mention
+from .entries import Entry, copy_of, is_group, is_reached
+from .mentions import ACCOMPANYING, HEDGED, VAGUE_SITES, Mention
 
 # Where a finding of such a part is told after another of it, it is on that one's side.
 _PARTS = (

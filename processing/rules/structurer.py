@@ -20,8 +20,8 @@ from ..vocabulary import load_terms
 from .chinese import heading_sequence
 from .chinese import read_sentence as read_chinese_sentence
 from .english import read_sentence
-from .entries import HEDGED, Entry, add_details, is_group, is_reached, merge_into, to_findings
-from .mentions import ACCOMPANYING, AS_SIGNAL, VAGUE_SITES, Mention
+from .entries import Entry, add_details, is_group, is_reached, merge_into, to_findings
+from .mentions import ACCOMPANYING, AS_SIGNAL, HEDGED, VAGUE_SITES, Mention
 from .placing import CAUSES, DISPLACEMENTS, DOUBTED_CAUSES, can_be_at, placed_at
 
 VERSION = "0.9"  # raise with every change that alters the findings of some report
