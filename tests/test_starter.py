@@ -8,6 +8,7 @@ from selip import cli, starter
 from selip.arguments import parse_config
 from selip.model_cards.publishing.config import PublishConfig
 from selip.stages import Stage
+from selip.training.missing import RESULT_NAME
 
 CONFIG = starter.StarterConfig(Path("starters"), owner="my-group", steps=2)
 
@@ -45,6 +46,21 @@ def test_what_is_staged_is_what_was_made(tmp_path: Path) -> None:
         pushed = parse_config(PublishConfig, starter._push_line(stage.words).split()[2:], prog="selip publish")
         assert not pushed.dry_run
         assert (pushed.folder, pushed.repo, pushed.out) == (config.folder, config.repo, config.out)
+
+
+def test_cards_of_models_show_what_missing_sequences_cost() -> None:
+    """Of whole studies where enough are judged; the file named is the one that is written."""
+    for make in (starter.tiny_stages, starter.small_stages):
+        stages = make(starter.StarterConfig(Path("starters")))
+        [missing] = [stage for stage in stages if stage.words[0] == "missing"]
+        assert missing.output is not None
+        assert missing.output.name == RESULT_NAME
+        assert missing.output.parent == Path(missing.words[3])
+        [card] = [stage.words for stage in stages if stage.words[0] == "card"]
+        assert card[1] == missing.words[1]
+        assert str(missing.output) in cli_option(card, "--results").split(",")
+        few = make(starter.StarterConfig(Path("starters"), studies=60, tiny_studies=60))
+        assert all(stage.words[0] != "missing" for stage in few)
 
 
 def test_base_and_adapter_are_judged_on_the_same_reports_and_say_so_on_their_cards() -> None:

@@ -162,15 +162,18 @@ def datatypes(table: Table) -> list[str]:
     return ["number", "str", "number", "number", "str", *["number"] * (len(table.columns) - 1), "str"]
 
 
-def shown(table: Table) -> tuple[str, list[list[Any]], str]:
-    """What is said of a table, its rows, and its chart."""
+def shown(table: Table) -> tuple[str, dict[str, Any], str]:
+    """What is said of a table, its rows as gradio's data frame takes them, and its chart."""
     rows = []
     for row in table.rows:
         values = [round(cell.value, 1) if cell.text else None for cell in row.cells]
         interval = row.cells[0].text.partition(" ")[2].strip("[]").replace(", ", " to ")
         rows.append([row.rank, row.name, row.runs, values[0], interval, *values[1:], ", ".join(row.behind)])
     chart = f'<div class="board-chart">{table.chart}</div>'
-    return render("leaderboard_app/part.html.jinja", {"table": table}), rows, chart
+    # sorted as numbers, printed with one digit: 41.0, not 41
+    printed = [[f"{value:.1f}" if isinstance(value, float) else value for value in row] for row in rows]
+    frame = {"headers": headers(table), "data": rows, "metadata": {"display_value": printed, "styling": None}}
+    return render("leaderboard_app/part.html.jinja", {"table": table}), frame, chart
 
 
 def _check(gradio: Any, check: Check) -> None:

@@ -17,7 +17,8 @@ from selip.stages import Stage, StagedWork
 RECORD_NAME = "starter.json"
 Part = Literal["tiny", "small", "structurer"]
 PARTS: tuple[Part, ...] = ("tiny", "small", "structurer")
-_FEWEST_TO_PROBE = 400  # studies: below, hardly a label has some in every split
+_FEWEST_TO_JUDGE = 400  # studies: below, hardly a label or a set of sequences has some in every split
+_MISSING = "missing.json"  # not imported from its module, which would load torch to show `--help`
 _SIMULATED, _PSEUDO = "selip-simulated", "selip-pseudo-reports"
 
 
@@ -93,12 +94,14 @@ def tiny_stages(config: StarterConfig) -> list[Stage]:
     demo = config.out / "tiny" / "demo"
     words = ["demo", demo, "--studies", config.tiny_studies, "--seed", config.seed]
     words += [] if config.steps is None else ["--steps", config.steps]
-    results = [demo / "evaluation" / "retrieval.json", demo / STRUCTURING]
+    missing = _missing(config.tiny_studies, demo / "run" / "best", demo, config.out / "tiny")
+    results = [demo / "evaluation" / "retrieval.json", *_outputs(missing), demo / STRUCTURING]
     about = (
         f"{config.tiny_studies} simulated head MRI studies of the simple form (selip simulate, seed {config.seed})."
     )
     return [
         _stage("demo", words, demo / "index.html"),
+        *missing,
         *_finish(config, demo / "run" / "best", "selip-tiny-simulated", about, results, _SIMULATED),
     ]
 
@@ -117,9 +120,12 @@ def small_stages(config: StarterConfig) -> list[Stage]:
     evaluate = ["evaluate", run / "best", studies, "--volumes", volumes]
     structuring = evaluation / "structuring.json"
     tasks: dict[str, list[Any]] = {"retrieval": [], "pairs": ["--task", "pairs", "--pairs", bids / "pairs.tsv"]}
-    if config.studies >= _FEWEST_TO_PROBE:
+    if config.studies >= _FEWEST_TO_JUDGE:
         tasks["probe"] = ["--task", "probe"]
+        tasks["zero_shot"] = ["--task", "zero_shot", "--protocol", "simulated"]
+    missing = _missing(config.studies, run / "best", out, evaluation)
     results = {task: evaluation / f"{task}.json" for task in tasks}
+    on_card = [*results.values(), *_outputs(missing), structuring]
     about = f"{config.studies} simulated head MRI studies of the realistic form (selip simulate, seed {config.seed})."
     return [
         _stage("simulate studies", [*simulate, "--minimal-pairs"], bids),
@@ -136,7 +142,8 @@ def small_stages(config: StarterConfig) -> list[Stage]:
             _stage(f"evaluate {task}", [*evaluate, *words, "--out", results[task]], results[task])
             for task, words in tasks.items()
         ),
-        *_finish(config, run / "best", "selip-small-simulated", about, [*results.values(), structuring], _SIMULATED),
+        *missing,
+        *_finish(config, run / "best", "selip-small-simulated", about, on_card, _SIMULATED),
     ]
 
 
@@ -193,6 +200,19 @@ def _finish(
     publish = ["publish", checkpoint, repo, "--trained-on", dataset, "--dry-run"]
     publish += ["--out", config.out / "published" / name, *([] if base is None else ["--base", base])]
     return [_stage(f"write the card of {name}", card), _stage(f"stage and verify {name}", publish)]
+
+
+def _missing(studies: int, checkpoint: Path, data: Path, out: Path) -> list[Stage]:
+    """How well whole studies find their report where they lack sequences; of few studies nothing can be said."""
+    if studies < _FEWEST_TO_JUDGE:
+        return []
+    words = ["missing", checkpoint, data / "studies", out / "missing", "--task", "retrieval"]
+    words += ["--volumes", data / "volumes"]
+    return [_stage("evaluate with sequences missing", words, out / "missing" / _MISSING)]
+
+
+def _outputs(stages: Sequence[Stage]) -> list[Path]:
+    return [stage.output for stage in stages if stage.output is not None]
 
 
 def _steps(config: StarterConfig, warmup: str) -> list[Any]:

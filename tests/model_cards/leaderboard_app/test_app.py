@@ -80,7 +80,8 @@ def test_only_this_machine_is_served_by_default() -> None:
 def test_rows_are_sortable_numbers(board) -> None:
     """Every row has a value a heading, numbers where numbers are sorted."""
     table = task_tabs(board)[0].tables[0]
-    about, rows, chart = shown(table)
+    about, frame, chart = shown(table)
+    rows = frame["data"]
     assert "9 cases" in about
     assert "<svg" in chart
     kinds = datatypes(table)
@@ -89,6 +90,7 @@ def test_rows_are_sortable_numbers(board) -> None:
         assert len(row) == len(kinds)
         assert all(isinstance(value, int | float) for value, kind in zip(row, kinds, strict=True) if kind == "number")
     assert [row[3] for row in rows] == [60.0, 55.0, 7.0]
+    assert [row[3] for row in frame["metadata"]["display_value"]] == ["60.0", "55.0", "7.0"]
 
 
 @pytest.mark.parametrize("fails", [False, True])
