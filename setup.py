@@ -39,17 +39,17 @@ CORE = [
 
 EXTRAS = {
     "simulate": ["nilearn>=0.14"],
-    "dicom": ["pydicom>=3.0"],
+    "dicom": ["dcm2niix>=1.0.20250506", "pydicom>=3.0"],
     "structure": ["outlines>=1.3", "llguidance>=1.9"],
     "qlora": ["bitsandbytes>=0.46"],  # CUDA
     "plots": ["matplotlib>=3.10"],
     "search": ["faiss-cpu>=1.15"],
     "space": ["gradio>=6.31"],  # asks for pillow below 13
-    "ray": ["ray[data]>=2.50"],
 }
 # What the demo, the tests and the checks of this repository need.
 EXTRAS["dev"] = [
     *EXTRAS["simulate"],
+    *EXTRAS["dicom"],
     *EXTRAS["plots"],
     *EXTRAS["search"],
     *EXTRAS["space"],

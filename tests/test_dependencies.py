@@ -33,7 +33,9 @@ RESERVED = {
     "datasets": ("processing/sources/", "training/"),
     "nilearn": ("processing/sources/simulated/",),
     "matplotlib": ("processing/sources/simulated/", "training/evaluation/", "model_cards/tables/benchmark.py"),
-    "nibabel": ("processing/nifti_selip.py", "processing/sources/simulated/"),
+    "nibabel": ("processing/nifti_selip.py", "processing/sources/simulated/", "processing/sources/dicom/"),
+    "pydicom": ("processing/sources/dicom/headers.py",),
+    "dcm2niix": ("processing/sources/dicom/conversion.py",),
 }
 SHIPPED_PACKAGES = {"torch", "numpy", "transformers", "huggingface_hub"}
 SHIPPED_IN_TRY = {"nibabel"}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -210,9 +211,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+def write_archive(write_series: Callable[..., list[Path]]) -> None:
+    """Two studies as an archive gives them, and their reports."""
+    voxels = np.random.default_rng(0).integers(1, 900, (16, 16, 10)).astype(np.int16)
+    for study in (1, 2):
+        attributes = {"SeriesDescription": "AX T2 FLAIR"}
+        write_series(Path("data/dicom"), voxels, np.diag([4.0, 4.0, 6.0, 1.0]), study=study, attributes=attributes)
+    Path("data/reports.csv").write_text("accession_number,text\nA1,FINDINGS: Normal.\nA2,FINDINGS: A mass.\n")
+
+
 @pytest.fixture(scope="module")
-def outcomes(folder: Path) -> dict[str, Outcome]:
+def outcomes(folder: Path, write_dicom_series: Callable[..., list[Path]]) -> dict[str, Outcome]:
     """The outcome of every documented command, run once and in order."""
+    write_archive(write_dicom_series)
     found: dict[str, Outcome] = {}
     for page in PAGES:
         if page in GIVEN:

@@ -145,7 +145,7 @@ def series_of_file(path: Path, root: Path, *, needs_entities: bool = True) -> Se
         return problem
     b_value = None
     if sequence == "T1w" and "ce" in name.entities:
-        sequence = "T1c"
+        sequence = "T1w-contrast-unknown" if name.entities["ce"] == "unknown" else "T1c"
     elif sequence == "DWI":
         b_value = _b_value(path, name, root)
         if b_value is None:

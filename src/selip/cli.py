@@ -58,6 +58,13 @@ COMMANDS = (
         "selip simulate data/bids --studies 600 --seed 0 --preview",
     ),
     Command(
+        ("convert-dicom",),
+        "convert DICOM studies from an archive to a BIDS folder with pseudonyms, their reports beside them",
+        "selip.processing.sources.dicom.config:DicomConfig",
+        "selip.processing.sources.dicom.convert:convert_dicom",
+        "selip convert-dicom data/dicom data/bids --reports data/reports.csv",
+    ),
+    Command(
         ("ingest", "bids"),
         "read a BIDS folder into a studies table (files are referred to, never copied)",
         "selip.processing.sources.config:IngestConfig",

@@ -1,0 +1,1 @@
+"""DICOM studies as they come from an archive -> a BIDS folder with pseudonyms."""
