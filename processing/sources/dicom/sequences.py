@@ -191,7 +191,8 @@ def _measured(sidecar: Mapping[str, Any]) -> str | None:
     """The weighting that echo, repetition and inversion times give (seconds); None where they are between two.
 
     Which times weight what: Nitz and Reimer, European Radiology 9, 1999. The limits are ours, wide of the usual times
-    of clinical head MRI (short echo below 30 ms, long one above 80; short repetition below 800 ms, long one above 2 s).
+    of clinical head MRI (a short echo is below 30 ms, a long one above 80; short repetition is below 800 ms, long
+    above 2 s).
     """
     kinds = str(sidecar.get("ScanningSequence") or "").upper().replace("\\", "_").split("_")
     echo, repetition = (_seconds(sidecar, name) for name in ("EchoTime", "RepetitionTime"))
@@ -205,7 +206,7 @@ def _measured(sidecar: Mapping[str, Any]) -> str | None:
     if "GR" in kinds and "SE" not in kinds:
         if echo >= 0.015:
             return "SWI"
-        return "T1w" if inversion is not None or str(sidecar.get("MRAcquisitionType")) == "3D" else None
+        return "T1w" if inversion is not None or repetition <= 0.015 else None  # slower ones may be angiography
     if "SE" not in kinds and "IR" not in kinds:
         return None
     if echo >= 0.06:

@@ -4,8 +4,6 @@ import pytest
 
 from selip.processing.sources.dicom.sequences import decide_contrast, name_sequence
 
-SPIN_ECHO = {"ScanningSequence": "SE", "MRAcquisitionType": "2D"}
-
 
 def named(slices: int = 24, **sidecar: object) -> str:
     """The sequence, or in brackets why there is none."""
@@ -66,6 +64,8 @@ def test_descriptions_of_scanners(description: str, expected: str) -> None:
         ({"ScanningSequence": "SE_IR", "EchoTime": 0.12, "RepetitionTime": 9.0, "InversionTime": 2.5}, "FLAIR"),
         ({"ScanningSequence": "SE_IR", "EchoTime": 0.06, "RepetitionTime": 5.0, "InversionTime": 0.16}, "nothing"),
         ({"ScanningSequence": "GR_IR", "EchoTime": 0.003, "RepetitionTime": 2.0, "InversionTime": 0.9}, "T1w"),
+        ({"ScanningSequence": "GR", "EchoTime": 0.003, "RepetitionTime": 0.008}, "T1w"),
+        ({"ScanningSequence": "GR", "EchoTime": 0.004, "RepetitionTime": 0.025}, "nothing"),
         ({"ScanningSequence": "GR", "EchoTime": 0.02, "RepetitionTime": 0.6}, "SWI"),
         ({"ScanningSequence": "EP", "EchoTime": 0.09, "RepetitionTime": 4.0}, "nothing"),
         ({"ScanningSequence": "SE", "EchoTime": 0.05, "RepetitionTime": 1.7}, "nothing"),
