@@ -7,7 +7,7 @@ b-values and directions becomes the one image that is read, and nothing that lea
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,11 @@ _KEPT = (
     "ConversionSoftware",
     "ConversionSoftwareVersion",
 )
+# What dcm2niix tells apart within a series, by the end of the file name.
+_TOLD_APART = {
+    "ADC": Naming("ADC", "image-type"),
+    **dict.fromkeys(("ph", "real", "imaginary"), Naming(None, "phase-or-complex")),
+}
 # Diffusion of the head is read at b 800 to 1000 s/mm^2 (ACR-ASNR-SPR practice parameter for MRI of the brain).
 _READ_B_VALUE, _MIN_B_VALUE = 1000.0, 500.0
 _SAME_B_VALUE = 50.0
@@ -87,10 +92,16 @@ def convert_series(
         for number, path in enumerate(files):
             (source / f"{number:06d}.dcm").symlink_to(path)
         _run_dcm2niix(source, out)
-        converted = [_converted(path, b_values, decided) for path in sorted(out.glob("*.nii"))]
+        converted = [_converted(path, b_values, decided) for path in evenly_spaced(sorted(out.glob("*.nii")))]
     if not converted:
         raise ConversionError("dcm2niix-made-nothing")
     return converted
+
+
+def evenly_spaced(paths: Sequence[Path]) -> list[Path]:
+    """Files of dcm2niix without those that it has made a second time with slices at even distances (`_Eq`)."""
+    made_even = {path.stem.partition("_Eq")[0] for path in paths if "_Eq" in path.stem}
+    return [path for path in paths if path.stem not in made_even]
 
 
 class ConversionError(ValueError):
@@ -117,10 +128,11 @@ def _run_dcm2niix(source: Path, out: Path) -> None:
 
 def _converted(path: Path, b_values: set[float], decided: Mapping[str, str]) -> Converted:
     """What one file of dcm2niix is."""
-    sidecar = _read_sidecar(path.with_suffix(".json"))
+    told_in = path.with_name(path.stem.partition("_Eq")[0])  # one made even shares the files of its first form
+    sidecar = _read_sidecar(told_in.with_suffix(".json"))
     image = nib.Nifti1Image.from_filename(path)
     description = description_of(sidecar)
-    naming = name_sequence(sidecar, min(image.shape[:3]))
+    naming = _TOLD_APART.get(path.stem.rpartition("_")[2]) or name_sequence(sidecar, min(image.shape[:3]))
     if description.lower() in decided:
         told = decided[description.lower()]
         naming = Naming(None, "decided") if told == "-" else Naming(told, "decided")
@@ -128,8 +140,9 @@ def _converted(path: Path, b_values: set[float], decided: Mapping[str, str]) -> 
         return Converted(naming, description)
     kept = {name: sidecar[name] for name in _KEPT if name in sidecar}
     if naming.sequence == "DWI":
-        return _diffusion(path, image, naming, description, kept, b_values)
-    if len(image.shape) > 3 and image.shape[3] > 1:
+        values = _b_values(told_in.with_suffix(".bval"), image, b_values, description)
+        return _diffusion(path, image, naming, description, kept, values)
+    if _number_of_volumes(image) > 1:
         return Converted(Naming(None, f"{len(image.shape)}d"), description)
     return Converted(naming, description, _content(path), kept)
 
@@ -145,15 +158,14 @@ def _diffusion(
     naming: Naming,
     description: str,
     kept: Mapping[str, Any],
-    b_values: set[float],
+    values: Sequence[float] | None,
 ) -> Converted:
     """The diffusion-weighted image that is read: of the b-value nearest to 1,000, the mean over its directions.
 
     The geometric mean of three orthogonal directions is the trace-weighted image (Mori and Barker, Anatomical Record
     257, 1999); of more directions it is the mean of the exponents.
     """
-    volumes = image.shape[3] if len(image.shape) > 3 else 1
-    values = _b_values(path.with_suffix(".bval"), volumes, b_values, description)
+    volumes = _number_of_volumes(image)
     if values is None:
         if volumes > 1:
             return Converted(Naming(None, "4d-without-b-values"), description)
@@ -183,14 +195,18 @@ def geometric_mean(data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.where(is_positive, np.exp(logs), 0.0).astype(np.float32)
 
 
-def _b_values(path: Path, volumes: int, public: set[float], description: str) -> list[float] | None:
+def _number_of_volumes(image: nib.Nifti1Image) -> int:
+    return int(np.prod(image.shape[3:]))
+
+
+def _b_values(path: Path, image: nib.Nifti1Image, public: set[float], description: str) -> list[float] | None:
     """The b-value of every volume in s/mm^2: of dcm2niix, the public attribute, or the description; None: unknown."""
+    volumes = _number_of_volumes(image)
     if path.is_file():
         values = [float(word) for word in path.read_text(encoding="ascii").split()]
         if len(values) == volumes:
             return values
     if volumes == 1 and len(public) == 1:
         return list(public)
-    told: Iterator[str] = (match[1] for match in DIFFUSION_B_VALUE.finditer(description.lower()))
-    named = {float(value) for value in told}
+    named = {float(value) for value in DIFFUSION_B_VALUE.findall(description.lower())}
     return list(named) if volumes == 1 and len(named) == 1 else None

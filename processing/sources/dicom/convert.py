@@ -120,8 +120,8 @@ def convert_dicom(config: DicomConfig) -> ConversionSummary:
     folder = scan_folder(config.directory)
     private.mkdir(parents=True, exist_ok=True, mode=0o700)
     decided = read_decided(private / NAMES)
-    jobs, left_out = _plan(folder, reports, decided, read_or_make_key(private / KEY))
-    waiting = _waiting(jobs, out, private, overwrite=config.overwrite)
+    jobs, left_out = _plan(folder, reports, read_or_make_key(private / KEY))
+    waiting = _waiting(jobs, out, private, decided, overwrite=config.overwrite)
     _convert_all(waiting, out, private, decided, config.num_proc)
     records = {job.name: _read_record(private, job) or {"series": []} for job in jobs}
     _write_private(private, folder, jobs, records, decided)
@@ -150,7 +150,7 @@ def convert_dicom(config: DicomConfig) -> ConversionSummary:
 
 
 def _plan(
-    folder: DicomFolder, reports: Mapping[str, Sequence[str]] | None, decided: Mapping[str, str], key: bytes
+    folder: DicomFolder, reports: Mapping[str, Sequence[str]] | None, key: bytes
 ) -> tuple[list[_Job], dict[str, int]]:
     """What to convert, and how many studies are left out by reason."""
     jobs = []
@@ -167,7 +167,7 @@ def _plan(
                 f"sub-{pseudonym(key, study.patient, _PATIENT_LETTERS)}",
                 f"ses-{pseudonym(key, study.uid, _STUDY_LETTERS)}",
                 report,
-                _fingerprint(study, report, decided),
+                _fingerprint(study, report),
             )
         )
     if len({job.name for job in jobs}) < len(jobs):
@@ -175,9 +175,9 @@ def _plan(
     return sorted(jobs, key=lambda job: job.name), dict(left_out.most_common())
 
 
-def _fingerprint(study: DicomStudy, report: str | None, decided: Mapping[str, str]) -> str:
+def _fingerprint(study: DicomStudy, report: str | None) -> str:
     """Changes when what a study is made of changes."""
-    content: list[Any] = [CONVERTER_VERSION, report, sorted(decided.items())]
+    content: list[Any] = [CONVERTER_VERSION, report]
     content += [[series.uid, len(series.files)] for series in study.series.values()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -188,14 +188,18 @@ def _read_record(private: Path, job: _Job) -> dict[str, Any] | None:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
-def _waiting(jobs: Sequence[_Job], out: Path, private: Path, *, overwrite: bool) -> list[_Job]:
+def _waiting(
+    jobs: Sequence[_Job], out: Path, private: Path, decided: Mapping[str, str], *, overwrite: bool
+) -> list[_Job]:
     """Studies that are not there, or that have changed."""
     missing, changed = [], []
     for job in jobs:
         record = _read_record(private, job)
         if record is None or (_volumes(record) and not job.folder(out).is_dir()):
             missing.append(job)
-        elif record["fingerprint"] != job.fingerprint:
+        elif record["fingerprint"] != job.fingerprint or any(
+            row["decided"] != decided.get(row["description"].lower(), "") for row in record["series"]
+        ):
             changed.append(job)
     if changed and not overwrite:
         raise FileExistsError(
@@ -228,6 +232,7 @@ def _convert_all(jobs: Sequence[_Job], out: Path, private: Path, decided: Mappin
                     "sequence": sequence,
                     "reason": each.naming.reason,
                     "description": each.description,
+                    "decided": decided.get(each.description.lower(), ""),
                 }
                 for file, (sequence, each) in zip(files, volumes, strict=True)
             ]

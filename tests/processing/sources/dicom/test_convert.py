@@ -125,6 +125,21 @@ def test_geometric_mean_of_what_is_not_positive_is_zero() -> None:
     np.testing.assert_allclose(geometric_mean(data), [0.0, 2.0, 0.0])
 
 
+def test_a_stack_with_a_slice_missing_is_one_volume_at_even_distances(
+    tmp_path: Path, write_dicom_series: Writer
+) -> None:
+    """dcm2niix writes such a stack twice; the even one is taken: a ramp along the slices is one at its places."""
+    ramp = np.broadcast_to(100 + 60 * np.arange(SHAPE[2], dtype=np.int16), SHAPE)
+    files = write_dicom_series(tmp_path / "in", ramp, oblique(), attributes={"SeriesDescription": "t2"})
+    files[5].unlink()
+    summary = convert_dicom(DicomConfig(tmp_path / "in", tmp_path / "out"))
+    assert summary.sequences == {"T2w": 1}
+    image = nib.load(volume(tmp_path / "out", "T2w.nii.gz"))
+    slices = [(np.linalg.inv(oblique()) @ image.affine @ [3, 3, index, 1])[2] for index in range(image.shape[2])]
+    assert slices[-1] == pytest.approx(SHAPE[2] - 1, abs=1.01)
+    np.testing.assert_allclose(np.asarray(image.dataobj)[3, 3], 100 + 60 * np.array(slices), atol=1.0)
+
+
 def test_nothing_that_leads_to_a_patient_is_in_the_bids_folder(tmp_path: Path, archive: Path) -> None:
     """No name, id, date, time or description in any file or name, headers of volumes too."""
     convert_dicom(DicomConfig(archive, tmp_path / "out"))
@@ -196,6 +211,8 @@ def test_what_is_decided_is_obeyed(tmp_path: Path, archive: Path) -> None:
     assert summary.sequences == {"PD": 2, "T1c": 2}
     assert summary.left_out_series == {"decided": 2}
     assert "t2_tse_sag\tdecided 2\t-" in names.read_text()
+    names.write_text("description\tnamed\tdecided\nof_no_series\t\tPD\nt1_tse\t\tPD\nt2_tse_sag\t\t-\n")
+    assert convert_dicom(DicomConfig(archive, out)).converted == 0  # nothing that concerns a study has changed
     names.write_text("description\tnamed\tdecided\nt1_tse\t\tT3\n")
     with pytest.raises(ValueError, match=r"line 2: expected one of T1w, .* got 'T3'"):
         convert_dicom(DicomConfig(archive, out))
