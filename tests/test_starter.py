@@ -59,6 +59,8 @@ def test_cards_of_models_show_what_missing_sequences_cost() -> None:
         [card] = [stage.words for stage in stages if stage.words[0] == "card"]
         assert card[1] == missing.words[1]
         assert str(missing.output) in cli_option(card, "--results").split(",")
+        [publish] = [stage.words for stage in stages if stage.words[0] == "publish"]
+        assert cli_option(card, "--studies") == cli_option(publish, "--studies") == missing.words[2]
         few = make(starter.StarterConfig(Path("starters"), studies=60, tiny_studies=60))
         assert all(stage.words[0] != "missing" for stage in few)
 

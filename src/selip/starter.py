@@ -102,7 +102,9 @@ def tiny_stages(config: StarterConfig) -> list[Stage]:
     return [
         _stage("demo", words, demo / "index.html"),
         *missing,
-        *_finish(config, demo / "run" / "best", "selip-tiny-simulated", about, results, _SIMULATED),
+        *_finish(
+            config, demo / "run" / "best", "selip-tiny-simulated", about, results, _SIMULATED, studies=demo / "studies"
+        ),
     ]
 
 
@@ -143,7 +145,7 @@ def small_stages(config: StarterConfig) -> list[Stage]:
             for task, words in tasks.items()
         ),
         *missing,
-        *_finish(config, run / "best", "selip-small-simulated", about, on_card, _SIMULATED),
+        *_finish(config, run / "best", "selip-small-simulated", about, on_card, _SIMULATED, studies=studies),
     ]
 
 
@@ -191,14 +193,18 @@ def _finish(
     about: str,
     results: Sequence[Path],
     dataset: str,
+    studies: Path | None = None,
     base: Path | None = None,
 ) -> list[Stage]:
-    """Card, then the staged and verified folder."""
+    """Card, then the staged and verified folder; of studies: their scanners on the card, none of their words in it."""
     repo = f"{config.owner}/{name}"
     card = ["card", checkpoint, "--name", repo, "--training-data", about, "--datasets", dataset, "--overwrite"]
     card += ["--results", ",".join(map(str, results))] if results else []
     publish = ["publish", checkpoint, repo, "--trained-on", dataset, "--dry-run"]
     publish += ["--out", config.out / "published" / name, *([] if base is None else ["--base", base])]
+    if studies is not None:
+        card += ["--studies", studies]
+        publish += ["--studies", studies]
     return [_stage(f"write the card of {name}", card), _stage(f"stage and verify {name}", publish)]
 
 

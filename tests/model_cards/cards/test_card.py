@@ -14,6 +14,7 @@ from huggingface_hub import DatasetCard, ModelCard, parse_eval_result_entries
 
 from selip.model_cards.cards.card import write_card
 from selip.model_cards.cards.config import CardConfig
+from selip.model_cards.cards.data_facts import data_rows
 from selip.model_cards.cards.results import card_tables, read_card_result
 from selip.model_cards.cards.shown_commands import shown_command
 from selip.processing.findings_table import write_findings
@@ -202,6 +203,14 @@ def test_statement_counts_what_the_tables_hold(tables: tuple[Path, Path]) -> Non
     assert (only["studies"], only["series"]) == (1, 2)
     with pytest.raises(ValueError, match="splits validation"):
         data_statement(studies, splits=("validation",))
+
+
+def test_scanners_are_said_to_be_of_more_studies_than_a_run_used(tables: tuple[Path, Path]) -> None:
+    """Scanners are counted over the split; a run that left studies out does not claim theirs."""
+    counted = data_statement(*tables, scanners=True)
+    assert dict(data_rows(counted))["scanners, in studies"] == "Siemens 3; 3 T 3"
+    part = dict(data_rows({**counted, "studies": 2}))
+    assert part["scanners, in studies of the training split, of which the run used a part"] == "Siemens 3; 3 T 3"
 
 
 def test_nothing_of_a_patient_reaches_a_card(checkpoint: Path, tables: tuple[Path, Path], tmp_path: Path) -> None:
