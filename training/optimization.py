@@ -100,12 +100,17 @@ def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:
 
 
 def _time_convolution(dtype: torch.dtype) -> float:
+    """Processor seconds on one thread: unlike wall time, others who compute at that moment do not lengthen them."""
     layer = nn.Conv3d(32, 32, 3, padding=1).to(dtype)
     volume = torch.rand(4, 32, 16, 16, 12).to(dtype)
-    times = []
-    with torch.inference_mode():
-        for _ in range(7):
-            start = time.perf_counter()
-            layer(volume)
-            times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 2]
+    threads, times = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for _ in range(9):
+                start = time.thread_time()
+                layer(volume)
+                times.append(time.thread_time() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return min(times)

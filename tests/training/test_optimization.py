@@ -62,10 +62,12 @@ def test_schedule_warms_up_and_decays(decay, half_way):
 
 
 def test_precision_is_measured_on_a_cpu_and_obeyed_when_told():
-    """`auto` times both and says so; a configured precision is taken as it is."""
+    """`auto` times both and says so, and leaves the number of threads; a configured precision is taken as it is."""
+    threads = torch.get_num_threads()
     chosen, reason = choose_precision("auto", torch.device("cpu"))
     ratio = float(reason.split("took ")[1].split(" of")[0])
     assert (chosen == "bf16") == (1 / ratio > 1.3)
+    assert torch.get_num_threads() == threads
     assert choose_precision("bf16", torch.device("cpu")) == ("bf16", "as configured")
 
 
