@@ -260,7 +260,7 @@ def _summary(
         f"structurer {predictions.name} {predictions.version}".rstrip()
         + f" on {n['studies']} reports of {n['patients']} patients, {n['findings']} gold findings; percent, "
         "[95 % interval over patients]",
-        f"{'':<22}{'F1':>20}{'precision':>20}{'recall':>20}{'gold':>7}",
+        f"{'':<22}{'F1':>22}{'precision':>22}{'recall':>22}{'gold':>7}",
     ]
     rows = [(name, name) for name in ("finding", "without_normal", "present", "hedged", "absent")]
     rows += [(f"finding, {name}", f"{name}/finding") for name in languages] if len(languages) > 1 else []
@@ -271,20 +271,20 @@ def _summary(
     for title, group in rows:
         if metrics[f"{group}/n_gold"] + metrics[f"{group}/n_predicted"]:
             cells = "".join(
-                f"{_percent(f'{group}/{name}', metrics, intervals):>20}" for name in ("f1", "precision", "recall")
+                f"{_percent(f'{group}/{name}', metrics, intervals):>22}" for name in ("f1", "precision", "recall")
             )
             lines.append(f"{title.replace('_', ' '):<22}{cells}{metrics[f'{group}/n_gold']:>7.0f}")
-    lines.append(f"{'fields of pairs':<22}{'all':>20}{'n':>7}{'where stated':>22}{'n':>7}")
+    lines.append(f"{'fields of pairs':<22}{'all':>22}{'n':>7}{'where stated':>22}{'n':>7}")
     for field in FIELDS:
-        line = f"{field:<22}{_percent(f'{field}/agreement', metrics, intervals):>20}{metrics[f'{field}/n']:>7.0f}"
+        line = f"{field:<22}{_percent(f'{field}/agreement', metrics, intervals):>22}{metrics[f'{field}/n']:>7.0f}"
         if f"{field}/agreement_where_stated" in metrics:
             stated = _percent(f"{field}/agreement_where_stated", metrics, intervals)
             line += f"{stated:>22}{metrics[f'{field}/n_where_stated']:>7.0f}"
         lines.append(line)
     others = {"normal right": "normal/accuracy", "valid": "valid/share", "verbatim quotes": "quotes/verbatim"}
-    lines += [f"{title:<22}{_percent(name, metrics, intervals):>20}" for title, name in others.items()]
+    lines += [f"{title:<22}{_percent(name, metrics, intervals):>22}" for title, name in others.items()]
     if "speed/reports_per_second" in metrics:
-        lines.append(f"{'reports a second':<22}{metrics['speed/reports_per_second']:>20,.0f}")
+        lines.append(f"{'reports a second':<22}{metrics['speed/reports_per_second']:>22,.0f}")
     return "\n".join(lines)
 
 

@@ -141,16 +141,16 @@ def zero_shot_table(
     lines = [
         f"zero-shot, protocol {evaluator.protocol.name}, {n['studies']} studies of {n['patients']} patients{simulated}"
         "; percent, [95 % interval over patients]",
-        f"{'':<32}{'area under ROC':>20}{'precision-recall':>18}{'chance':>8}{'polarity':>20}{'side':>7}"
+        f"{'':<32}{'area under ROC':>22}{'precision-recall':>18}{'chance':>8}{'polarity':>22}{'side':>7}"
         f"{'p (Holm)':>10}{'with it':>9}",
     ]
     for label in ("macro", *(each.name for each in evaluator.labels)):
         side = metrics.get("all/laterality" if label == "macro" else f"{label}/laterality")
         is_label = label != "macro"
         lines.append(
-            f"{label if is_label else 'mean':<32}{percent_with_interval(f'{label}/auroc', metrics, intervals):>20}"
+            f"{label if is_label else 'mean':<32}{percent_with_interval(f'{label}/auroc', metrics, intervals):>22}"
             f"{100 * metrics[f'{label}/auprc']:>18.1f}{100 * metrics[f'{label}/prevalence']:>8.1f}"
-            f"{percent_with_interval(f'{label}/polarity', metrics, intervals):>20}"
+            f"{percent_with_interval(f'{label}/polarity', metrics, intervals):>22}"
             f"{'' if side is None else f'{100 * side:.1f}':>7}"
             + (f"{metrics[f'{label}/p_holm']:>10.4f}{metrics[f'{label}/n_positive']:>9.0f}" if is_label else "")
         )
