@@ -92,7 +92,6 @@ def test_wrong_settings_are_refused() -> None:
         starter.StarterConfig(Path("x"), studies=10)
 
 
-@pytest.mark.slow
 def test_smallest_structurer_is_ready_to_push_and_not_made_twice(tmp_path: Path) -> None:
     """Two steps of training: two folders with cards and results; a second run skips all stages."""
     config = starter.StarterConfig(tmp_path / "starters", only=("structurer",), steps=2)

@@ -139,7 +139,6 @@ def test_a_folder_without_leaderboard_is_named(tmp_path: Path) -> None:
     assert read_board(tmp_path) == board_of()
 
 
-@pytest.mark.slow
 def test_browser_shows_one_table_sorts_it_and_runs_no_word(tmp_path: Path) -> None:
     """Tabs by click and arrow key, parts, sorting by number; hostile words do nothing, under the page's own policy."""
     driver = """<script>addEventListener("load", () => {

@@ -143,7 +143,6 @@ def test_a_space_is_a_few_readable_files() -> None:
     assert files["requirements.txt"] == "selip[space]\n"
 
 
-@pytest.mark.slow
 def test_served_page_names_no_other_address(address) -> None:
     """A policy forbids the browser to load from elsewhere; analytics and sharing are off in the configuration."""
     with urllib.request.urlopen(address, timeout=30) as answer:
@@ -174,7 +173,6 @@ def uploaded(address: str, name: str, content: bytes) -> str:
     return str(path)
 
 
-@pytest.mark.slow
 def test_uploads_go_the_way_of_the_page(address) -> None:
     """Two files up, the button pressed, the answer of the check back, and no file left; too large a one is refused."""
     names = ["submission.json", "probe.parquet"]
@@ -201,7 +199,6 @@ def test_uploads_go_the_way_of_the_page(address) -> None:
         uploaded(address, "submission.json", b"x" * 100_000)
 
 
-@pytest.mark.slow
 def test_browser_shows_tabs_table_and_intervals(address, tmp_path) -> None:
     """Headless Chromium: every task has its tab, the first one its table and chart."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

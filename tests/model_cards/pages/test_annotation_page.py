@@ -155,7 +155,6 @@ def test_pages_are_cut_into_batches_and_kept(sample: Path, tmp_path: Path) -> No
         export_pages(config)
 
 
-@pytest.mark.slow
 def test_what_a_reader_does_comes_back_as_gold(sample: Path, tmp_path: Path) -> None:
     """In a browser: edit, add by selection, undo, mark as done, save; the file is imported as what was typed."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -52,7 +52,6 @@ def test_page_holds_what_was_found_and_no_foreign_markup(page: Path, elements_of
         assert words in text
 
 
-@pytest.mark.slow
 def test_browser_shows_the_pictures(page: Path, tmp_path: Path) -> None:
     """In a browser both pictures have their size, and no word of a result has run."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
