@@ -123,17 +123,17 @@ def convert_dicom(config: DicomConfig) -> ConversionSummary:
     jobs, left_out = _plan(folder, reports, read_or_make_key(private / KEY))
     waiting = _waiting(jobs, out, private, decided, overwrite=config.overwrite)
     _convert_all(waiting, out, private, decided, config.num_proc)
-    records = {job.name: _read_record(private, job) or {"series": []} for job in jobs}
-    _write_private(private, folder, jobs, records, decided)
+    records = _read_records(private)
+    _write_private(private, folder, records, decided)
     made = [job for job in jobs if _volumes(records[job.name])]
-    reasons = _reasons(records.values())
+    reasons = _reasons(records[job.name] for job in jobs)
     if not made:
         raise ValueError(
             f"expected MR series of the head, got none in {len(folder.studies)} studies: "
             f"{counted((reasons | left_out | folder.reasons()).items()) or 'no DICOM file'}"
         )
     write_description(out)
-    _write_lists(out, made, records)
+    _write_lists(out, records)
     if len(made) < len(jobs):
         left_out["no-usable-series"] = len(jobs) - len(made)
     return ConversionSummary(
@@ -182,10 +182,10 @@ def _fingerprint(study: DicomStudy, report: str | None) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _read_record(private: Path, job: _Job) -> dict[str, Any] | None:
-    """What was made of a study; None where nothing was yet."""
-    path = private / RECORDS / f"{job.name}.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+def _read_records(private: Path) -> dict[str, dict[str, Any]]:
+    """What was made of every study by this and earlier runs, by its name; other folders of DICOM may be among them."""
+    paths = sorted((private / RECORDS).glob("*.json"))
+    return {path.stem: dict(json.loads(path.read_text(encoding="utf-8"))) for path in paths}
 
 
 def _waiting(
@@ -193,8 +193,9 @@ def _waiting(
 ) -> list[_Job]:
     """Studies that are not there, or that have changed."""
     missing, changed = [], []
+    records = _read_records(private)
     for job in jobs:
-        record = _read_record(private, job)
+        record = records.get(job.name)
         if record is None or (_volumes(record) and not job.folder(out).is_dir()):
             missing.append(job)
         elif record["fingerprint"] != job.fingerprint or any(
@@ -236,7 +237,9 @@ def _convert_all(jobs: Sequence[_Job], out: Path, private: Path, decided: Mappin
                 }
                 for file, (sequence, each) in zip(files, volumes, strict=True)
             ]
-            write_json(private / RECORDS / f"{job.name}.json", {"fingerprint": job.fingerprint, "series": rows})
+            ids = {"study_uid": job.study.uid, "accession": job.study.accession, "patient": job.study.patient}
+            record = {"fingerprint": job.fingerprint, **ids, "series": rows}
+            write_json(private / RECORDS / f"{job.name}.json", record)
     shutil.rmtree(work)
 
 
@@ -285,25 +288,22 @@ def _counts(names: Iterable[str]) -> dict[str, int]:
     return dict(Counter(names).most_common())
 
 
-def _write_lists(out: Path, made: Sequence[_Job], records: Mapping[str, Mapping[str, Any]]) -> None:
+def _write_lists(out: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
     """The patients, and how every volume was named."""
-    subjects = sorted({job.subject for job in made})
+    made = {name: _volumes(record) for name, record in records.items() if _volumes(record)}
+    subjects = sorted({name.partition("_")[0] for name in made})
     write_table(out / "participants.tsv", ("participant_id",), [(subject,) for subject in subjects])
-    rows = [(row["file"], row["sequence"], row["reason"]) for job in made for row in _volumes(records[job.name])]
+    rows = [(row["file"], row["sequence"], row["reason"]) for volumes in made.values() for row in volumes]
     write_table(out / SERIES, ("file", "sequence", "told_by"), rows)
 
 
 def _write_private(
-    private: Path,
-    folder: DicomFolder,
-    jobs: Sequence[_Job],
-    records: Mapping[str, Mapping[str, Any]],
-    decided: Mapping[str, str],
+    private: Path, folder: DicomFolder, records: Mapping[str, Mapping[str, Any]], decided: Mapping[str, str]
 ) -> None:
     """Which study is which, how series are called and were named, and what files were not used."""
-    names = {job.study.uid: job.name for job in jobs}
-    studies = folder.studies.values()
-    rows = [(names.get(each.uid, ""), each.uid, each.accession, each.patient) for each in studies]
+    rows = [(name, each["study_uid"], each["accession"], each["patient"]) for name, each in records.items()]
+    known = {each["study_uid"] for each in records.values()}
+    rows += [("", each.uid, each.accession, each.patient) for each in folder.studies.values() if each.uid not in known]
     write_table(private / STUDIES, ("study_id", "study_uid", "accession_number", "patient_id"), rows)
     write_names(private / NAMES, records.values(), decided)
     write_table(private / FILES, ("file", "reason"), [(str(path), reason) for path, reason in folder.unreadable])

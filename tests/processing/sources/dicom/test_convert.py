@@ -244,6 +244,23 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(
     assert files == {path.relative_to(whole): path.read_bytes() for path in whole.rglob("*") if path.is_file()}
 
 
+def test_another_folder_of_the_archive_is_added(tmp_path: Path, archive: Path, write_dicom_series: Writer) -> None:
+    """What an earlier run made of other files stays, in the tables too; a further study of a patient gets its id."""
+    out = tmp_path / "out"
+    convert_dicom(DicomConfig(archive, out))
+    later = {"SeriesDescription": "AX FLAIR", "PatientID": "P1"}
+    write_dicom_series(tmp_path / "later", voxels(), oblique(), study=3, attributes=later)
+    summary = convert_dicom(DicomConfig(tmp_path / "later", out))
+    assert (summary.studies, summary.sequences) == (1, {"FLAIR": 1})
+    assert len((out / "participants.tsv").read_text().split()) == 3
+    listed = [line.split("\t")[0] for line in (out / "series.tsv").read_text().splitlines()[1:]]
+    assert sorted(listed) == sorted(path.relative_to(out).as_posix() for path in out.rglob("*.nii.gz"))
+    with (tmp_path / "out.private" / "studies.tsv").open() as file:
+        subjects = {row["accession_number"]: row["study_id"][:14] for row in csv.DictReader(file, delimiter="\t")}
+    assert set(subjects) == {"A1", "A2", "A3"}
+    assert subjects["A1"] == subjects["A3"] != subjects["A2"]
+
+
 def test_files_are_grouped_by_their_headers(tmp_path: Path, archive: Path, write_dicom_series: Writer) -> None:
     """Series in one folder are told apart; other modalities, screens and damaged files are counted by reason."""
     write_dicom_series(tmp_path / "archive/ct", voxels(), oblique(), series=7, attributes={"Modality": "CT"})
