@@ -106,7 +106,7 @@ NOT_RUN = {
     "selip annotate export gold/agreement.adjudicate.jsonl gold/adjudication": BROWSER,
     "selip evaluate rules gold/gold.jsonl --task structuring --out gold/gold.json --html gold/gold.html": BROWSER,
     "selip leaderboard serve board/pages --benchmark board/benchmark": "serves until it is stopped; "
-    "tests/model_cards/test_leaderboard_app.py",
+    "tests/model_cards/leaderboard_app/test_app.py",
     "selip publish runs/tiny/best my-group/selip-tiny --trained-on selip-simulated": HUB,
     "selip starter starters --owner my-group": "takes hours; tests/test_starter.py runs its smallest",
     "selip benchmark simulated benchmark --seeds 0,1,2": "takes hours; tests/test_benchmark.py reads its stages",
