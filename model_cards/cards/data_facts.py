@@ -23,13 +23,9 @@ def data_rows(statement: Mapping[str, Any]) -> list[tuple[str, str]]:
     strengths = {f"{name} T": count for name, count in statement.get("field_strengths_t", {}).items()}
     scanners = [_counts(each) for each in (statement.get("makers", {}), strengths) if each]
     # a run leaves out studies without a text, and nothing is kept of which
-    is_part = sum(strengths.values()) > statement["studies"]
-    where = (
-        "scanners, in studies of the training split, of which the run used a part"
-        if is_part
-        else "scanners, in studies"
-    )
-    rows.append((where, "; ".join(scanners) or "not known"))
+    counted = max(sum(each.values()) for each in (statement.get("makers", {}), strengths))
+    of_split = " of the training split, of which the run used a part" if counted > statement["studies"] else ""
+    rows.append((f"scanners, in studies{of_split}", "; ".join(scanners) or "not known"))
     read = statement.get("with_findings")
     if read:
         normal = statement["normal"]

@@ -18,6 +18,7 @@ from typing import Any
 
 from selip.processing.reports import read_sections, report_language
 
+from .bids_layout import DWI_BELOW, MIN_DWI_B_VALUE, TRUTH_FOLDER
 from .config import IngestConfig
 from .schema import MaskEntry, SeriesEntry, SkipLog, StudiesInfo, StudyRow
 from .splits import assign_split, stated_splits
@@ -39,13 +40,9 @@ _SUFFIX_SEQUENCES = {
     "trace": "DWI",
 }
 NIFTI_ENDINGS = (".nii.gz", ".nii")
-# Below this b-value (s/mm^2) an image is T2 contrast for the reader, not diffusion; clinical head DWI is read at
-# b 800 to 1000 (ACR-ASNR-SPR practice parameter for MRI of the brain).
-_MIN_DWI_B_VALUE = 500.0
 _B_VALUE_KEYS = ("bValue", "DiffusionBValue", "BValue")
 NOT_A_BIDS_NAME = "not-a-bids-name"
 """Reason of a file whose name says nothing of its sequence."""
-_TRUTH_FOLDER = Path("derivatives") / "truth"
 _NAME = re.compile(r"^(?P<entities>(?:[a-z0-9]+-[A-Za-z0-9+]+_)+)(?P<suffix>[A-Za-z0-9]+)$")
 
 
@@ -150,8 +147,8 @@ def series_of_file(path: Path, root: Path, *, needs_entities: bool = True) -> Se
         b_value = _b_value(path, name, root)
         if b_value is None:
             sequence = "DWI-b-unknown"
-        elif b_value < _MIN_DWI_B_VALUE:
-            return f"dwi-b-below-{_MIN_DWI_B_VALUE:.0f}"
+        elif b_value < MIN_DWI_B_VALUE:
+            return DWI_BELOW
     return {"series_id": name.stem, "sequence": sequence, "volume": path, "b_value": b_value}
 
 
@@ -246,7 +243,7 @@ class _BidsReader:
         if not series:
             self.skips.add("study", study_id, "no-usable-series")
             return None
-        truth = self.root / _TRUTH_FOLDER / session.relative_to(self.root)
+        truth = self.root / TRUTH_FOLDER / session.relative_to(self.root)
         drawn = assign_split(subject.name, salt=self.salt, fractions=self.fractions)
         return {
             "study_id": study_id,

@@ -7,24 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selip.processing.atomic_files import write_json
+from selip.processing.sources.bids_layout import BIDS_VERSION, FILE_NAMES
 
 from .conversion import Converted
-
-BIDS_VERSION = "1.10.0"
-# Folder, entity and suffix of a sequence (BIDS has no suffix for ADC and SWI, see `.bidsignore`).
-_BIDS_NAMES = {
-    "T1w": ("anat", "", "T1w"),
-    "T1c": ("anat", "ce-gadolinium_", "T1w"),
-    "T1w-contrast-unknown": ("anat", "ce-unknown_", "T1w"),
-    "T2w": ("anat", "", "T2w"),
-    "FLAIR": ("anat", "", "FLAIR"),
-    "PD": ("anat", "", "PDw"),
-    "SWI": ("anat", "", "T2starw"),
-    "MRA": ("anat", "", "angio"),
-    "DWI": ("dwi", "", "dwi"),
-    "ADC": ("dwi", "", "ADC"),
-}
-DECIDABLE = tuple(_BIDS_NAMES)
 
 
 def write_study(
@@ -65,12 +50,12 @@ def _write_volume(built: Path, name: str, sequence: str, run: str, converted: Co
     """Write a volume with its JSON file; returns its place in the folder of the study."""
     if converted.content is None:
         raise ValueError(f"{name}: expected the voxels of a {sequence}, got none")
-    folder, entity, suffix = _BIDS_NAMES[sequence]
-    stem = f"{name}_{entity}{run}{suffix}"
-    (built / folder).mkdir(exist_ok=True)
-    (built / folder / f"{stem}.nii.gz").write_bytes(gzip.compress(converted.content, compresslevel=6, mtime=0))
-    write_json(built / folder / f"{stem}.json", converted.sidecar)
-    return f"{folder}/{stem}.nii.gz"
+    entities, _, suffix = FILE_NAMES[sequence].format(name).rpartition("_")
+    stem = f"{entities}_{run}{suffix}"
+    (built / stem).parent.mkdir(exist_ok=True)
+    (built / f"{stem}.nii.gz").write_bytes(gzip.compress(converted.content, compresslevel=6, mtime=0))
+    write_json(built / f"{stem}.json", converted.sidecar)
+    return f"{stem}.nii.gz"
 
 
 def write_description(out: Path) -> None:

@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
+from selip.processing.sources.bids_layout import DWI_BELOW, MIN_DWI_B_VALUE
 from selip.processing.sources.nifti_header import without_free_text
 
 from .sequences import DIFFUSION_B_VALUE, Naming, description_of, name_sequence
@@ -45,8 +46,7 @@ _TOLD_APART = {
     "ADC": Naming("ADC", "image-type"),
     **dict.fromkeys(("ph", "real", "imaginary"), Naming(None, "phase-or-complex")),
 }
-# Diffusion of the head is read at b 800 to 1000 s/mm^2 (ACR-ASNR-SPR practice parameter for MRI of the brain).
-_READ_B_VALUE, _MIN_B_VALUE = 1000.0, 500.0
+_READ_B_VALUE = 1000.0  # s/mm^2
 _SAME_B_VALUE = 50.0
 
 
@@ -170,9 +170,9 @@ def _diffusion(
         if volumes > 1:
             return Converted(Naming(None, "4d-without-b-values"), description)
         return Converted(naming, description, _content(path), kept)
-    high = [value for value in values if value >= _MIN_B_VALUE]
+    high = [value for value in values if value >= MIN_DWI_B_VALUE]
     if not high:
-        return Converted(Naming(None, f"dwi-b-below-{_MIN_B_VALUE:.0f}"), description)
+        return Converted(Naming(None, DWI_BELOW), description)
     chosen = min(high, key=lambda value: (abs(value - _READ_B_VALUE), value))
     of_value = [index for index, value in enumerate(values) if abs(value - chosen) <= _SAME_B_VALUE]
     if volumes == 1:

@@ -18,6 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from selip.processing.atomic_files import write_json
+from selip.processing.sources.bids_layout import study_folder
 
 from .bids_writer import write_description, write_study
 from .config import DicomConfig
@@ -91,10 +92,6 @@ class _Job:
     def name(self) -> str:
         """The id of the study."""
         return f"{self.subject}_{self.session}"
-
-    def folder(self, out: Path) -> Path:
-        """Where it is in the BIDS folder."""
-        return out / self.subject / self.session
 
 
 def convert_dicom(config: DicomConfig) -> ConversionSummary:
@@ -196,7 +193,7 @@ def _waiting(
     records = _read_records(private)
     for job in jobs:
         record = records.get(job.name)
-        if record is None or (_volumes(record) and not job.folder(out).is_dir()):
+        if record is None or (_volumes(record) and not study_folder(out, job.name).is_dir()):
             missing.append(job)
         elif record["fingerprint"] != job.fingerprint or any(
             row["decided"] != decided.get(row["description"].lower(), "") for row in record["series"]
@@ -226,7 +223,7 @@ def _convert_all(jobs: Sequence[_Job], out: Path, private: Path, decided: Mappin
             pairs = [(one, each) for one, volumes in zip(series, converted, strict=True) for each in volumes]
             sequences = _sequences(pairs)
             volumes = [(sequence, each) for sequence, (_, each) in zip(sequences, pairs, strict=True)]
-            files = write_study(job.folder(out), work, job.name, volumes, job.report)
+            files = write_study(study_folder(out, job.name), work, job.name, volumes, job.report)
             rows = [
                 {
                     "file": file and f"{job.subject}/{job.session}/{file}",

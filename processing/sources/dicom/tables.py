@@ -8,8 +8,7 @@ from typing import Any
 
 from selip.processing.atomic_files import replacing
 from selip.processing.row_files import read_rows
-
-from .bids_writer import DECIDABLE
+from selip.processing.sources.bids_layout import FILE_NAMES
 
 NAMES = "series_names.tsv"
 
@@ -45,9 +44,9 @@ def read_decided(path: Path) -> dict[str, str]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         for number, row in enumerate(csv.DictReader(file, delimiter="\t"), start=2):
             value = (row.get("decided") or "").strip()
-            if value and value != "-" and value not in DECIDABLE:
+            if value and value != "-" and value not in FILE_NAMES:
                 raise ValueError(
-                    f"{path}, line {number}: expected one of {', '.join(DECIDABLE)} or - in the column decided, got "
+                    f"{path}, line {number}: expected one of {', '.join(FILE_NAMES)} or - in the column decided, got "
                     f"{value!r}"
                 )
             if value:
@@ -61,8 +60,10 @@ def write_names(path: Path, records: Iterable[Mapping[str, Any]], decided: Mappi
     for record in records:
         for row in record["series"]:
             told[row["description"]][row["sequence"] or row["reason"]] += 1
+    waiting = set(decided) - {text.lower() for text in told}  # decided before such a series came
     rows = [
-        (text, counted(told[text].most_common()), decided.get(text.lower(), "")) for text in sorted(set(told) - {""})
+        (text, counted(told[text].most_common()), decided.get(text.lower(), ""))
+        for text in sorted({*told, *waiting} - {""})
     ]
     write_table(path, ("description", "named", "decided"), rows)
 

@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from ..bids_layout import FILE_NAMES, TRUTH_FOLDER, study_folder
 from .contrast import SEQUENCES
-from .layout import FILE_NAMES, TRUTH_FOLDER, study_folder
 
 MOST_ROWS = 8
 FIELD_MM = (190.0, 230.0)

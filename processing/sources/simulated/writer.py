@@ -18,10 +18,10 @@ import nibabel as nib
 import numpy as np
 from tqdm import tqdm
 
+from ..bids_layout import BIDS_VERSION, FILE_NAMES, TRUTH_FOLDER, study_folder
 from . import contrast
 from .anatomy import Template, load_template
 from .config import SIMULATOR_VERSIONS, SimulationConfig, SimulationSummary
-from .layout import FILE_NAMES, TRUTH_FOLDER, study_folder
 from .realistic import scanners
 from .realistic.details import HeadTemplate, load_head_template
 from .realistic.patient import draw_patient
@@ -32,7 +32,6 @@ from .study import SimulatedStudy, simulate_study
 SECOND_VISIT_RATE = 0.1
 """Part of the patients with two studies."""
 
-BIDS_VERSION = "1.10.0"
 SETTINGS_FILE = "simulation.json"
 PAIRS_FILE = "pairs.tsv"
 WORK_FOLDER = ".work"

@@ -213,6 +213,7 @@ def test_what_is_decided_is_obeyed(tmp_path: Path, archive: Path) -> None:
     assert "t2_tse_sag\tdecided 2\t-" in names.read_text()
     names.write_text("description\tnamed\tdecided\nof_no_series\t\tPD\nt1_tse\t\tPD\nt2_tse_sag\t\t-\n")
     assert convert_dicom(DicomConfig(archive, out)).converted == 0  # nothing that concerns a study has changed
+    assert "of_no_series\t\tPD" in names.read_text()
     names.write_text("description\tnamed\tdecided\nt1_tse\t\tT3\n")
     with pytest.raises(ValueError, match=r"line 2: expected one of T1w, .* got 'T3'"):
         convert_dicom(DicomConfig(archive, out))
