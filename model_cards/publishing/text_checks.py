@@ -26,8 +26,9 @@ _PATHS = re.compile(
 _NAME_KEYS = ("_name_or_path", "base_model_name_or_path", "name_or_path", "tokenizer_file", "resume_from_checkpoint")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 _PIECE_MARKS = re.compile(r"^(?:##|[ĠĊ▁])+|(?:</w>|@@)$")
-# A fingerprint as cards write it: four in a hundred begin with seven digits, as the number of a record does.
-_DIGEST = re.compile(r"(?<=[`(])(?=[0-9]*[a-f])(?:[0-9a-f]{12}|[0-9a-f]{16}|[0-9a-f]{40}|[0-9a-f]{64})(?=[`)])")
+# A fingerprint or commit as cards write it: four in a hundred begin with seven digits, as the number of a record does.
+_HEX = r"(?=[0-9]*[a-f])(?:[0-9a-f]{12}|[0-9a-f]{16}|[0-9a-f]{40}|[0-9a-f]{64})"
+_DIGEST = re.compile(rf"(?<=[`(]){_HEX}(?=[`)])|(?<=, commit ){_HEX}(?=\.)|(?<=\| git commit \| ){_HEX}(?= \|)")
 _KEY_AND_NUMBER = re.compile(
     r"""[\s-]*(?:"?(?P<key>[\w./@ -]+)"?\s*:\s*)?(?:["']?[0-9a-f]{12,64}["']?|-?[\d.]+(?:[eE][+-]?\d+)?)\s*,?"""
 )

@@ -271,5 +271,9 @@ def test_a_fingerprint_that_begins_with_digits_is_no_number_of_a_record(tmp_path
     """Reference: the fingerprint of the demo's studies, which a card could not be published with."""
     (tmp_path / "README.md").write_text("| fingerprint | `7013481cea305e4c` |\nsimulated studies (7013481cea30)\n")
     assert list(text_checks.find_personal_patterns(tmp_path)) == []
+    commit = "4943416abcde"
+    row = f"| git commit | {commit + 28 * '0'} |"
+    (tmp_path / "README.md").write_text(f"96 simulated studies, 122 findings, commit {commit}.\n{row}\n")
+    assert list(text_checks.find_personal_patterns(tmp_path)) == []
     (tmp_path / "README.md").write_text("accession number 7013481cea30\nMRN (70134812)\n")
     assert [problem.accepted_by for problem in text_checks.find_personal_patterns(tmp_path)] == ["README.md:ID"]
